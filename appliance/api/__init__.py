@@ -1,0 +1,1 @@
+"""The HTTP border: an OpenAI-compatible API. pydantic lives only here."""

@@ -1,0 +1,183 @@
+"""`appliance.toml` → one frozen tree of settings. The only reader of the environment.
+
+Every limit has its unit in its name; unknown keys are errors; paths are derived from the home and
+never configured one by one.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from appliance.errors import SetupError
+
+HOME_VARIABLE = "APPLIANCE_HOME"
+CONFIG_NAME = "appliance.toml"
+
+Positive = Annotated[int, Meta(ge=1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]  # 0 lets the system choose, for tests
+Origin = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._/-]{2,99}$")]
+
+
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the API listens, and what it reads at most from one caller."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    tls_certificate: str = ""
+    tls_key: str = ""
+    max_body_bytes: Positive = 2 * 1024 * 1024
+    body_timeout_seconds: Positive = 30
+    shutdown_grace_seconds: Positive = 10
+
+
+class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The worker's share of the machine. 0 threads means: chosen from the number of cores."""
+
+    n_ctx: Positive = 16384  # cells of the key-value pool, shared by all running sequences
+    n_seq_max: Annotated[int, Meta(ge=1, le=64)] = 16
+    n_batch: Annotated[int, Meta(ge=64, le=8192)] = 512
+    n_threads: Annotated[int, Meta(ge=0, le=512)] = 0
+    n_threads_batch: Annotated[int, Meta(ge=0, le=512)] = 0
+    n_gpu_layers: Annotated[int, Meta(ge=-1)] = 0
+    max_waiting: Positive = 256
+    load_timeout_seconds: Positive = 300
+    request_timeout_seconds: Positive = 600
+    restart_backoff_max_seconds: Positive = 30
+
+
+class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the log is written. `origin` names this log for ever: it is part of every checkpoint."""
+
+    origin: Origin = "appliance.local/audit/1"
+    stream: Literal["strict", "final"] = "strict"
+    segment_ms: Annotated[int, Meta(ge=10, le=10_000)] = 250
+    commit_timeout_seconds: Positive = 2
+    refusal_burst: Positive = 20  # refusals recorded one by one, per address and second
+    epoch_seconds: Annotated[int, Meta(ge=10, le=86_400)] = 600
+    epoch_records: Annotated[int, Meta(ge=16, le=65_536)] = 4096
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The operational log: JSON lines on standard error, or in a file."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    file: str = ""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of `appliance.toml`."""
+
+    profile: Literal["dev", "production"] = "dev"
+    database_url: str = "sqlite"  # "sqlite": embedded, inside the home
+    default_model: str = "smollm2-135m-instruct"
+    server: Server = msgspec.field(default_factory=Server)
+    engine: Engine = msgspec.field(default_factory=Engine)
+    audit: Audit = msgspec.field(default_factory=Audit)
+    log: Log = msgspec.field(default_factory=Log)
+
+
+class Home(msgspec.Struct, frozen=True):
+    """The one directory that holds all state of an appliance."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / CONFIG_NAME
+
+    @property
+    def database(self) -> Path:
+        return self.root / "appliance.db"
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def head(self) -> Path:
+        """Origin, size and root of the log, outside the database: its memory against rollback."""
+        return self.root / "head"
+
+    @property
+    def latch(self) -> Path:
+        return self.root / "latch"
+
+    @property
+    def lock(self) -> Path:
+        """Held with flock by the one process that writes the database."""
+        return self.root / "lock"
+
+    @property
+    def control_socket(self) -> Path:
+        """Where the running gateway takes commands from this host's `appliance` program."""
+        return self.root / "control.sock"
+
+    @property
+    def backups(self) -> Path:
+        return self.root / "backups"
+
+
+def find_home(explicit: str | None) -> Home:
+    """`--home`, else $APPLIANCE_HOME, else ./var."""
+    return Home(root=Path(explicit or os.environ.get(HOME_VARIABLE) or "var").absolute())
+
+
+def parse(text: str, *, source: str = CONFIG_NAME) -> Settings:
+    """Settings from TOML. SetupError names the key that is wrong, and where it stands."""
+    try:
+        raw: dict[str, Any] = tomllib.loads(text)
+        settings = msgspec.convert(raw, Settings)
+    except tomllib.TOMLDecodeError as error:
+        raise SetupError(f"{source} is not valid TOML: {error}", code="bad_config") from error
+    except msgspec.ValidationError as error:
+        raise SetupError(
+            f"{source}: {error}", code="bad_config", hint="see deploy/appliance.example.toml"
+        ) from error
+    _check(settings, source)
+    return settings
+
+
+def load(home: Home) -> Settings:
+    """The home's settings; a home without a file has not been initialised."""
+    try:
+        text = home.config.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise SetupError(
+            f"no {CONFIG_NAME} in {home.root}",
+            code="not_initialised",
+            hint="run: appliance init --home DIR",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"can not read {home.config}: {error}", code="bad_config") from error
+    return parse(text, source=str(home.config))
+
+
+def _check(settings: Settings, source: str) -> None:
+    if settings.database_url != "sqlite":
+        raise SetupError(
+            f"{source}: database_url must be 'sqlite' in this release", code="bad_config"
+        )
+    if bool(settings.server.tls_certificate) != bool(settings.server.tls_key):
+        raise SetupError(
+            f"{source}: tls_certificate and tls_key go together", code="bad_config"
+        )
+    if settings.profile == "production" and not settings.server.tls_certificate:
+        raise SetupError(
+            f"{source}: profile 'production' serves over TLS only",
+            code="tls_required",
+            hint="set server.tls_certificate and server.tls_key",
+        )
+    if settings.engine.n_batch < settings.engine.n_seq_max:
+        raise SetupError(
+            f"{source}: engine.n_batch must not be below engine.n_seq_max", code="bad_config"
+        )

@@ -1,0 +1,165 @@
+"""The vocabulary: frozen values that travel between rooms.
+
+Promise: standard library only, no I/O, no behaviour beyond small derivations. Fields that can hold
+a prompt, an answer or a secret are kept out of every ``repr``, so that no log line, traceback or
+assertion message can carry them by accident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+class Role(StrEnum):
+    """What a principal may do; `accounts.roles` maps roles to permissions."""
+
+    KIOSK = "kiosk"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+    AUDITOR = "auditor"
+    PRIVACY = "privacy"
+
+
+class FinishReason(StrEnum):
+    """Why an answer ended, in the words of the OpenAI API."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+
+
+class Outcome(StrEnum):
+    """How a request was closed on the record (law 3: every opening gets exactly one)."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+    CLIENT_GONE = "client_gone"
+    FAILED = "failed"
+    RECOVERED = "recovered"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls: one API key."""
+
+    key_id: str
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Where a call comes from. It names a place and sometimes a person: sealed on the record."""
+
+    address: str
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One turn of a conversation, as the caller gave it."""
+
+    role: str
+    content: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next token is chosen. Temperature 0 is greedy; `top_k` 0 means the whole vocabulary."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 40
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """One admitted-or-not question, independent of the wire format that carried it."""
+
+    request_id: str
+    model: str
+    messages: tuple[ChatMessage, ...] = field(repr=False)
+    sampling: SamplingParams
+    stream: bool = False
+    # What the caller sent besides (user, metadata, …): no effect on the answer, sealed on the record.
+    annotations: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one request."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time of one request went, in microseconds, measured in the worker."""
+
+    queue_us: int = 0
+    prefill_us: int = 0
+    decode_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of an answer: text at UTF-8 borders, and the tokens that it took."""
+
+    text: str = field(repr=False)
+    num_tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The one terminal event of a successful generation."""
+
+    reason: FinishReason
+    usage: Usage
+    timings: Timings = Timings()
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that an entry is durable on the audit log: `x-audit-record` and `x-audit-leaf`."""
+
+    origin: str
+    seq: int
+    leaf: bytes
+
+    @property
+    def record(self) -> str:
+        return f"{self.origin}/{self.seq}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model as its TOML in `models/` pins it."""
+
+    id: str
+    sha256: str
+    size_bytes: int
+    path: Path
+    aliases: tuple[str, ...] = ()
+    n_ctx: int = 8192
+    licence: str = ""
+    created: int = 0  # Unix seconds, told by /v1/models
+    sampling: SamplingParams = SamplingParams()  # used where a caller names no value

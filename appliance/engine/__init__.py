@@ -1,0 +1,1 @@
+"""One worker process per model: messages, channel, client and supervisor."""
