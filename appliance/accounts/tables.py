@@ -1,0 +1,71 @@
+"""The table of API keys and its rows. Rows never leave this package; `ApiKey` does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, insert, select
+from sqlalchemy import update as sql_update
+
+from appliance.accounts.keys import ApiKey
+from appliance.core import Role
+from appliance.db import metadata
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", String(10), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("secret_sha256", LargeBinary(32), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=True),
+    Column("revoked_us", BigInteger, nullable=True),
+)
+
+Row = Mapping[str, str | int | bytes | None]
+
+
+def row_of(key: ApiKey) -> Row:
+    """The key as the table holds it, column by column."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "role": str(key.role),
+        "secret_sha256": key.secret_sha256,
+        "created_us": key.created_us,
+        "expires_us": key.expires_us,
+        "revoked_us": key.revoked_us,
+    }
+
+
+def revoked(key: ApiKey, *, now_us: int) -> ApiKey:
+    """The same key, no longer in force."""
+    return dataclasses.replace(key, revoked_us=now_us)
+
+
+def put(connection: Connection, row: Row) -> None:
+    """Insert the row, or replace the one with its id. Runs inside the audit record's transaction."""
+    changed = connection.execute(
+        sql_update(api_key).where(api_key.c.id == row["id"]).values(**row)
+    )
+    if changed.rowcount == 0:
+        connection.execute(insert(api_key).values(**row))
+
+
+def load(connection: Connection) -> list[ApiKey]:
+    """Every key, oldest first."""
+    rows = connection.execute(select(api_key).order_by(api_key.c.created_us, api_key.c.id))
+    return [
+        ApiKey(
+            id=row.id,
+            name=row.name,
+            role=Role(row.role),
+            secret_sha256=row.secret_sha256,
+            created_us=row.created_us,
+            expires_us=row.expires_us,
+            revoked_us=row.revoked_us,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,38 @@
+"""`create_app(services)`: the API for callers. One app object per audience."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+
+import appliance
+from appliance.api import chat, health, models
+from appliance.api.border import Border
+from appliance.services import Services
+
+
+def create_app(services: Services) -> FastAPI:
+    """The ASGI application over services that run already; it owns none of their lives."""
+    app = FastAPI(
+        title="appliance",
+        version=appliance.__version__,
+        description="An OpenAI-compatible API that never leaves the building.",
+        docs_url=None,  # the stock pages load their scripts from the Internet
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    app.include_router(chat.router)
+    app.include_router(models.router)
+    app.include_router(health.router)
+    app.add_exception_handler(HTTPException, _to_border)
+    app.add_middleware(Border, services=services)
+    return app
+
+
+def _to_border(_request: Request, error: Exception) -> NoReturn:
+    """Starlette's own answers have another shape: hand its errors to the border."""
+    raise error

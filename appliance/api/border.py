@@ -1,0 +1,234 @@
+"""The outermost ring: every request gets an id, a principal, bounds, one log line, and an answer
+in one shape.
+
+Deny by default: only `/healthz` is answered without a key. Every refusal — unauthenticated,
+forbidden, malformed, unknown path — is on the audit log before its response leaves; where the log
+can not take it, the response is 503 `audit_unavailable` instead (law 4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from appliance.api import errors as wire
+from appliance.core import Caller, Principal, Receipt
+from appliance.errors import (
+    ApplianceError,
+    AuditUnavailable,
+    InternalError,
+    Refused,
+    RequestError,
+)
+from appliance.log import bind_request, get_logger
+from appliance.services import Services
+
+OPEN_PATHS = frozenset({"/healthz"})
+MAX_USER_AGENT_CHARACTERS = 256
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Visit:
+    """What the border knows of one request. Lives in `scope["state"]["visit"]`."""
+
+    request_id: str
+    caller: Caller
+    principal: Principal | None = None
+    receipt: Receipt | None = None  # of the opening: set by the route that made one
+    status: int = 0
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    @property
+    def known_principal(self) -> Principal:
+        if self.principal is None:
+            raise InternalError("a route behind the border runs without a principal")
+        return self.principal
+
+
+def visit_of(scope: Scope) -> Visit:
+    """The visit that the border put into the request's scope."""
+    visit = scope["state"]["visit"]
+    if not isinstance(visit, Visit):
+        raise InternalError("the request did not pass the border")
+    return visit
+
+
+class Border:
+    """ASGI middleware around the whole API."""
+
+    def __init__(self, app: ASGIApp, *, services: Services) -> None:
+        self._app = app
+        self._services = services
+        self._max_body_bytes = services.settings.server.max_body_bytes
+        self._body_timeout_seconds = services.settings.server.body_timeout_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        client = scope.get("client")
+        visit = Visit(
+            request_id=f"req_{secrets.token_hex(16)}",
+            caller=Caller(
+                address=client[0] if client else "",
+                user_agent=headers.get("user-agent", "")[:MAX_USER_AGENT_CHARACTERS],
+            ),
+        )
+        scope.setdefault("state", {})["visit"] = visit
+        started_us = self._services.clock.monotonic_us()
+        with bind_request(visit.request_id):
+            await self._handle(scope, headers, visit, receive, send)
+            log.info(
+                "request",
+                method=scope["method"],
+                route=_route_of(scope),
+                status=visit.status,
+                duration_us=self._services.clock.monotonic_us() - started_us,
+                key_id=visit.principal.key_id if visit.principal else None,
+                record=visit.receipt.seq if visit.receipt else None,
+            )
+
+    async def _handle(
+        self, scope: Scope, headers: Headers, visit: Visit, receive: Receive, send: Send
+    ) -> None:
+        started = False
+
+        async def send_stamped(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                visit.status = message["status"]
+                message = {**message, "headers": [*message.get("headers", ()), *_stamp(visit)]}
+            await send(message)
+
+        try:
+            if scope["path"] not in OPEN_PATHS:
+                visit.principal = self._authenticate(headers)
+            await self._app(scope, self._bounded(headers, receive), send_stamped)
+        except ApplianceError as error:
+            problem = error
+        except HTTPException as error:
+            problem = _from_http(error)
+        except Exception as error:  # the process edge: a bug of ours answers 500, in shape
+            log.exception("request_crashed", error=type(error).__name__)
+            problem = InternalError("the appliance failed; its operator finds the request id in the log")
+        else:
+            return
+        if started:  # too late for a status: the route ends its own stream with an error event
+            return
+        problem = await self._on_record(problem, scope, visit)
+        await _respond(problem, send_stamped)
+
+    def _authenticate(self, headers: Headers) -> Principal:
+        """Bearer and x-api-key pass through one and the same check."""
+        token = headers.get("x-api-key", "")
+        authorization = headers.get("authorization", "")
+        if authorization:
+            scheme, _, credentials = authorization.partition(" ")
+            token = credentials.strip() if scheme.lower() == "bearer" else ""
+        if not token:
+            raise Refused(
+                "no API key was sent",
+                code="invalid_api_key",
+                hint="send 'authorization: Bearer apk_…'",
+            )
+        return self._services.directory.authenticate(token, now_us=self._services.clock.now_us())
+
+    def _bounded(self, headers: Headers, receive: Receive) -> Receive:
+        """`receive` that refuses a body which is too large or too slow, before reading it all."""
+        limit = self._max_body_bytes
+        declared = headers.get("content-length", "")
+        total = 0
+        complete = False
+
+        async def bounded() -> Message:
+            nonlocal total, complete
+            if complete:
+                return await receive()
+            if declared.isdecimal() and int(declared) > limit:
+                raise _too_large(limit)
+            try:
+                message = await asyncio.wait_for(receive(), self._body_timeout_seconds)
+            except TimeoutError as error:
+                raise RequestError(
+                    "the body did not arrive in time", code="body_timeout"
+                ) from error
+            if message["type"] == "http.request":
+                total += len(message.get("body", b""))
+                complete = not message.get("more_body", False)
+                if total > limit:
+                    raise _too_large(limit)
+            return message
+
+        return bounded
+
+    async def _on_record(
+        self, problem: ApplianceError, scope: Scope, visit: Visit
+    ) -> ApplianceError:
+        """Put a refusal on the record, unless the request has an opening (its closing tells all)."""
+        self._services.metrics.request_refused(problem.code)
+        if visit.receipt is not None:
+            return problem
+        try:
+            await self._services.refusals.record(
+                request_id=visit.request_id,
+                principal=visit.principal,
+                caller=visit.caller,
+                route=_route_of(scope),
+                code=problem.code,
+                status=wire.status_of(problem),
+            )
+        except AuditUnavailable as unavailable:
+            return unavailable
+        return problem
+
+
+def _stamp(visit: Visit) -> list[tuple[bytes, bytes]]:
+    stamp = [(b"x-request-id", visit.request_id.encode("ascii"))]
+    if visit.receipt is not None:
+        stamp.append((b"x-audit-record", visit.receipt.record.encode("ascii")))
+        stamp.append((b"x-audit-leaf", visit.receipt.leaf.hex().encode("ascii")))
+    return stamp
+
+
+def _route_of(scope: Scope) -> str:
+    """The route's template, never the raw path: a path can carry anything a caller typed."""
+    route: Any = scope.get("route")
+    return getattr(route, "path", "") or "unknown"
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError(
+        f"the body is larger than {limit} bytes",
+        code="request_too_large",
+        hint="server.max_body_bytes sets the limit",
+    )
+
+
+def _from_http(error: HTTPException) -> ApplianceError:
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return RequestError("this path does not take this method", code="method_not_allowed")
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return RequestError("there is nothing at this path", code="not_found")
+    return RequestError("the request is not valid", code="invalid_request")
+
+
+async def _respond(problem: ApplianceError, send: Send) -> None:
+    await send(
+        {
+            "type": "http.response.start",
+            "status": int(wire.status_of(problem)),
+            "headers": wire.headers_of(problem),
+        }
+    )
+    await send({"type": "http.response.body", "body": wire.body_of(problem)})

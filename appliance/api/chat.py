@@ -1,0 +1,146 @@
+"""`POST /v1/chat/completions`: from wire to sentence and back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ValidationError
+
+from appliance.accounts.roles import Permission
+from appliance.api import errors as wire
+from appliance.api.access import require
+from appliance.api.border import visit_of
+from appliance.api.completion import ChatCompletion, ChatCompletionChunk, fingerprint_of, usage_of
+from appliance.api.schemas import ChatCompletionRequest
+from appliance.api.streaming import DONE, EventStream, event, unless_gone
+from appliance.core import Delta, Finished
+from appliance.inference import Exchange
+from appliance.services import Services, services_of
+
+router = APIRouter()
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": ChatCompletionRequest.model_json_schema()},
+        },
+    }
+}
+
+
+@router.post(
+    "/v1/chat/completions",
+    dependencies=[require(Permission.INFER)],
+    openapi_extra=_BODY,
+    response_model=ChatCompletion,
+)
+async def create_chat_completion(request: Request) -> Response:
+    """Answer a conversation, in one piece or as a stream of server-sent events."""
+    services = services_of(request.app)
+    visit = visit_of(request.scope)
+    asked = await _parse(request)
+    model = services.catalog.resolve(asked.model)
+    exchange = services.inference.begin(
+        asked.to_core(visit.request_id, model), visit.known_principal, visit.caller
+    )
+    try:
+        # Until the worker has taken the prompt a refusal can still be a status of its own.
+        await unless_gone(request.receive, _accepted(exchange), exchange.gone)
+    finally:
+        visit.receipt = exchange.receipt
+    reply = _Reply(services, exchange, wants_usage=asked.wants_usage)
+    if asked.stream:
+        return EventStream(reply.frames(), exchange.gone)
+    await unless_gone(request.receive, reply.collect(), exchange.gone)
+    return _json(reply.completion())
+
+
+class _Reply:
+    """One answer on its way into the wire shape."""
+
+    def __init__(self, services: Services, exchange: Exchange, *, wants_usage: bool) -> None:
+        self._exchange = exchange
+        self._wants_usage = wants_usage
+        self._created = services.clock.now_us() // 1_000_000
+        self._model = exchange.model.id
+        self._fingerprint = fingerprint_of(
+            exchange.model, services.engines[exchange.model.id].status.ready
+        )
+        self._pieces: list[str] = []
+        self._finished: Finished | None = None
+
+    async def collect(self) -> None:
+        """Read the whole answer."""
+        async for item in self._exchange.events():
+            match item:
+                case Delta():
+                    self._pieces.append(item.text)
+                case Finished():
+                    self._finished = item
+
+    def completion(self) -> ChatCompletion:
+        """The whole answer as one object. Call after `collect`."""
+        if self._finished is None:
+            raise RuntimeError("the answer has not been collected")
+        return ChatCompletion.of(
+            request_id=self._exchange.request.request_id,
+            created=self._created,
+            model=self._model,
+            system_fingerprint=self._fingerprint,
+            text="".join(self._pieces),
+            finished=self._finished,
+        )
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """Role first, then pieces, the finish reason, usage where asked for, and `[DONE]`."""
+        yield self._chunk({"role": "assistant", "content": ""})
+        async for item in self._exchange.events():
+            match item:
+                case Delta():
+                    yield self._chunk({"content": item.text})
+                case Finished():
+                    yield self._chunk({}, finish_reason=item.reason)
+                    if self._wants_usage:
+                        yield self._usage_chunk(item)
+        yield DONE
+
+    def _chunk(self, delta: dict[str, str], *, finish_reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return self._frame(ChatCompletionChunk(**self._envelope(), choices=[choice]))
+
+    def _usage_chunk(self, finished: Finished) -> bytes:
+        return self._frame(
+            ChatCompletionChunk(**self._envelope(), choices=[], usage=usage_of(finished.usage))
+        )
+
+    def _envelope(self) -> dict[str, object]:
+        return {
+            "id": f"chatcmpl-{self._exchange.request.request_id.removeprefix('req_')}",
+            "created": self._created,
+            "model": self._model,
+            "system_fingerprint": self._fingerprint,
+        }
+
+    def _frame(self, chunk: ChatCompletionChunk) -> bytes:
+        # `usage` stands on the other chunks only where the caller asked for it, and is null there.
+        excluded = set() if self._wants_usage else {"usage"}
+        return event(chunk.model_dump_json(exclude=excluded).encode("utf-8"))
+
+
+async def _accepted(exchange: Exchange) -> None:
+    await exchange.accepted()
+
+
+async def _parse(request: Request) -> ChatCompletionRequest:
+    try:
+        asked = ChatCompletionRequest.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise wire.from_validation(error) from None
+    asked.refuse_unsupported()
+    return asked
+
+
+def _json(model: BaseModel) -> Response:
+    return Response(model.model_dump_json(), media_type="application/json")

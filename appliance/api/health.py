@@ -1,0 +1,110 @@
+"""`/healthz` (alive, the one open path), `/readyz` (able to serve, and why not), `/metrics`."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from appliance.accounts.roles import Permission
+from appliance.api.access import require
+from appliance.metrics import CONTENT_TYPE
+from appliance.services import services_of
+
+router = APIRouter()
+
+
+class Health(BaseModel):
+    """The process answers. Says nothing more to people without a key."""
+
+    status: Literal["ok"] = "ok"
+
+
+class AuditReadiness(BaseModel):
+    """The log's state; `reason` tells an operator why it is latched."""
+
+    state: str
+    reason: str
+    tree_size: int
+
+
+class ModelReadiness(BaseModel):
+    """One worker's state."""
+
+    state: str
+    restarts: int
+    last_error: str
+
+
+class Readiness(BaseModel):
+    """Ready when the log commits and the default model answers."""
+
+    ready: bool
+    audit: AuditReadiness
+    models: dict[str, ModelReadiness]
+
+
+@router.get("/healthz")
+async def healthz() -> Health:
+    """Alive."""
+    return Health()
+
+
+@router.get(
+    "/readyz",
+    dependencies=[require(Permission.SEE_READINESS)],
+    responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Readiness}},
+)
+async def readyz(request: Request, response: Response) -> Readiness:
+    """Able to serve? 503 with the reason where not."""
+    services = services_of(request.app)
+    state = services.audit.check()
+    default = services.catalog.resolve("default")
+    ready = (
+        state.is_ready
+        and default is not None
+        and default.id in services.engines
+        and services.engines[default.id].is_ready
+    )
+    if not ready:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        response.headers["retry-after"] = "2"
+    return Readiness(
+        ready=ready,
+        audit=AuditReadiness(
+            state="ready" if state.is_ready else "latched",
+            reason=state.reason,
+            tree_size=services.audit.tree_size,
+        ),
+        models={
+            model: ModelReadiness(
+                state=engine.status.state.lower(),
+                restarts=engine.status.restarts,
+                last_error=engine.status.last_error,
+            )
+            for model, engine in services.engines.items()
+        },
+    )
+
+
+@router.get(
+    "/metrics",
+    dependencies=[require(Permission.SEE_METRICS)],
+    response_class=Response,
+)
+async def metrics(request: Request) -> Response:
+    """Prometheus text: counts and times, no content."""
+    services = services_of(request.app)
+    services.metrics.audit(ready=services.audit.is_ready, tree_size=services.audit.tree_size)
+    for model, engine in services.engines.items():
+        status = engine.status
+        services.metrics.engine(
+            model,
+            ready=engine.is_ready,
+            restarts=status.restarts,
+            running=status.stats.running if status.stats else 0,
+            waiting=status.stats.waiting if status.stats else 0,
+        )
+    return Response(services.metrics.render(), media_type=CONTENT_TYPE)

@@ -1,0 +1,203 @@
+"""The OpenAI wire shapes of `/v1/chat/completions`, and their way to and from `core`.
+
+The rule for parameters, written once (`chat` reads it from here, and so does the guide):
+- a parameter that this appliance implements is validated and used;
+- a known parameter that can not change an answer here (`user`, `metadata`, …) is accepted and put on
+  the record;
+- a known parameter that would change the answer and is not implemented is refused with
+  `unsupported_parameter`, unless it carries the value that means "off";
+- any other parameter is refused with `unknown_parameter`. `null` always means "not given".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from appliance.core import ChatMessage, InferenceRequest, ModelSpec, SamplingParams
+from appliance.errors import RequestError
+
+_T = TypeVar("_T")
+
+MAX_MESSAGES = 2048
+MAX_STOPS = 4
+MAX_TOKENS = 1 << 24
+_SEEDS = 0xFFFF_FFFF  # the library reads 2**32 - 1 as "choose one": never hand that value down
+
+NO_EFFECT = (
+    "metadata",
+    "parallel_tool_calls",
+    "prediction",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "user",
+)
+# Each with the values that mean "off"; anything else would change the answer.
+OFF_VALUES: Mapping[str, tuple[object, ...]] = {
+    "audio": (),
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "modalities": (["text"],),
+    "n": (1,),
+    "reasoning_effort": (),
+    "response_format": ({"type": "text"},),
+    "store": (False,),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+    "top_logprobs": (0,),
+    "verbosity": (),
+    "web_search_options": (),
+}
+
+
+class _Wire(BaseModel):
+    """Strict: a string is no number, a number is no boolean, NaN is nothing."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+class TextPart(_Wire):
+    """A piece of a message's content; only text is understood."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(_Wire):
+    """One turn. `developer` is OpenAI's newer word for `system`."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | Annotated[list[TextPart], Field(min_length=1)]
+    name: Annotated[str, StringConstraints(max_length=64)] | None = None
+    refusal: None = None
+    tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
+    function_call: None = None
+    audio: None = None
+    annotations: list[Any] | None = None
+
+    def to_core(self) -> ChatMessage:
+        text = (
+            self.content
+            if isinstance(self.content, str)
+            else "".join(part.text for part in self.content)
+        )
+        return ChatMessage(role="system" if self.role == "developer" else self.role, content=text)
+
+
+class StreamOptions(_Wire):
+    """`include_obfuscation` is tolerated: padding hides nothing inside one building's network."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+Stop = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class ChatCompletionRequest(_Wire):
+    """What a caller may send to `/v1/chat/completions`."""
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
+    # No effect on the answer; on the record.
+    metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
+    parallel_tool_calls: bool | None = None
+    prediction: dict[str, Any] | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+    user: str | None = None
+    # Known, and not implemented: only the value that means "off" is taken (OFF_VALUES).
+    audio: Any = None
+    function_call: Any = None
+    functions: Any = None
+    logit_bias: Any = None
+    logprobs: Any = None
+    modalities: Any = None
+    n: Any = None
+    reasoning_effort: Any = None
+    response_format: Any = None
+    store: Any = None
+    tool_choice: Any = None
+    tools: Any = None
+    top_logprobs: Any = None
+    verbosity: Any = None
+    web_search_options: Any = None
+
+    def refuse_unsupported(self) -> None:
+        """RequestError for the first known parameter whose value would need what is not here."""
+        for name, off in OFF_VALUES.items():
+            value = getattr(self, name)
+            if value is not None and not any(_same(value, each) for each in off):
+                raise RequestError(
+                    f"{name} is not supported by this appliance",
+                    code="unsupported_parameter",
+                    param=name,
+                )
+        if self.stream_options is not None and not self.stream:
+            raise RequestError(
+                "stream_options needs stream: true", code="invalid_value", param="stream_options"
+            )
+
+    def to_core(self, request_id: str, model: ModelSpec | None) -> InferenceRequest:
+        """The question, with the model's own defaults where the caller named no value."""
+        defaults = model.sampling if model else SamplingParams()
+        limit = self.max_completion_tokens
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        annotations = {
+            name: value for name in NO_EFFECT if (value := getattr(self, name)) is not None
+        }
+        if names := [message.name for message in self.messages if message.name]:
+            annotations["names"] = names
+        return InferenceRequest(
+            request_id=request_id,
+            model=model.id if model else self.model,
+            messages=tuple(message.to_core() for message in self.messages),
+            sampling=SamplingParams(
+                temperature=_or(self.temperature, defaults.temperature),
+                top_p=_or(self.top_p, defaults.top_p),
+                top_k=_or(self.top_k, defaults.top_k),
+                min_p=_or(self.min_p, defaults.min_p),
+                repeat_penalty=_or(self.repeat_penalty, defaults.repeat_penalty),
+                presence_penalty=_or(self.presence_penalty, defaults.presence_penalty),
+                frequency_penalty=_or(self.frequency_penalty, defaults.frequency_penalty),
+                seed=None if self.seed is None else self.seed % _SEEDS,
+                max_tokens=limit if limit is not None else self.max_tokens,
+                stop=stop,
+            ),
+            stream=bool(self.stream),
+            annotations=annotations,
+        )
+
+    @property
+    def wants_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+def _or(value: _T | None, default: _T) -> _T:
+    return default if value is None else value
+
+
+def _same(value: object, off: object) -> bool:
+    # True == 1 in Python; on the wire they are different things.
+    return type(value) is type(off) and value == off

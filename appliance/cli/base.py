@@ -1,0 +1,105 @@
+"""The voice of the program, and what every command shares: `--home`, `--json`, the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+
+from appliance import config, control
+from appliance.config import Home
+from appliance.control import Answer, Command, Done, Problem
+from appliance.errors import (
+    ApplianceError,
+    InternalError,
+    RequestError,
+    SetupError,
+    Unavailable,
+    VerificationError,
+)
+from appliance.services import open_log_alone
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_EXIT_CODES: tuple[tuple[type[ApplianceError], int], ...] = (
+    (VerificationError, 1),
+    (RequestError, 2),
+    (SetupError, 3),
+    (Unavailable, 4),
+    (InternalError, 70),
+)
+
+
+def report(error: ApplianceError) -> int:
+    """Say what went wrong and what to do; the exit code for it."""
+    click.echo(f"appliance: error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"appliance: hint: {error.hint}", err=True)
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
+
+
+def home_option(function: _F) -> _F:
+    """`--home DIR`, handed to the command as a `Home`."""
+    return click.option(
+        "--home",
+        metavar="DIR",
+        callback=lambda _context, _parameter, value: config.find_home(value),
+        help="The appliance's home (default: $APPLIANCE_HOME, else ./var).",
+    )(function)
+
+
+def json_option(function: _F) -> _F:
+    """`--json`: one JSON document on standard output, for programs."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(function)
+
+
+def show(result: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
+    """The result for a program, or the lines for a person."""
+    if as_json:
+        click.echo(json.dumps(result, ensure_ascii=False, indent=2))
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+def warn(message: str) -> None:
+    """Something the operator must know, on standard error."""
+    click.echo(f"appliance: warning: {message}", err=True)
+
+
+def command_gateway(home: Home, command: Command) -> dict[str, Any]:
+    """Have a command carried out: by the running gateway, or here where none runs."""
+    settings = config.load(home)
+    answer: Answer | None = control.send(home.control_socket, command)
+    if answer is None:
+        answer = asyncio.run(_perform_alone(home, settings, command))
+    match answer:
+        case Done():
+            return answer.result
+        case Problem():
+            raise RequestError(answer.message, code=answer.code, hint=answer.hint)
+
+
+async def _perform_alone(home: Home, settings: config.Settings, command: Command) -> Answer:
+    with open_log_alone(home, settings) as alone:
+        return await control.perform(command, alone.administration, alone.audit)
+
+
+def when(microseconds: int | None) -> str:
+    """UTC, to the second, for people; an empty string for none."""
+    if microseconds is None:
+        return ""
+    moment = datetime.fromtimestamp(microseconds / 1e6, tz=UTC)
+    return moment.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """Columns as wide as their longest cell."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (header, *rows)
+    ]

@@ -1,0 +1,79 @@
+"""`appliance model`: what the catalogue pins and what the store holds."""
+
+from __future__ import annotations
+
+import click
+
+from appliance import config
+from appliance.catalog import Catalog
+from appliance.cli.base import home_option, json_option, show, table
+from appliance.config import Home
+from appliance.core import ModelSpec
+from appliance.errors import RequestError
+
+_MIB = 1024 * 1024
+
+
+@click.group()
+def model() -> None:
+    """Models: list, show, verify."""
+
+
+@model.command(name="list")
+@home_option
+@json_option
+def list_(home: Home, *, as_json: bool) -> None:
+    """Show the catalogue, and which models are in the store.
+
+    \b
+    Example: appliance model list
+    """
+    catalog = _catalog(home)
+    found = [_described(spec) for spec in catalog.list()]
+    rows = [
+        (
+            str(each["id"]),
+            ", ".join(each["aliases"]),
+            f"{int(each['size_bytes']) / _MIB:.0f} MiB",
+            str(each["licence"]),
+            "yes" if each["in_store"] else "no",
+        )
+        for each in found
+    ]
+    header = ("ID", "ALIASES", "SIZE", "LICENCE", "IN STORE")
+    show({"models": found}, table(header, rows), as_json=as_json)
+
+
+@model.command()
+@click.argument("name", default="default")
+@home_option
+@json_option
+def verify(name: str, home: Home, *, as_json: bool) -> None:
+    """Hash a model's file again and compare it with its pin.
+
+    \b
+    Example: appliance model verify default
+    """
+    catalog = _catalog(home)
+    spec = catalog.resolve(name)
+    if spec is None:
+        raise RequestError(f"no model or alias is called {name}", code="model_not_found")
+    catalog.verify(spec)
+    result = {"id": spec.id, "sha256": spec.sha256, "verified": True}
+    show(result, [f"{spec.id}: sha256 {spec.sha256} as pinned"], as_json=as_json)
+
+
+def _catalog(home: Home) -> Catalog:
+    settings = config.load(home)
+    return Catalog.load(home=home, default_model=settings.default_model)
+
+
+def _described(spec: ModelSpec) -> dict[str, object]:
+    return {
+        "id": spec.id,
+        "aliases": list(spec.aliases),
+        "size_bytes": spec.size_bytes,
+        "sha256": spec.sha256,
+        "licence": spec.licence,
+        "in_store": spec.path.is_file(),
+    }

@@ -1,0 +1,230 @@
+"""Commands from this host's `appliance` program to the running gateway, over an AF_UNIX socket.
+
+The gateway is the only writer of the database while it runs, so whoever wants a change asks it.
+One connection carries one command and one answer, each a line of JSON. The socket belongs to the
+home's owner (mode 0600), and the peer's user id is checked besides: it must be ours or root's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from appliance.administration import Administration
+from appliance.audit import entry
+from appliance.audit.log import AuditLog
+from appliance.core import Role
+from appliance.errors import ApplianceError, RequestError, SetupError
+from appliance.log import get_logger
+
+MAX_LINE_BYTES = 1 << 20
+_CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
+
+log = get_logger(__name__)
+
+
+class _Message(msgspec.Struct, frozen=True, tag=True, tag_field="kind", forbid_unknown_fields=True):
+    """Base of commands and answers."""
+
+
+class CreateKey(_Message, frozen=True):
+    """`appliance key create`."""
+
+    name: str
+    role: Role
+    expires_seconds: int | None = None
+    replace: bool = False
+
+
+class RevokeKey(_Message, frozen=True):
+    """`appliance key revoke`."""
+
+    name_or_id: str
+
+
+class ListKeys(_Message, frozen=True):
+    """`appliance key list`."""
+
+
+class RecordReading(_Message, frozen=True):
+    """An auditor's search or reading goes on the record before its result is shown."""
+
+    event: str
+    public: dict[str, str | int]
+    content: dict[str, Any]
+
+
+class Recover(_Message, frozen=True):
+    """`appliance audit recover`: verify, and unlatch."""
+
+
+class Done(_Message, frozen=True):
+    """The act is durable on the record; `result` is what the program shows."""
+
+    result: dict[str, Any]
+
+
+class Problem(_Message, frozen=True):
+    """The act did not happen."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+Command = CreateKey | RevokeKey | ListKeys | RecordReading | Recover
+Answer = Done | Problem
+_READINGS = frozenset({entry.Kind.AUDIT_SEARCHED, entry.Kind.AUDIT_READ})
+
+
+async def perform(command: Command, administration: Administration, audit: AuditLog) -> Answer:
+    """Carry out one command. What goes wrong is an answer too."""
+    try:
+        return Done(result=await _perform(command, administration, audit))
+    except ApplianceError as error:
+        return Problem(code=error.code, message=error.message, hint=error.hint)
+
+
+async def _perform(
+    command: Command, administration: Administration, audit: AuditLog
+) -> dict[str, Any]:
+    match command:
+        case CreateKey():
+            made = await administration.create_key(
+                command.name,
+                command.role,
+                expires_seconds=command.expires_seconds,
+                replace=command.replace,
+            )
+            return {
+                "id": made.new.key.id,
+                "name": made.new.key.name,
+                "role": str(made.new.key.role),
+                "expires_us": made.new.key.expires_us,
+                "token": made.new.token,
+                "replaced": list(made.replaced),
+                "record": made.receipt.record,
+            }
+        case RevokeKey():
+            key, receipt = await administration.revoke_key(command.name_or_id)
+            return {"id": key.id, "name": key.name, "record": receipt.record}
+        case ListKeys():
+            return {
+                "keys": [
+                    {
+                        "id": key.id,
+                        "name": key.name,
+                        "role": str(key.role),
+                        "created_us": key.created_us,
+                        "expires_us": key.expires_us,
+                        "revoked_us": key.revoked_us,
+                    }
+                    for key in administration.list_keys()
+                ]
+            }
+        case RecordReading():
+            if command.event not in _READINGS:
+                raise RequestError("only readings are recorded this way", code="invalid_kind")
+            receipt = await audit.append(
+                entry.Entry(
+                    kind=entry.Kind(command.event), public=command.public, content=command.content
+                )
+            )
+            return {"origin": receipt.origin, "seq": receipt.seq, "leaf": receipt.leaf.hex()}
+        case Recover():
+            await asyncio.to_thread(audit.recover)
+            return {"state": "ready", "tree_size": audit.tree_size}
+
+
+class ControlServer:
+    """Listens in the home. Owner of the socket file: the process that holds the home's lock."""
+
+    def __init__(self, path: Path, administration: Administration, audit: AuditLog) -> None:
+        self._path = path
+        self._administration = administration
+        self._audit = audit
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Bind; a socket file left by a crash is ours to replace, since we hold the lock."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        earlier = os.umask(0o177)  # the file must never exist with a wider mode
+        try:
+            with _reachable(self._path) as address:
+                listener.bind(address)
+        finally:
+            os.umask(earlier)
+        self._server = await asyncio.start_unix_server(
+            self._serve, sock=listener, limit=MAX_LINE_BYTES
+        )
+
+    async def stop(self) -> None:
+        """Stop listening and remove the file."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            answer = await self._answer(reader, writer.get_extra_info("socket"))
+            writer.write(msgspec.json.encode(answer) + b"\n")
+            await writer.drain()
+        except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+            log.warning("control_connection_failed", error=type(error).__name__)
+        finally:
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, peer: socket.socket) -> Answer:
+        raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        _pid, uid, _gid = _CREDENTIALS.unpack(raw)
+        if uid not in {os.geteuid(), 0}:
+            log.warning("control_peer_refused", uid=uid)
+            return Problem(code="permission_denied", message="this user may not command the gateway")
+        try:
+            command = msgspec.json.decode(await reader.readuntil(b"\n"), type=Command)
+        except msgspec.MsgspecError:
+            return Problem(code="invalid_command", message="the command is not understood")
+        return await perform(command, self._administration, self._audit)
+
+
+def send(path: Path, command: Command, *, timeout_seconds: float = 60) -> Answer | None:
+    """Ask the running gateway; None where none listens. SetupError where it does not answer."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+        peer.settimeout(timeout_seconds)
+        try:
+            with _reachable(path) as address:
+                peer.connect(address)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        try:
+            peer.sendall(msgspec.json.encode(command) + b"\n")
+            with peer.makefile("rb") as stream:
+                line = stream.readline(MAX_LINE_BYTES)
+            return msgspec.json.decode(line, type=Answer)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise SetupError(
+                "the running gateway did not answer on its control socket",
+                code="control_failed",
+                hint="appliance serve's log tells more",
+            ) from error
+
+
+@contextlib.contextmanager
+def _reachable(path: Path) -> Any:
+    """An address that fits: sun_path holds 107 bytes, a home can lie deeper (unix(7))."""
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{parent}/{path.name}"
+    finally:
+        os.close(parent)

@@ -1,0 +1,1 @@
+"""Admission: pure rules whose decisions are values."""

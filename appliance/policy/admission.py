@@ -1,0 +1,57 @@
+"""May this request run now? A pure decision over what the gateway knows; it changes nothing.
+
+Numbered decision tree:
+1. an unknown model                         → model_not_found
+2. a log that can not commit                → audit_unavailable (law 4)
+3. a model whose worker is not ready        → model_not_ready
+4. more requests in flight than the bound   → overloaded
+5. otherwise                                → Admit
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.core import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """The request may run on this model."""
+
+    model: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The request may not run, and why; `retry_after_seconds` None means: not by waiting."""
+
+    code: str
+    reason: str
+    retry_after_seconds: int | None = None
+    param: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the gateway knows at the moment of the decision."""
+
+    audit_ready: bool
+    model_ready: bool
+    num_in_flight: int
+    max_in_flight: int
+
+
+def decide(model: ModelSpec | None, load: Load) -> Admit | Refuse:
+    """Walk the tree above."""
+    if model is None:  # 1
+        return Refuse(
+            "model_not_found", "this model is not installed; GET /v1/models lists them", None, "model"
+        )
+    if not load.audit_ready:  # 2
+        return Refuse("audit_unavailable", "the audit log can not commit", 5)
+    if not load.model_ready:  # 3
+        return Refuse("model_not_ready", "the model is loading or restarting", 2)
+    if load.num_in_flight >= load.max_in_flight:  # 4
+        return Refuse("overloaded", "too many requests are waiting", 2)
+    return Admit(model)  # 5

@@ -1,0 +1,191 @@
+"""The composition root: settings → a running appliance, and back to nothing.
+
+Order of life: lock and log first, then keys and catalogue, then workers; the reverse at the end, so
+that every closing finds a log that still commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import appliance
+from appliance import db
+from appliance.accounts import tables
+from appliance.accounts.directory import Directory
+from appliance.administration import Administration
+from appliance.audit import entry
+from appliance.audit.log import AuditLog
+from appliance.catalog import Catalog
+from appliance.clock import Clock, SystemClock
+from appliance.config import Home, Settings
+from appliance.control import ControlServer
+from appliance.core import ModelSpec
+from appliance.engine import Engine, EngineEvent
+from appliance.errors import AuditUnavailable, InternalError, SetupError
+from appliance.inference import Inference
+from appliance.log import get_logger
+from appliance.metrics import Metrics
+from appliance.refusals import Refusals
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+STATE_TABLES = (tables.api_key,)  # tables whose every row is committed to by an audit record
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything that a request can reach."""
+
+    settings: Settings
+    home: Home
+    clock: Clock
+    audit: AuditLog
+    directory: Directory
+    administration: Administration
+    catalog: Catalog
+    engines: dict[str, Engine]
+    metrics: Metrics
+    refusals: Refusals
+    inference: Inference
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def served(self) -> list[ModelSpec]:
+        """The models that have a worker, in the catalogue's order."""
+        return [spec for spec in self.catalog.list() if spec.id in self.engines]
+
+
+def services_of(app: FastAPI) -> Services:
+    """The services that `create_app` was given."""
+    services = app.state.services
+    if not isinstance(services, Services):
+        raise InternalError("the application has no services")
+    return services
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """The log and the keys, without a gateway: for the `appliance` program."""
+
+    audit: AuditLog
+    directory: Directory
+    administration: Administration
+
+
+@contextlib.contextmanager
+def open_log_alone(
+    home: Home, settings: Settings, clock: Clock | None = None
+) -> Iterator[Alone]:
+    """Hold the lock, open the log (which recovers what a crash left open), close it at the end."""
+    clock = clock or SystemClock()
+    audit = AuditLog.open(home, settings, clock, version=appliance.__version__)
+    try:
+        with db.reader(home.database).connect() as connection:
+            directory = Directory(tables.load(connection))
+        yield Alone(
+            audit=audit,
+            directory=directory,
+            administration=Administration(audit=audit, directory=directory, clock=clock),
+        )
+    finally:
+        audit.close()
+
+
+@contextlib.asynccontextmanager
+async def run_services(
+    home: Home,
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    worker_command: Sequence[str] | None = None,
+) -> AsyncIterator[Services]:
+    """A running appliance without its HTTP side. `worker_command` replaces the worker program."""
+    clock = clock or SystemClock()
+    catalog = Catalog.load(home=home, default_model=settings.default_model)
+    spec = catalog.resolve("default")
+    if spec is None:
+        raise SetupError(
+            "the default model is not in the catalogue",
+            code="model_not_found",
+            hint="default_model in appliance.toml must name a file in models/",
+        )
+    await asyncio.to_thread(catalog.verify, spec)
+    with open_log_alone(home, settings, clock) as alone:
+        metrics = Metrics()
+        recorder = _EventRecorder(alone.audit)
+        engine = Engine(
+            spec,
+            settings.engine,
+            clock=clock,
+            on_event=recorder.on_event,
+            **({"command": worker_command} if worker_command else {}),
+        )
+        engines = {spec.id: engine}
+        inference = Inference(
+            audit=alone.audit,
+            catalog=catalog,
+            engines=engines,
+            engine_settings=settings.engine,
+            audit_settings=settings.audit,
+            clock=clock,
+            metrics=metrics,
+        )
+        refusals = Refusals(alone.audit, clock, burst=settings.audit.refusal_burst)
+        control = ControlServer(home.control_socket, alone.administration, alone.audit)
+        services = Services(
+            settings=settings,
+            home=home,
+            clock=clock,
+            audit=alone.audit,
+            directory=alone.directory,
+            administration=alone.administration,
+            catalog=catalog,
+            engines=engines,
+            metrics=metrics,
+            refusals=refusals,
+            inference=inference,
+        )
+        await control.start()
+        refusals.start()
+        await engine.start()
+        try:
+            yield services
+        finally:
+            await control.stop()
+            await inference.drain(settings.server.shutdown_grace_seconds)
+            await engine.stop()
+            await inference.drain(settings.audit.commit_timeout_seconds + 1)
+            await refusals.stop()
+            await recorder.settle()
+
+
+class _EventRecorder:
+    """Puts the workers' lives on the record. Owner of `_writing`: the event loop's thread."""
+
+    def __init__(self, audit: AuditLog) -> None:
+        self._audit = audit
+        self._writing: set[asyncio.Task[None]] = set()
+
+    def on_event(self, event: EngineEvent) -> None:
+        """Called by an engine, inside the event loop; the write goes its own way."""
+        task = asyncio.create_task(self._record(event))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def settle(self) -> None:
+        """Wait for what is being written."""
+        if self._writing:
+            await asyncio.gather(*self._writing)
+
+    async def _record(self, event: EngineEvent) -> None:
+        try:
+            await self._audit.append(entry.model_event(event))
+        except AuditUnavailable:
+            # The latch tells the same on /readyz; the worker's life goes on without admissions.
+            log.warning("engine_event_unrecorded", event_kind=type(event).__name__)
