@@ -1,0 +1,42 @@
+"""Admission is a decision tree; each branch is a row."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from appliance.core import ModelSpec
+from appliance.policy.admission import Admit, Load, Refuse, decide
+
+MODEL = ModelSpec(id="m", sha256="0" * 64, size_bytes=1, path=Path("/nowhere"))
+FREE = Load(audit_ready=True, model_ready=True, num_in_flight=0, max_in_flight=2)
+
+
+def test_a_free_appliance_admits() -> None:
+    """Nothing speaks against it: admitted, with the model that will answer."""
+    assert decide(MODEL, FREE) == Admit(MODEL)
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "code", "can_wait"),
+    [
+        (None, {}, "model_not_found", False),
+        (None, {"audit_ready": False}, "model_not_found", False),
+        (MODEL, {"audit_ready": False}, "audit_unavailable", True),
+        (MODEL, {"audit_ready": False, "model_ready": False}, "audit_unavailable", True),
+        (MODEL, {"model_ready": False}, "model_not_ready", True),
+        (MODEL, {"num_in_flight": 2}, "overloaded", True),
+        (MODEL, {"num_in_flight": 3}, "overloaded", True),
+    ],
+)
+def test_each_branch_refuses_with_its_own_code(
+    model: ModelSpec | None, change: dict[str, bool | int], code: str, *, can_wait: bool
+) -> None:
+    """The first rule that speaks against a request names the reason, and whether waiting helps."""
+    decision = decide(model, dataclasses.replace(FREE, **change))  # type: ignore[arg-type]
+
+    assert isinstance(decision, Refuse)
+    assert decision.code == code
+    assert (decision.retry_after_seconds is not None) == can_wait
