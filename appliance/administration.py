@@ -75,10 +75,11 @@ class Administration:
         receipt = await self._audit.append(
             entry.state_changed(
                 kind,
-                table=tables.api_key.name,
+                table=tables.TABLE,
                 row_id=key.id,
                 row=row,
-                content={"name": key.name, "role": key.role, "expires_us": key.expires_us},
+                public={"role": str(key.role)},
+                content={"name": key.name, "expires_us": key.expires_us},
                 effects=lambda connection: tables.put(connection, row),
             )
         )

@@ -121,6 +121,13 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """The worker took the prompt: from here on an answer comes."""
+
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """A piece of an answer: text at UTF-8 borders, and the tokens that it took."""
 

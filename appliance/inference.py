@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
 from appliance.audit import entry
+from appliance.audit.entry import Entry
 from appliance.audit.log import AuditLog
 from appliance.catalog import Catalog
 from appliance.clock import Clock
@@ -31,9 +32,10 @@ from appliance.core import (
     Principal,
     Receipt,
     Started,
+    Timings,
     Usage,
 )
-from appliance.engine import Engine
+from appliance.engine.supervisor import Engine
 from appliance.errors import (
     ApplianceError,
     AuditUnavailable,
@@ -68,6 +70,13 @@ class Exchange:
         self.ended = asyncio.Event()  # nothing more will come from the worker, or nobody listens
         self._accepted: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._events: asyncio.Queue[Delta | Finished | ApplianceError] = asyncio.Queue()
+
+    @property
+    def opening(self) -> int:
+        """The seq of the opening. Only behind its commit."""
+        if self.receipt is None:
+            raise InternalError("the exchange has no opening yet")
+        return self.receipt.seq
 
     def gone(self) -> None:
         """The caller went away: stop decoding, and close the record with what was delivered."""
@@ -114,10 +123,11 @@ class _Answer:
     started: Started | None = None
     finished: Finished | None = None
     error: ApplianceError | None = None
-    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256, repr=False)
     num_tokens: int = 0
     num_segments: int = 0
-    pending: list[Delta] = field(default_factory=list, repr=False)
+    pending: list[Delta] = field(default_factory=list, repr=False)  # not yet sent
+    unrecorded: list[str] = field(default_factory=list, repr=False)  # in no segment yet
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256, repr=False)
 
     def add(self, item: Started | Delta | Finished) -> None:
         match item:
@@ -125,17 +135,24 @@ class _Answer:
                 self.started = item
             case Delta():
                 self.pending.append(item)
+                self.unrecorded.append(item.text)
                 self.num_tokens += item.num_tokens
                 self.digest.update(item.text.encode("utf-8"))
             case Finished():
                 self.finished = item
 
     def take(self) -> Delta:
-        """Everything that is waiting, as one piece."""
+        """Everything that waits to be sent, as one piece."""
         text = "".join(piece.text for piece in self.pending)
         tokens = sum(piece.num_tokens for piece in self.pending)
         self.pending.clear()
         return Delta(text=text, num_tokens=tokens)
+
+    def take_unrecorded(self) -> str:
+        """Everything that no segment holds."""
+        text = "".join(self.unrecorded)
+        self.unrecorded.clear()
+        return text
 
     def usage(self) -> Usage:
         if self.finished is not None:
@@ -188,11 +205,11 @@ class Inference:
     async def _run(self, exchange: Exchange) -> None:
         started_us = self._clock.monotonic_us()
         try:
-            exchange.receipt = await self._audit.append(self._opening(exchange))
+            exchange.receipt = await self._audit.append(_opening(exchange))
             answer = await self._decode(exchange)
             outcome = _outcome(exchange, answer)
             tail = answer.take()
-            await self._audit.append(self._closing(exchange, answer, outcome, tail))
+            await self._audit.append(_closing(exchange, answer, outcome))
         except AuditUnavailable as error:
             # Law 4: the log can not commit, so nothing more leaves; recovery closes the record.
             exchange.fail(error)
@@ -233,9 +250,7 @@ class Inference:
         """One piece on its way out. Law 2: in strict mode its segment is durable first."""
         piece = answer.take()
         if self._strict:
-            index = answer.num_segments
-            answer.num_segments += 1
-            await self._audit.append(self._segment(exchange, index, piece))
+            await self._audit.append(_segment(exchange, answer, piece))
         exchange.deliver(piece)
         if self._strict:  # coalesce what comes in the next moment into one segment
             with contextlib.suppress(TimeoutError):
@@ -276,3 +291,49 @@ class Inference:
                 max_in_flight=self._max_in_flight,
             ),
         )
+
+
+def _opening(exchange: Exchange) -> Entry:
+    return entry.opened(exchange.request, exchange.principal, exchange.caller, exchange.model)
+
+
+def _segment(exchange: Exchange, answer: _Answer, piece: Delta) -> Entry:
+    index = answer.num_segments
+    answer.num_segments += 1
+    answer.take_unrecorded()  # exactly the piece's text: nothing came between, we do not await
+    return entry.segment(
+        exchange.request.request_id, exchange.opening, index, piece.text, piece.num_tokens
+    )
+
+
+def _closing(exchange: Exchange, answer: _Answer, outcome: Outcome) -> Entry:
+    return entry.closed(
+        exchange.request.request_id,
+        exchange.opening,
+        model=exchange.model.id,
+        outcome=outcome,
+        code=answer.error.code if answer.error else "",
+        usage=answer.usage(),
+        timings=answer.finished.timings if answer.finished else Timings(),
+        num_segments=answer.num_segments,
+        output_sha256=answer.digest.hexdigest(),
+        output=answer.take_unrecorded(),
+    )
+
+
+def _outcome(exchange: Exchange, answer: _Answer) -> Outcome:
+    if exchange.is_gone:
+        return Outcome.CLIENT_GONE
+    if answer.finished is not None:
+        return Outcome(answer.finished.reason)
+    return Outcome.FAILED
+
+
+def _refusal(decision: Refuse) -> ApplianceError:
+    if decision.code == "audit_unavailable":
+        return AuditUnavailable(decision.reason, retry_after_seconds=30)
+    if decision.retry_after_seconds is not None:
+        return Unavailable(
+            decision.reason, code=decision.code, retry_after_seconds=decision.retry_after_seconds
+        )
+    return RequestError(decision.reason, code=decision.code, param=decision.param)

@@ -7,7 +7,7 @@ import contextlib
 
 from appliance.audit import entry
 from appliance.audit.log import AuditLog
-from appliance.audit.refusals import RefusalLimiter
+from appliance.audit.refusals import Counted, RefusalLimiter
 from appliance.clock import Clock
 from appliance.core import Caller, Principal
 from appliance.errors import AuditUnavailable
@@ -38,3 +38,56 @@ class Refusals:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._flusher
         await self._flush()
+
+    async def record(
+        self,
+        *,
+        request_id: str,
+        principal: Principal | None,
+        caller: Caller,
+        route: str,
+        code: str,
+        status: int,
+    ) -> None:
+        """Durable when it returns, by itself or as a count of the next flush.
+
+        AuditUnavailable where the log can not take it.
+        """
+        counted = Counted(address=caller.address, code=code, status=status, route=route)
+        if not self._audit.is_ready or self._limiter.admit(counted, now_us=self._now_us()):
+            await self._audit.append(
+                entry.refused(
+                    request_id=request_id,
+                    principal=principal,
+                    caller=caller,
+                    route=route,
+                    code=code,
+                    status=status,
+                )
+            )
+
+    async def _flush_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self._flush()
+
+    async def _flush(self) -> None:
+        for counted, count in self._limiter.flush():
+            try:
+                await self._audit.append(
+                    entry.refused(
+                        request_id=None,
+                        principal=None,
+                        caller=Caller(address=counted.address),
+                        route=counted.route,
+                        code=counted.code,
+                        status=counted.status,
+                        count=count,
+                    )
+                )
+            except AuditUnavailable:
+                # Latched: /readyz says so, and each of these callers got an answer already.
+                log.warning("refusals_unrecorded", count=count)
+
+    def _now_us(self) -> int:
+        return self._clock.monotonic_us()

@@ -17,14 +17,16 @@ from appliance import db
 from appliance.accounts import tables
 from appliance.accounts.directory import Directory
 from appliance.administration import Administration
-from appliance.audit import entry
+from appliance.audit.entry import Entry, Kind
 from appliance.audit.log import AuditLog
 from appliance.catalog import Catalog
 from appliance.clock import Clock, SystemClock
 from appliance.config import Home, Settings
 from appliance.control import ControlServer
 from appliance.core import ModelSpec
-from appliance.engine import Engine, EngineEvent
+from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
+from appliance.engine.process import DEFAULT_COMMAND
+from appliance.engine.supervisor import Engine
 from appliance.errors import AuditUnavailable, InternalError, SetupError
 from appliance.inference import Inference
 from appliance.log import get_logger
@@ -86,7 +88,7 @@ def open_log_alone(
     clock = clock or SystemClock()
     audit = AuditLog.open(home, settings, clock, version=appliance.__version__)
     try:
-        with db.reader(home.database).connect() as connection:
+        with db.reading(home.database) as connection:
             directory = Directory(tables.load(connection))
         yield Alone(
             audit=audit,
@@ -124,7 +126,7 @@ async def run_services(
             settings.engine,
             clock=clock,
             on_event=recorder.on_event,
-            **({"command": worker_command} if worker_command else {}),
+            command=worker_command or DEFAULT_COMMAND,
         )
         engines = {spec.id: engine}
         inference = Inference(
@@ -185,7 +187,28 @@ class _EventRecorder:
 
     async def _record(self, event: EngineEvent) -> None:
         try:
-            await self._audit.append(entry.model_event(event))
+            await self._audit.append(_entry_of(event))
         except AuditUnavailable:
             # The latch tells the same on /readyz; the worker's life goes on without admissions.
             log.warning("engine_event_unrecorded", event_kind=type(event).__name__)
+
+
+def _entry_of(event: EngineEvent) -> Entry:
+    match event:
+        case ModelLoaded():
+            return Entry(
+                kind=Kind.MODEL_LOADED,
+                public={
+                    "model": event.model.id,
+                    "model_sha256": event.model.sha256,
+                    "backend": event.ready.backend,
+                    "library": event.ready.library,
+                    "load_us": event.ready.load_us,
+                },
+            )
+        case ModelFailed():
+            return Entry(
+                kind=Kind.MODEL_FAILED, public={"model": event.model.id, "code": event.code}
+            )
+        case ModelUnloaded():
+            return Entry(kind=Kind.MODEL_UNLOADED, public={"model": event.model.id})

@@ -12,8 +12,10 @@ from appliance.accounts.keys import ApiKey
 from appliance.core import Role
 from appliance.db import metadata
 
+TABLE = "api_key"  # a plain string: SQLAlchemy's own names are a subclass that goes into no header
+
 api_key = Table(
-    "api_key",
+    TABLE,
     metadata,
     Column("id", String(10), primary_key=True),
     Column("name", String(64), nullable=False),

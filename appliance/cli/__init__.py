@@ -12,7 +12,9 @@ import sys
 import click
 
 import appliance
+from appliance import log as logging_setup
 from appliance.cli.base import report
+from appliance.config import Log
 from appliance.errors import ApplianceError
 
 _COMMANDS = {
@@ -58,6 +60,7 @@ def program() -> None:
 
 def main() -> None:
     """Entry point: errors of ours end in one line, a hint and an exit code, never in a traceback."""
+    logging_setup.configure(Log(level="error"))
     try:
         program.main(standalone_mode=False)
     except click.exceptions.Exit as exit_:

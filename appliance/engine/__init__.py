@@ -1,1 +1,1 @@
-"""One worker process per model: messages, channel, client and supervisor."""
+"""One worker process per model: messages, channel, process and supervisor."""

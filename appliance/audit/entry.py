@@ -1,0 +1,294 @@
+"""Entries: what can be on the record, and the canonical bytes of their headers. Pure.
+
+A header is the leaf's preimage. It is plaintext, so it names no person and holds no content: the
+actor stands in it only as a blind index, and content only as the hash of its ciphertext. It is
+canonical JSON (RFC 8785); the bytes are stored and hashed verbatim and never encoded again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import rfc8785
+from sqlalchemy import Connection
+
+from appliance.core import (
+    Caller,
+    InferenceRequest,
+    ModelSpec,
+    Outcome,
+    Principal,
+    Timings,
+    Usage,
+)
+from appliance.errors import InternalError, VerificationError
+
+FORMAT_VERSION = 0  # not frozen: later releases may read this form only by migration
+MAX_HEADER_BYTES = 65_535  # C2SP tlog-tiles prefixes entries with a 16-bit length
+
+
+class Kind(StrEnum):
+    """Closed list, `subject:action`. An unknown kind is refused by writer and verifier alike."""
+
+    POLICY_PINNED = "policy:pinned"
+    EPOCH_OPENED = "epoch:opened"
+    LOG_STARTED = "log:started"
+    LOG_STOPPED = "log:stopped"
+    LOG_ALARM = "log:alarm"
+    LOG_RECOVERED = "log:recovered"
+    DATABASE_UPGRADED = "database:upgraded"
+    REQUEST_OPENED = "request:opened"
+    REQUEST_SEGMENT = "request:segment"
+    REQUEST_CLOSED = "request:closed"
+    REQUEST_REFUSED = "request:refused"
+    KEY_CREATED = "key:created"
+    KEY_REVOKED = "key:revoked"
+    MODEL_LOADED = "model:loaded"
+    MODEL_FAILED = "model:failed"
+    MODEL_UNLOADED = "model:unloaded"
+    AUDIT_SEARCHED = "audit:searched"
+    AUDIT_READ = "audit:read"
+
+
+_ROW = frozenset({"row_table", "row_id", "row_sha256"})
+# What a header may say in plaintext, by kind. Everything else belongs into the sealed content.
+PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
+    Kind.POLICY_PINNED: frozenset({"policy_sha256", "num_recipients"}),
+    Kind.EPOCH_OPENED: frozenset({"epoch", "policy_sha256", "secret_sha256", "wraps_sha256"}),
+    Kind.LOG_STARTED: frozenset({"version", "sqlite", "schema", "num_recovered"}),
+    Kind.LOG_STOPPED: frozenset({"reason"}),
+    Kind.LOG_ALARM: frozenset({"code"}),
+    Kind.LOG_RECOVERED: frozenset({"reason", "num_recovered"}),
+    Kind.DATABASE_UPGRADED: frozenset({"from_revision", "to_revision", "backup_sha256"}),
+    Kind.REQUEST_OPENED: frozenset({"model", "model_sha256", "stream"}),
+    Kind.REQUEST_SEGMENT: frozenset({"index", "num_tokens"}),
+    Kind.REQUEST_CLOSED: frozenset(
+        {
+            "model", "outcome", "code", "prompt_tokens", "completion_tokens", "cached_tokens",
+            "num_segments", "queue_us", "prefill_us", "decode_us", "output_sha256",
+        }
+    ),  # fmt: skip
+    Kind.REQUEST_REFUSED: frozenset({"code", "status", "count", "route"}),
+    Kind.KEY_CREATED: _ROW | {"role"},
+    Kind.KEY_REVOKED: _ROW | {"role"},
+    Kind.MODEL_LOADED: frozenset({"model", "model_sha256", "backend", "library", "load_us"}),
+    Kind.MODEL_FAILED: frozenset({"model", "code"}),
+    Kind.MODEL_UNLOADED: frozenset({"model"}),
+    Kind.AUDIT_SEARCHED: frozenset({"num_results"}),
+    Kind.AUDIT_READ: frozenset({"target"}),
+}
+
+_KINDS = frozenset(str(kind) for kind in Kind)
+Effects = Callable[[Connection], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that is to go on the record."""
+
+    kind: Kind
+    public: Mapping[str, str | int] = field(default_factory=dict)
+    content: Mapping[str, Any] | None = field(default=None, repr=False)
+    request_id: str | None = None
+    actor: str | None = field(default=None, repr=False)  # a key's id: blind-indexed in the header
+    opening: int | None = None  # of segments and closings: the seq of their opening
+    # Rows of another room that are written in the entry's own transaction, or not at all.
+    effects: Effects | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        unknown = set(self.public) - PUBLIC_FIELDS[self.kind]
+        if unknown:
+            raise InternalError(f"{self.kind} may not say {sorted(unknown)} in plaintext")
+
+
+class SealedHash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a header commits to of its sealed content: ciphertext, key, length."""
+
+    alg: str
+    kc: str  # key commitment, hex: AES-GCM alone does not bind a ciphertext to one key
+    len: int
+    sha256: str  # over nonce || ciphertext || tag
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The leaf's preimage, field by field. Times in microseconds, UTC."""
+
+    log: str
+    seq: int
+    ts: int
+    boot: str
+    mono: int
+    kind: str
+    pub: dict[str, str | int]
+    v: int
+    req: str | None = None
+    prev: int | None = None
+    bi: dict[str, str] | None = None
+    epoch: int | None = None
+    step: int | None = None
+    ct: SealedHash | None = None
+
+    def encode(self) -> bytes:
+        """Canonical JSON, RFC 8785."""
+        data = rfc8785.dumps(msgspec.to_builtins(self))
+        if len(data) > MAX_HEADER_BYTES:
+            raise InternalError("a header must fit into a tile entry")
+        return data
+
+
+def decode_header(data: bytes) -> Header:
+    """A header from stored bytes. VerificationError unless these are its one canonical form."""
+    try:
+        header = msgspec.json.decode(data, type=Header)
+        canonical = header.encode()
+    except (msgspec.MsgspecError, rfc8785.CanonicalizationError, RecursionError) as error:
+        raise VerificationError("the header is malformed") from error
+    if canonical != data:
+        raise VerificationError("the header is not in its canonical form")
+    if header.kind not in _KINDS or not set(header.pub) <= PUBLIC_FIELDS[Kind(header.kind)]:
+        raise VerificationError("the header names an unknown kind or field")
+    return header
+
+
+def row_digest(row: Mapping[str, str | int | bytes | None]) -> str:
+    """SHA-256 of a state row: canonical JSON of its columns, bytes as hex."""
+    plain = {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
+    return hashlib.sha256(rfc8785.dumps(plain)).hexdigest()
+
+
+def wraps_digest(wraps: Iterable[tuple[str, str, bytes]]) -> str:
+    """SHA-256 over an epoch's wraps (recipient, suite, wrap), in the order of recipients."""
+    digest = hashlib.sha256()
+    for recipient, suite, wrap in sorted(wraps):
+        digest.update(f"{recipient}\n{suite}\n{len(wrap)}\n".encode() + wrap)
+    return digest.hexdigest()
+
+
+def opened(
+    request: InferenceRequest, principal: Principal, caller: Caller, model: ModelSpec
+) -> Entry:
+    """The write-ahead record of a request: durable before the worker sees the prompt (law 1)."""
+    sampling = request.sampling
+    return Entry(
+        kind=Kind.REQUEST_OPENED,
+        public={"model": model.id, "model_sha256": model.sha256, "stream": int(request.stream)},
+        content={
+            "messages": [{"role": each.role, "content": each.content} for each in request.messages],
+            "sampling": {
+                # Floats have no canonical form of their own on the record: decimal text does.
+                "temperature": repr(sampling.temperature),
+                "top_p": repr(sampling.top_p),
+                "top_k": sampling.top_k,
+                "min_p": repr(sampling.min_p),
+                "repeat_penalty": repr(sampling.repeat_penalty),
+                "presence_penalty": repr(sampling.presence_penalty),
+                "frequency_penalty": repr(sampling.frequency_penalty),
+                "seed": sampling.seed,
+                "max_tokens": sampling.max_tokens,
+                "stop": list(sampling.stop),
+            },
+            "annotations": dict(request.annotations),
+            "principal": _person(principal),
+            "caller": {"address": caller.address, "user_agent": caller.user_agent},
+        },
+        request_id=request.request_id,
+        actor=principal.key_id,
+    )
+
+
+def segment(request_id: str, opening: int, index: int, text: str, num_tokens: int) -> Entry:
+    """A piece of a stream: durable before it leaves the box (law 2)."""
+    return Entry(
+        kind=Kind.REQUEST_SEGMENT,
+        public={"index": index, "num_tokens": num_tokens},
+        content={"text": text},
+        request_id=request_id,
+        opening=opening,
+    )
+
+
+def closed(
+    request_id: str,
+    opening: int,
+    *,
+    model: str,
+    outcome: Outcome,
+    code: str = "",
+    usage: Usage = Usage(),  # noqa: B008 - frozen
+    timings: Timings = Timings(),  # noqa: B008 - frozen
+    num_segments: int = 0,
+    output_sha256: str = "",
+    output: str = "",
+) -> Entry:
+    """The one end of a request (law 3). `output` is what no segment holds."""
+    return Entry(
+        kind=Kind.REQUEST_CLOSED,
+        public={
+            "model": model,
+            "outcome": str(outcome),
+            "code": code,
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "num_segments": num_segments,
+            "queue_us": timings.queue_us,
+            "prefill_us": timings.prefill_us,
+            "decode_us": timings.decode_us,
+            "output_sha256": output_sha256,
+        },
+        content={"output": output} if output else None,
+        request_id=request_id,
+        opening=opening,
+    )
+
+
+def refused(
+    *,
+    request_id: str | None,
+    principal: Principal | None,
+    caller: Caller,
+    route: str,
+    code: str,
+    status: int,
+    count: int = 1,
+) -> Entry:
+    """A refusal, or a count of them (law 5). `route` is a template, never a raw path."""
+    return Entry(
+        kind=Kind.REQUEST_REFUSED,
+        public={"code": code, "status": status, "count": count, "route": route},
+        content={
+            "principal": _person(principal) if principal else None,
+            "caller": {"address": caller.address, "user_agent": caller.user_agent},
+        },
+        request_id=request_id,
+        actor=principal.key_id if principal else None,
+    )
+
+
+def state_changed(
+    kind: Kind,
+    *,
+    table: str,
+    row: Mapping[str, str | int | bytes | None],
+    row_id: str,
+    public: Mapping[str, str | int],
+    content: Mapping[str, Any],
+    effects: Effects,
+) -> Entry:
+    """A row of another room and its record, in one transaction; the header commits to the row."""
+    return Entry(
+        kind=kind,
+        public={**public, "row_table": table, "row_id": row_id, "row_sha256": row_digest(row)},
+        content=content,
+        effects=effects,
+    )
+
+
+def _person(principal: Principal) -> dict[str, str]:
+    return {"key_id": principal.key_id, "name": principal.name, "role": str(principal.role)}

@@ -1,0 +1,137 @@
+"""The log's memory outside the database: its keys, its head, its latch, and the files' identity."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from appliance import durable
+from appliance.audit.checkpoint import Signer, Verifier
+from appliance.config import Home
+from appliance.errors import SetupError, VerificationError
+
+LATCH_BYTES: Final = 512
+_INDEX_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class LogKeys:
+    """What the appliance itself holds: it signs checkpoints and blinds names; it reads nothing."""
+
+    signer: Signer
+    index_key: bytes = field(repr=False)
+
+    def blind(self, actor: str) -> bytes:
+        """An actor's blind index: equal for equal actors, and nothing more without the key."""
+        return hmac.digest(self.index_key, b"key\0" + actor.encode(), "sha256")[:_INDEX_BYTES]
+
+
+def create_keys(home: Home) -> None:
+    """Make the log's own keys, once; existing ones are never replaced."""
+    durable.make_private_dir(home.keys)
+    signing, index = home.keys / "log.ed25519", home.keys / "index.key"
+    if not signing.exists():
+        durable.write_file(signing, Ed25519PrivateKey.generate().private_bytes_raw())
+    if not index.exists():
+        durable.write_file(index, secrets.token_bytes(32))
+
+
+def load_keys(home: Home, origin: str) -> LogKeys:
+    """The log's keys. SetupError where they are missing or damaged."""
+    try:
+        signing = (home.keys / "log.ed25519").read_bytes()
+        index_key = (home.keys / "index.key").read_bytes()
+        signer = Signer(origin, Ed25519PrivateKey.from_private_bytes(signing))
+    except (OSError, ValueError) as error:
+        raise SetupError(
+            "the log's keys can not be read", code="log_keys", hint="run: appliance init"
+        ) from error
+    return LogKeys(signer=signer, index_key=index_key)
+
+
+def write_verifier(home: Home, verifier: Verifier) -> None:
+    """The public half, for everybody who checks: `keys/log.vkey`."""
+    durable.write_file(home.keys / "log.vkey", verifier.text().encode() + b"\n", mode=0o644)
+
+
+def read_verifier(home: Home) -> Verifier:
+    """The log's public key, as everybody reads it."""
+    try:
+        text = (home.keys / "log.vkey").read_text(encoding="ascii").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError("keys/log.vkey can not be read", code="log_keys") from error
+    return Verifier.parse(text)
+
+
+class Latch:
+    """Whether the log is closed until an operator has looked. Survives restarts and full disks.
+
+    The file is written once, whole, and later overwritten in place: that needs no new block, so it
+    works where nothing else can be written any more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def create(self) -> None:
+        """Make the file, open."""
+        if not self._path.exists():
+            durable.write_file(self._path, _latch_bytes(""))
+
+    def reason(self) -> str:
+        """Why the log is latched; empty where it is not. A missing or damaged latch is latched."""
+        try:
+            state = json.loads(self._path.read_bytes().decode().strip())
+            reason = state["latched"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return "the latch file is missing or damaged"
+        return str(reason)
+
+    def set(self, reason: str) -> None:
+        """Close (or, with an empty reason, open) it. OSError where even that can not be written."""
+        fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, _latch_bytes(reason), 0)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+class FileGuard:
+    """Notices that an open file is no longer the one at its path: removed, renamed or replaced.
+
+    SQLite itself happily commits into an unlinked file; a record acknowledged there is lost.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._paths = (database, database.with_name(database.name + "-wal"))
+        self._fds = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in self._paths]
+
+    def check(self) -> None:
+        """VerificationError where a file is not what it was."""
+        for path, fd in zip(self._paths, self._fds, strict=True):
+            held = os.fstat(fd)
+            try:
+                found = path.stat()
+            except OSError as error:
+                raise VerificationError(f"{path.name} is gone") from error
+            if held.st_nlink == 0 or (held.st_dev, held.st_ino) != (found.st_dev, found.st_ino):
+                raise VerificationError(f"{path.name} was replaced")
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for fd in self._fds:
+            os.close(fd)
+        self._fds = []
+
+
+def _latch_bytes(reason: str) -> bytes:
+    plain = reason.encode("ascii", "replace").decode("ascii")[:200]
+    return json.dumps({"latched": plain}).encode("ascii").ljust(LATCH_BYTES - 1) + b"\n"

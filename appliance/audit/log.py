@@ -1,0 +1,353 @@
+"""`AuditLog`: durable when it returns, closed to everybody when it can not be.
+
+One OS thread owns the sequencer; everybody else puts entries on its queue and waits. While one
+batch is being committed the next one gathers: group commit without a timer. Any error of storage
+latches the log: what is pending and what comes later fails at once with `AuditUnavailable`, until
+an operator has run `recover` (law 4). The latch survives restarts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Any, Final
+
+from appliance import db, durable
+from appliance.audit.entry import Entry, Kind
+from appliance.audit.files import Latch
+from appliance.audit.sequencer import Sequencer, Start
+from appliance.clock import Clock
+from appliance.config import Home, Settings
+from appliance.core import Receipt
+from appliance.errors import AuditUnavailable, InternalError, SetupError
+from appliance.log import get_logger
+
+MAX_BATCH: Final = 256
+HEAD_SECONDS: Final = 1.0  # the head file is at most this much behind
+JOIN_SECONDS: Final = 10.0
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """Open, or latched and why."""
+
+    reason: str = ""
+
+    @property
+    def is_ready(self) -> bool:
+        return not self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Append:
+    entry: Entry
+    done: Future[Receipt]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Something that the writer thread does between two batches."""
+
+    function: Callable[[], None]
+    done: Future[None]
+
+
+class AuditLog:
+    """The log of one home. Owner of `_sequencer`: the writer thread, once it runs."""
+
+    def __init__(self, home: Home, settings: Settings, clock: Clock, version: str) -> None:
+        self._home = home
+        self._settings = settings.audit
+        self._clock = clock
+        self._version = version
+        self._deadline_seconds = settings.audit.commit_timeout_seconds
+        self._latch = Latch(home.latch)
+        self._state = LogState()
+        self._size = 0
+        self._sequencer: Sequencer | None = None
+        self._queue: queue.Queue[_Append | _Call | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._lock_fd = -1
+        self._stopping = False
+        self._head_written_us = 0
+
+    @classmethod
+    def open(cls, home: Home, settings: Settings, clock: Clock, *, version: str) -> AuditLog:
+        """Take the lock, check the database, recover what a crash left open, and start writing.
+
+        SetupError where another process holds the log, or where the database can not be trusted.
+        A latched home opens latched: reading goes on, writing waits for `recover`.
+        """
+        opened = cls(home, settings, clock, version)
+        opened._lock_fd = take_lock(home)
+        try:
+            db.require_current(home.database)
+            opened._state = LogState(opened._latch.reason())
+            if opened._state.is_ready:
+                opened._sequencer = opened._start(Kind.LOG_STARTED)
+        except BaseException:
+            os.close(opened._lock_fd)
+            raise
+        opened._thread.start()
+        return opened
+
+    @property
+    def origin(self) -> str:
+        """The log's name."""
+        return self._settings.origin
+
+    @property
+    def is_ready(self) -> bool:
+        """False once the log has latched."""
+        return self._state.is_ready
+
+    @property
+    def tree_size(self) -> int:
+        """Entries on the record, as far as this process wrote or read them."""
+        return self._size
+
+    async def append(self, entry: Entry) -> Receipt:
+        """Durable when it returns. A caller's cancellation does not cancel the write (law 6)."""
+        waiting = asyncio.wrap_future(self._submit(entry))
+        try:
+            return await asyncio.wait_for(asyncio.shield(waiting), self._deadline_seconds)
+        except TimeoutError:
+            self._close_down("a commit took longer than audit.commit_timeout_seconds")
+            waiting.add_done_callback(_retrieve)
+            raise self._unavailable() from None
+
+    def append_sync(self, entry: Entry) -> Receipt:
+        """`append` for programs without an event loop."""
+        try:
+            return self._submit(entry).result(self._deadline_seconds)
+        except FutureTimeoutError:
+            self._close_down("a commit took longer than audit.commit_timeout_seconds")
+            raise self._unavailable() from None
+
+    def check(self) -> LogState:
+        """The state, after a look at the files: an idle log notices too that its database went."""
+        sequencer = self._sequencer
+        if self._state.is_ready and sequencer is not None:
+            try:
+                sequencer.check()
+            except Exception as error:  # any doubt about the files closes the log
+                self._close_down(_reason(error))
+        return self._state
+
+    def recover(self) -> None:
+        """The operator's act: check everything anew, close what was open, unlatch, say so.
+
+        SetupError or VerificationError where the database can not be trusted; it stays latched.
+        """
+        done: Future[None] = Future()
+        self._queue.put(_Call(self._recover, done))
+        try:
+            done.result(JOIN_SECONDS)
+        except FutureTimeoutError as error:
+            raise SetupError(
+                "the log's writer is still waiting for its disk",
+                code="disk_blocked",
+                hint="free the disk, then restart the appliance and run this again",
+            ) from error
+
+    def close(self) -> None:
+        """Say goodbye on the record, write the head, release the lock."""
+        self._queue.put(None)
+        self._thread.join(JOIN_SECONDS)
+        os.close(self._lock_fd)
+
+    # --- the writer thread ---------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            try:
+                item = self._queue.get(timeout=HEAD_SECONDS)
+            except queue.Empty:
+                self._guarded(self._write_head)
+                continue
+            if item is None:
+                self._guarded(self._finish)
+                return
+            if isinstance(item, _Call):
+                _resolve(item)
+                continue
+            batch, following = self._gather(item)
+            self._commit(batch)
+            if isinstance(following, _Call):
+                _resolve(following)
+            elif following is None and self._stopping:
+                self._guarded(self._finish)
+                return
+
+    def _gather(self, first: _Append) -> tuple[list[_Append], _Append | _Call | None]:
+        """Whatever waits already, up to a bound; never waits itself."""
+        batch = [first]
+        self._stopping = False
+        while len(batch) < MAX_BATCH:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if isinstance(item, _Append):
+                batch.append(item)
+                continue
+            self._stopping = item is None
+            return batch, item
+        return batch, None
+
+    def _commit(self, batch: list[_Append]) -> None:
+        sequencer = self._sequencer
+        if not self._state.is_ready or sequencer is None:
+            for each in batch:
+                each.done.set_exception(self._unavailable())
+            return
+        try:
+            receipts = sequencer.commit([each.entry for each in batch])
+        except Exception as error:  # whatever it was, the state is unknown: stop (law 4)
+            self._close_down(_reason(error))
+            for each in batch:
+                each.done.set_exception(self._unavailable())
+            return
+        self._size = sequencer.size
+        if not self._state.is_ready:  # a waiter gave up meanwhile: nobody may be told otherwise
+            for each in batch:
+                each.done.set_exception(self._unavailable())
+            return
+        for each, receipt in zip(batch, receipts, strict=True):
+            each.done.set_result(receipt)
+        now_us = self._clock.monotonic_us()
+        if now_us - self._head_written_us > HEAD_SECONDS * 1e6:
+            self._guarded(self._write_head)
+
+    def _guarded(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except Exception as error:  # as in _commit
+            self._close_down(_reason(error))
+
+    def _write_head(self) -> None:
+        if self._state.is_ready and self._sequencer is not None and self._sequencer.head_is_behind:
+            self._sequencer.write_head()
+            self._head_written_us = self._clock.monotonic_us()
+
+    def _finish(self) -> None:
+        if self._sequencer is None:
+            return
+        try:
+            if self._state.is_ready:
+                self._sequencer.commit([Entry(kind=Kind.LOG_STOPPED, public={"reason": "stop"})])
+                self._sequencer.write_head()
+        finally:
+            self._sequencer.close()
+            self._sequencer = None
+
+    def _recover(self) -> None:
+        if self._sequencer is not None:
+            self._sequencer.close()
+            self._sequencer = None
+        reason = self._latch.reason()
+        self._sequencer = self._start(Kind.LOG_RECOVERED, reason=reason)
+        self._latch.set("")
+        self._state = LogState()
+        log.info("audit_recovered", tree_size=self._size)
+
+    def _start(self, kind: Kind, **public: str) -> Sequencer:
+        sequencer = Sequencer(self._home, self._settings, self._clock)
+        try:
+            if kind is Kind.LOG_STARTED:
+                public = {
+                    "version": self._version,
+                    "sqlite": sqlite3.sqlite_version,
+                    "schema": db.schema(self._home.database).head,
+                }
+            sequencer.open(Start(kind=kind, public=dict(public)))
+            sequencer.write_head()
+        except BaseException:
+            sequencer.close()
+            raise
+        self._head_written_us = self._clock.monotonic_us()
+        self._size = sequencer.size
+        return sequencer
+
+    # --- every thread --------------------------------------------------------------------------
+
+    def _submit(self, entry: Entry) -> Future[Receipt]:
+        if not self._state.is_ready:
+            raise self._unavailable()
+        done: Future[Receipt] = Future()
+        self._queue.put(_Append(entry, done))
+        return done
+
+    def _close_down(self, reason: str) -> None:
+        """Latch. The first reason stands; a latch file that can not be written latches all the same."""
+        if not self._state.is_ready:
+            return
+        self._state = LogState(reason)
+        log.error("audit_latched", reason=reason, exc_info=True)
+        try:
+            self._latch.set(reason)
+        except OSError as error:
+            log.error("latch_not_written", error=type(error).__name__)
+
+    def _unavailable(self) -> AuditUnavailable:
+        return AuditUnavailable(
+            "the audit log can not commit, so nothing is answered",
+            hint="the operator finds the reason on /readyz and runs: appliance audit recover",
+            retry_after_seconds=30,
+        )
+
+
+def take_lock(home: Home) -> int:
+    """Become the one writer of this home. SetupError where another process is."""
+    try:
+        fd = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.PRIVATE_FILE)
+    except OSError as error:
+        raise SetupError(
+            f"can not open {home.lock}: {error.strerror}",
+            code="not_initialised",
+            hint="run: appliance init --home DIR",
+        ) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise SetupError(
+            "another appliance process holds this home",
+            code="already_running",
+            hint="is 'appliance serve' running with the same --home?",
+        ) from error
+    return fd
+
+
+def _resolve(call: _Call) -> None:
+    try:
+        call.function()
+    except Exception as error:  # the caller gets it, whatever it is
+        call.done.set_exception(error)
+    else:
+        call.done.set_result(None)
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def _reason(error: Exception) -> str:
+    """For the operator: the kind of failure, and what our own errors say of it."""
+    if isinstance(error, SetupError | InternalError):
+        return error.message
+    original = getattr(error, "orig", None) or error
+    name = getattr(original, "sqlite_errorname", "")
+    message = getattr(original, "message", "")
+    return " ".join(part for part in (type(original).__name__, name, message) if part)

@@ -1,0 +1,179 @@
+"""Reading the record: what an auditor or an operator may see without a key, and with one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Select, select
+
+from appliance import db
+from appliance.audit import store
+from appliance.audit.entry import Header, Kind, decode_header
+from appliance.audit.merkle import inclusion_proof, root_at, verify_inclusion
+from appliance.audit.recipients import Identity
+from appliance.audit.sealing import Opener, Sealed
+from appliance.audit.tables import epoch, epoch_wrap, log_entry, log_payload
+from appliance.errors import RequestError, VerificationError
+
+MAX_LIMIT = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry, as everybody who holds the database sees it."""
+
+    seq: int
+    ts: int
+    kind: Kind
+    request_id: str | None
+    public: dict[str, str | int]
+    leaf: bytes
+    header: Header = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """One entry with its content, for an auditor."""
+
+    record: Record
+    content: dict[str, Any] | None = field(repr=False)
+
+
+def search(
+    path: Path,
+    *,
+    kind: Kind | None = None,
+    model: str | None = None,
+    outcome: str | None = None,
+    since_us: int | None = None,
+    until_us: int | None = None,
+    before_seq: int | None = None,
+    limit: int = 50,
+) -> list[Record]:
+    """The newest entries first; `before_seq` pages on. Reads headers only: no key is needed."""
+    query = select(log_entry).order_by(log_entry.c.seq.desc()).limit(min(limit, MAX_LIMIT))
+    if kind is not None:
+        query = query.where(log_entry.c.kind == str(kind))
+    if model is not None:
+        query = query.where(log_entry.c.model == model)
+    if outcome is not None:
+        query = query.where(log_entry.c.outcome == outcome)
+    if since_us is not None:
+        query = query.where(log_entry.c.ts >= since_us)
+    if until_us is not None:
+        query = query.where(log_entry.c.ts < until_us)
+    if before_seq is not None:
+        query = query.where(log_entry.c.seq < before_seq)
+    with db.reading(path) as connection:
+        return _records(connection, query)
+
+
+def by_request(path: Path, request_id: str) -> list[Record]:
+    """Everything on the record about one request, in order."""
+    query = select(log_entry).where(log_entry.c.req == request_id).order_by(log_entry.c.seq)
+    with db.reading(path) as connection:
+        return _records(connection, query)
+
+
+def exchange(path: Path, target: str) -> list[Record]:
+    """The exchange that a sequence number or a request id belongs to. RequestError where none does."""
+    with db.reading(path) as connection:
+        if target.isdecimal():
+            found = _records(connection, select(log_entry).where(log_entry.c.seq == int(target)))
+        else:
+            found = _records(
+                connection, select(log_entry).where(log_entry.c.req == target).limit(1)
+            )
+    if not found:
+        raise RequestError(
+            "there is no such entry or request on the record",
+            code="not_found",
+            hint="appliance audit search lists entries",
+        )
+    request_id = found[0].request_id
+    return by_request(path, request_id) if request_id else found
+
+
+def open_records(path: Path, records: Sequence[Record], identity: Identity) -> list[Opened]:
+    """The contents of these records. VerificationError where one does not open."""
+    with db.reading(path) as connection:
+        openers: dict[int, Opener] = {}
+        return [
+            Opened(record, _content(connection, record, identity, openers)) for record in records
+        ]
+
+
+def prove(path: Path, seq: int) -> tuple[int, bool]:
+    """Tree size, and whether the entry is included in that tree, by its proof."""
+    with db.reading(path) as connection:
+        head = store.head(connection)
+        if head is None or seq >= head[0]:
+            return 0, False
+        size = head[0]
+
+        def read(level: int, index: int) -> bytes:
+            return store.read_node(connection, level, index)
+
+        leaf = read(0, seq)
+        root = root_at(size, read)
+        proof = inclusion_proof(seq, size, read)
+        return size, verify_inclusion(seq, size, leaf, root, proof)
+
+
+def _records(connection: Connection, query: Select[Any]) -> list[Record]:
+    return list(_each_record(connection, query))
+
+
+def _each_record(connection: Connection, query: Select[Any]) -> Iterator[Record]:
+    for row in connection.execute(query):
+        header = decode_header(row.hdr)
+        yield Record(
+            seq=header.seq,
+            ts=header.ts,
+            kind=Kind(header.kind),
+            request_id=header.req,
+            public=header.pub,
+            leaf=row.leaf,
+            header=header,
+        )
+
+
+def _content(
+    connection: Connection, record: Record, identity: Identity, openers: dict[int, Opener]
+) -> dict[str, Any] | None:
+    header = record.header
+    if header.ct is None or header.epoch is None or header.step is None:
+        return None
+    row = connection.execute(
+        select(log_payload.c.nonce, log_payload.c.ct).where(log_payload.c.seq == header.seq)
+    ).one_or_none()
+    if row is None:
+        raise VerificationError(f"the content of entry {header.seq} is missing")
+    sealed = Sealed(nonce=row.nonce, ciphertext=row.ct, key_commitment=bytes.fromhex(header.ct.kc))
+    if sealed.sha256 != header.ct.sha256:
+        raise VerificationError(f"the content of entry {header.seq} is not what its header says")
+    if header.epoch not in openers:
+        openers[header.epoch] = _opener(connection, header, identity)
+    return openers[header.epoch].open(
+        sealed, seq=header.seq, step=header.step, kind=header.kind, key_commitment=header.ct.kc
+    )
+
+
+def _opener(connection: Connection, header: Header, identity: Identity) -> Opener:
+    row = connection.execute(select(epoch).where(epoch.c.id == header.epoch)).one_or_none()
+    if row is None:
+        raise VerificationError(f"epoch {header.epoch} is missing")
+    wraps = connection.execute(
+        select(epoch_wrap.c.recipient, epoch_wrap.c.wrap).where(epoch_wrap.c.epoch == row.id)
+    )
+    return Opener(
+        identity,
+        origin=header.log,
+        epoch=row.id,
+        policy_sha256=row.policy_sha256,
+        secret_sha256=row.secret_sha256,
+        wraps={each.recipient: each.wrap for each in wraps},
+    )

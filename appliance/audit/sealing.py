@@ -1,0 +1,219 @@
+"""Sealing of content: AES-256-GCM under one key per record, and keys that only auditors can find.
+
+    ES      random, in memory only, one per epoch; wrapped by HPKE to every recipient of the policy
+    CK_0    = HKDF-Expand(ES, "ck")
+    seed_n  = HMAC(CK_n, 0x01)      the record's own secret
+    CK_n+1  = HMAC(CK_n, 0x02)      overwrites CK_n: there is no way back
+    K_enc   = HKDF-Expand(seed_n, "audit/v1/enc" || H(AAD)),  kc = HKDF-Expand(seed_n, "audit/v1/commit")
+
+After a record is sealed the appliance keeps nothing that opens it: ES is dropped as soon as CK_0 and
+the wraps exist, and each CK is replaced by the next. CPython cannot promise that freed memory is
+wiped; what is promised is that no live object holds an old key. Sources: RFC 5869 (HKDF), RFC 9180
+(HPKE), NIST SP 800-38D (GCM).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from appliance.audit.recipients import Identity, KeyPolicy
+from appliance.errors import VerificationError
+
+ALGORITHM = "A256GCM"
+NONCE_BYTES = 12
+SECRET_BYTES = 32
+_SALT_BYTES = 16
+_LENGTH_BYTES = 4
+_MAX_CONTENT_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands: bound into its encryption, so that ciphertexts can not be swapped."""
+
+    origin: str
+    seq: int
+    epoch: int
+    step: int
+    kind: str
+
+    def aad(self) -> bytes:
+        """Additional authenticated data."""
+        return (
+            f"audit/v1\n{self.origin}\n{self.seq}\n{self.epoch}\n{self.step}\n{self.kind}".encode()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Ciphertext, and what the header commits to."""
+
+    nonce: bytes
+    ciphertext: bytes = field(repr=False)
+    key_commitment: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Over nonce || ciphertext || tag, hex."""
+        return hashlib.sha256(self.nonce + self.ciphertext).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Wrap:
+    """An epoch's secret, sealed to one recipient."""
+
+    recipient: str  # fingerprint
+    data: bytes = field(repr=False)
+
+
+class Epoch:
+    """The sealing side of one epoch. Owner: the sequencer's thread."""
+
+    def __init__(self, number: int, origin: str, policy: KeyPolicy) -> None:
+        secret = secrets.token_bytes(SECRET_BYTES)
+        info = wrap_info(origin, number, policy.sha256)
+        self.number = number
+        self.step = 0
+        self.secret_sha256 = hashlib.sha256(secret).hexdigest()
+        self.wraps = [Wrap(each.fingerprint, each.wrap(secret, info)) for each in policy.recipients]
+        self._origin = origin
+        self._chain_key = first_chain_key(secret)
+
+    def seal(self, content: Mapping[str, Any], *, seq: int, kind: str) -> tuple[int, Sealed]:
+        """Seal one record's content; its step in the epoch, and the ciphertext."""
+        place = Place(self._origin, seq, self.number, self.step, kind)
+        seed, self._chain_key = advance(self._chain_key)
+        self.step += 1
+        return place.step, _seal(seed, place, _frame(content))
+
+
+class Opener:
+    """The auditor's side of one epoch: identity and wrap in, contents out."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        origin: str,
+        epoch: int,
+        policy_sha256: str,
+        secret_sha256: str,
+        wraps: Mapping[str, bytes],
+    ) -> None:
+        wrapped = wraps.get(identity.recipient.fingerprint)
+        if wrapped is None:
+            raise VerificationError("this identity is not a recipient of this record's epoch")
+        try:
+            secret = identity.unwrap(wrapped, wrap_info(origin, epoch, policy_sha256))
+        except (InvalidTag, ValueError) as error:
+            raise VerificationError("the epoch's secret does not open with this identity") from error
+        if hashlib.sha256(secret).hexdigest() != secret_sha256:
+            raise VerificationError("the wrapped secret is not the one that the epoch committed to")
+        self._origin = origin
+        self._epoch = epoch
+        self._start = first_chain_key(secret)
+        self._chain_key, self._step = self._start, 0
+
+    def open(
+        self, sealed: Sealed, *, seq: int, step: int, kind: str, key_commitment: str
+    ) -> dict[str, Any]:
+        """The content of one record. VerificationError where anything does not fit."""
+        seed = self._seed(step)
+        place = Place(self._origin, seq, self._epoch, step, kind)
+        if not hmac.compare_digest(_commitment(seed).hex(), key_commitment):
+            raise VerificationError("the record was sealed under another key")
+        try:
+            framed = AESGCM(_record_key(seed, place)).decrypt(
+                sealed.nonce, sealed.ciphertext, place.aad()
+            )
+        except InvalidTag as error:
+            raise VerificationError("the ciphertext does not open") from error
+        return _unframe(framed)
+
+    def _seed(self, step: int) -> bytes:
+        if step < self._step:  # the ratchet only turns forward: begin again
+            self._chain_key, self._step = self._start, 0
+        while True:
+            seed, following = advance(self._chain_key)
+            if self._step == step:
+                return seed
+            self._chain_key, self._step = following, self._step + 1
+
+
+def wrap_info(origin: str, epoch: int, policy_sha256: str) -> bytes:
+    """HPKE's info: a wrap is good for one log, epoch and policy only."""
+    return f"audit/epoch/v1\n{origin}\n{epoch}\n{policy_sha256}".encode()
+
+
+def first_chain_key(secret: bytes) -> bytes:
+    """CK_0."""
+    return _expand(secret, b"ck")
+
+
+def advance(chain_key: bytes) -> tuple[bytes, bytes]:
+    """(seed_n, CK_n+1) from CK_n."""
+    return (
+        hmac.digest(chain_key, b"\x01", "sha256"),
+        hmac.digest(chain_key, b"\x02", "sha256"),
+    )
+
+
+def _seal(seed: bytes, place: Place, framed: bytes) -> Sealed:
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    ciphertext = AESGCM(_record_key(seed, place)).encrypt(nonce, framed, place.aad())
+    return Sealed(nonce=nonce, ciphertext=ciphertext, key_commitment=_commitment(seed))
+
+
+def _record_key(seed: bytes, place: Place) -> bytes:
+    return _expand(seed, b"audit/v1/enc" + hashlib.sha256(place.aad()).digest())
+
+
+def _commitment(seed: bytes) -> bytes:
+    return _expand(seed, b"audit/v1/commit")
+
+
+def _expand(key: bytes, info: bytes) -> bytes:
+    return HKDFExpand(algorithm=SHA256(), length=SECRET_BYTES, info=info).derive(key)
+
+
+def _frame(content: Mapping[str, Any]) -> bytes:
+    """salt || length || JSON || zeros: the salt defeats guessing, the padding hides the length."""
+    data = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    head = secrets.token_bytes(_SALT_BYTES) + len(data).to_bytes(_LENGTH_BYTES, "big")
+    size = len(head) + len(data)
+    return head + data + bytes(padme(size) - size)
+
+
+def _unframe(framed: bytes) -> dict[str, Any]:
+    start = _SALT_BYTES + _LENGTH_BYTES
+    length = int.from_bytes(framed[_SALT_BYTES:start], "big")
+    if not start + length <= len(framed) <= _MAX_CONTENT_BYTES:
+        raise VerificationError("the content's frame is malformed")
+    try:
+        content = json.loads(framed[start : start + length])
+    except ValueError as error:
+        raise VerificationError("the content is malformed") from error
+    if not isinstance(content, dict):
+        raise VerificationError("the content is malformed")
+    return content
+
+
+def padme(size: int) -> int:
+    """The Padmé bucket of a length: at most 12 % more, and only O(log log n) bits leak."""
+    if size < 2:
+        return size
+    exponent = size.bit_length() - 1
+    kept = exponent.bit_length()
+    mask = (1 << max(0, exponent - kept)) - 1
+    return (size + mask) & ~mask

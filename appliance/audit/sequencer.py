@@ -1,0 +1,301 @@
+"""The sequencer: entries in, durable entries out. One thread owns it and everything in it.
+
+The commit point is the COMMIT in `commit`: entries, contents, tree nodes, signed checkpoint and rows
+of other rooms become durable together or not at all. A crash before it loses only what nobody was
+told of; a crash after it loses nothing, and `open` walks the same tables to go on from there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from appliance import db, durable
+from appliance.audit import checkpoint, entry, files, store
+from appliance.audit.checkpoint import Checkpoint
+from appliance.audit.entry import Entry, Header, Kind, SealedHash
+from appliance.audit.merkle import Frontier, Node, ReadNode, leaf_hash, root_at
+from appliance.audit.recipients import SUITE_NAME, KeyPolicy
+from appliance.audit.sealing import ALGORITHM, Epoch
+from appliance.clock import Clock
+from appliance.config import Audit, Home
+from appliance.core import Outcome, Receipt
+from appliance.errors import SetupError, VerificationError
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How the log comes to life: told in its first entry."""
+
+    kind: Kind  # log:started, or log:recovered after a latch
+    public: dict[str, str | int]
+
+
+class Sequencer:
+    """Gives entries their place. Every field is owned by the thread that called `open`."""
+
+    def __init__(self, home: Home, settings: Audit, clock: Clock) -> None:
+        self._home = home
+        self._settings = settings
+        self._clock = clock
+        self._keys = files.load_keys(home, settings.origin)
+        self._engine = db.writer(home.database)
+        self._connection = self._engine.connect()
+        self._guard: files.FileGuard | None = None
+        self._boot = secrets.token_hex(8)
+        self._frontier = Frontier()
+        self._note = ""
+        self._head_size = 0  # what the head file says
+        self._last_ts = 0
+        self._policy: KeyPolicy | None = None
+        self._epoch: Epoch | None = None
+        self._epoch_ends_us = 0
+        self._last_epoch = 0
+
+    @property
+    def size(self) -> int:
+        """Entries on the record."""
+        return self._frontier.size
+
+    @property
+    def note(self) -> str:
+        """The newest checkpoint."""
+        return self._note
+
+    @property
+    def policy_fingerprint(self) -> str:
+        """Of the key policy in force, for paper."""
+        return self._policy.fingerprint if self._policy else ""
+
+    @property
+    def head_is_behind(self) -> bool:
+        """True while the head file does not know the newest commit."""
+        return self._head_size != self._frontier.size
+
+    def pin_policy(self, policy: KeyPolicy) -> None:
+        """The first entry of a new log: who will be able to read it."""
+        if self.size:
+            raise SetupError("this log has its first key policy already", code="log_exists")
+        self._policy = policy
+        pinned = Entry(
+            kind=Kind.POLICY_PINNED,
+            public={"policy_sha256": policy.sha256, "num_recipients": len(policy.recipients)},
+            effects=lambda connection: store.add_policy(connection, policy.sha256, policy.text()),
+        )
+        self.commit([pinned])
+
+    def open(self, start: Start | None) -> None:
+        """Believe the database only as far as it proves itself, then close what a crash left open.
+
+        SetupError where it is older than the head file remembers, VerificationError where it lies.
+        """
+        with self._connection.begin():
+            self._load(self._connection)
+            orphans = [] if start is None else self._orphans(self._connection)
+        if start is not None:
+            public = {**start.public, "num_recovered": len(orphans)}
+            self.commit([*orphans, Entry(kind=start.kind, public=public)])
+
+    def commit(self, entries: Sequence[Entry]) -> list[Receipt]:
+        """Append a batch durably. Any exception means: not acknowledged; the caller latches."""
+        if self._guard is not None:
+            self._guard.check()
+        frontier = self._frontier.copy()
+        rows: list[store.Row] = []
+        nodes: list[Node] = []
+        # Epochs change between batches only: each keeps the checkpoint of the commit before it.
+        fresh_epoch = self._epoch_is_over()
+        with self._connection.begin():
+            for each in entries:
+                needs_epoch = fresh_epoch and each.content is not None
+                fresh_epoch = fresh_epoch and not needs_epoch
+                for placed in [self._open_epoch(frontier.size), each] if needs_epoch else [each]:
+                    row = self._row(placed, frontier.size)
+                    nodes += frontier.append(row.leaf)
+                    rows.append(row)
+                    if placed.effects is not None:
+                        placed.effects(self._connection)
+            note = self._sign(frontier)
+            store.add_entries(self._connection, rows, nodes)
+            store.put_head(self._connection, frontier.size, note)
+        # The commit point is behind us. The file may have gone meanwhile: then nobody is told.
+        if self._guard is None:
+            self._guard = files.FileGuard(self._home.database)  # the WAL exists from here on
+        self._guard.check()
+        self._frontier, self._note = frontier, note
+        origin = self._settings.origin
+        return [
+            Receipt(origin=origin, seq=row.header.seq, leaf=row.leaf)
+            for row in rows
+            if row.header.kind != Kind.EPOCH_OPENED
+        ]
+
+    def check(self) -> None:
+        """VerificationError where the database's files are no longer ours."""
+        if self._guard is not None:
+            self._guard.check()
+
+    def write_head(self) -> None:
+        """Remember size and root outside the database, durably."""
+        durable.write_file(self._home.head, self._note.encode())
+        self._head_size = self._frontier.size
+
+    def close(self) -> None:
+        """Let go of the database; the keys of the open epoch go with this object."""
+        if self._guard is not None:
+            self._guard.close()
+        self._connection.close()
+        self._engine.dispose()
+
+    def _open_epoch(self, seq: int) -> Entry:
+        """A new epoch and its entry, which commits to who can read what follows."""
+        if self._policy is None:
+            raise VerificationError("the log has no key policy")
+        self._last_epoch += 1
+        epoch = Epoch(self._last_epoch, self._settings.origin, self._policy)
+        self._epoch = epoch
+        self._epoch_ends_us = (
+            self._clock.monotonic_us() + self._settings.epoch_seconds * 1_000_000
+        )
+        stored = store.EpochRow(
+            number=epoch.number,
+            first_seq=seq,
+            policy_sha256=self._policy.sha256,
+            secret_sha256=epoch.secret_sha256,
+            wraps=epoch.wraps,
+        )
+        # The tree as it stood before this batch, signed and durable already.
+        kept = (self._frontier.size, self._note)
+
+        def keep(connection: Connection) -> None:
+            store.add_epoch(connection, stored, SUITE_NAME)
+            store.keep_checkpoint(connection, *kept)
+
+        return Entry(
+            kind=Kind.EPOCH_OPENED,
+            public={
+                "epoch": epoch.number,
+                "policy_sha256": self._policy.sha256,
+                "secret_sha256": epoch.secret_sha256,
+                "wraps_sha256": entry.wraps_digest(
+                    (wrap.recipient, SUITE_NAME, wrap.data) for wrap in epoch.wraps
+                ),
+            },
+            effects=keep,
+        )
+
+    def _epoch_is_over(self) -> bool:
+        return (
+            self._epoch is None
+            or self._epoch.step >= self._settings.epoch_records
+            or self._clock.monotonic_us() >= self._epoch_ends_us
+        )
+
+    def _row(self, each: Entry, seq: int) -> store.Row:
+        """Place, seal, encode, hash: notes of the order in audit/DESIGN.md."""
+        step = epoch = None
+        sealed = None
+        if each.content is not None and self._epoch is not None:
+            epoch = self._epoch.number
+            step, sealed = self._epoch.seal(each.content, seq=seq, kind=each.kind)
+        blinded = self._keys.blind(each.actor) if each.actor is not None else None
+        self._last_ts = max(self._clock.now_us(), self._last_ts + 1)
+        header = Header(
+            log=self._settings.origin,
+            seq=seq,
+            ts=self._last_ts,
+            boot=self._boot,
+            mono=self._clock.monotonic_us(),
+            kind=each.kind,
+            pub=dict(each.public),
+            v=entry.FORMAT_VERSION,
+            req=each.request_id,
+            prev=each.opening,
+            bi={"key": blinded.hex()} if blinded is not None else None,
+            epoch=epoch,
+            step=step,
+            ct=None
+            if sealed is None
+            else SealedHash(
+                alg=ALGORITHM,
+                kc=sealed.key_commitment.hex(),
+                len=len(sealed.ciphertext),
+                sha256=sealed.sha256,
+            ),
+        )
+        data = header.encode()
+        return store.Row(
+            header=header, data=data, leaf=leaf_hash(data), bi_key=blinded, sealed=sealed
+        )
+
+    def _sign(self, frontier: Frontier) -> str:
+        head = Checkpoint(self._settings.origin, frontier.size, frontier.root())
+        return self._keys.signer.sign(head.text())
+
+    def _load(self, connection: Connection) -> None:
+        found = store.head(connection)
+        if found is None:
+            if self._home.head.exists():
+                raise _rolled_back()
+            return
+        size, self._note = found
+        head = checkpoint.open_checkpoint(self._note, self._keys.signer.verifier)
+
+        def read(level: int, index: int) -> bytes:
+            return store.read_node(connection, level, index)
+
+        self._frontier = Frontier.load(size, read)
+        if head.size != size or head.root != self._frontier.root():
+            raise VerificationError("the newest checkpoint does not fit the tree")
+        if store.num_entries(connection) != size:
+            raise VerificationError("entries and checkpoint do not agree about the log's size")
+        self._check_head_file(read)
+        begin = store.last_checkpoint_size(connection)
+        for seq, data, leaf in store.leaves(connection, begin):
+            if leaf_hash(data) != leaf or read(0, seq) != leaf:
+                raise VerificationError(f"entry {seq} is not what its leaf says")
+        self._policy = KeyPolicy.parse(store.policy_text(connection))
+        self._last_ts = store.last_ts(connection)
+        self._last_epoch = store.last_epoch(connection)
+
+    def _check_head_file(self, read: ReadNode) -> None:
+        try:
+            note = self._home.head.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise SetupError(
+                "the head file is missing",
+                code="head_missing",
+                hint="it lies beside the database and remembers the log's size; restore it too",
+            ) from error
+        known = checkpoint.open_checkpoint(note, self._keys.signer.verifier)
+        self._head_size = known.size
+        if known.size > self._frontier.size:
+            raise _rolled_back()
+        if root_at(known.size, read) != known.root:
+            raise _rolled_back()
+
+    def _orphans(self, connection: Connection) -> list[Entry]:
+        """Closings for what was open when the process died (law 3)."""
+        after = store.last_seq_of(connection, (Kind.LOG_STARTED, Kind.LOG_RECOVERED))
+        return [
+            entry.closed(
+                request_id,
+                seq,
+                model=str(entry.decode_header(data).pub["model"]),
+                outcome=Outcome.RECOVERED,
+                code="interrupted",
+                num_segments=store.num_segments(connection, request_id),
+            )
+            for seq, request_id, data in store.open_requests(connection, after)
+        ]
+
+
+def _rolled_back() -> SetupError:
+    return SetupError(
+        "the database is older than the head file remembers",
+        code="rolled_back",
+        hint="a restored backup would fork the record; nothing is written to it",
+    )

@@ -1,0 +1,85 @@
+"""The log's tables, as migrations made them. `tree_head` is the one row that changes."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+)
+
+from appliance.db import metadata
+
+log_entry = Table(
+    "log_entry",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("ts", BigInteger, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("req", String(64), nullable=True),
+    Column("bi_key", LargeBinary(16), nullable=True),
+    Column("model", String(200), nullable=True),
+    Column("outcome", String(32), nullable=True),
+    Column("hdr", LargeBinary, nullable=False),
+    Column("leaf", LargeBinary(32), nullable=False),
+    Index("ix_log_entry_ts", "ts"),
+    Index("ix_log_entry_kind_ts", "kind", "ts"),
+    Index("ix_log_entry_req", "req"),
+    Index("ix_log_entry_bi_key_ts", "bi_key", "ts"),
+)
+log_payload = Table(
+    "log_payload",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("nonce", LargeBinary(12), nullable=False),
+    Column("ct", LargeBinary, nullable=False),
+)
+node = Table(
+    "node",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("h", LargeBinary(32), nullable=False),
+    sqlite_with_rowid=False,
+)
+checkpoint = Table(  # kept ones: the tree as it stood when each epoch began
+    "checkpoint",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("note", Text, nullable=False),
+)
+tree_head = Table(  # the newest checkpoint, replaced by every commit
+    "tree_head",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+)
+epoch = Table(
+    "epoch",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("policy_sha256", String(64), nullable=False),
+    Column("secret_sha256", String(64), nullable=False),
+)
+epoch_wrap = Table(
+    "epoch_wrap",
+    metadata,
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("recipient", String(64), primary_key=True),
+    Column("suite", String(64), nullable=False),
+    Column("wrap", LargeBinary, nullable=False),
+)
+key_policy = Table(
+    "key_policy",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("text", Text, nullable=False),
+)

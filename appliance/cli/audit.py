@@ -1,0 +1,321 @@
+"""`appliance audit`: search, show, verify, recover.
+
+A search or a reading is on the record before its result is shown; where it can not be recorded,
+nothing is shown. On a copy (`--database FILE`) nothing can be recorded, and that is said.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from appliance import config, control, db
+from appliance.audit import files, fsck, query
+from appliance.audit.entry import Kind
+from appliance.audit.query import Opened, Record
+from appliance.audit.recipients import Identity, parse_identity
+from appliance.cli.base import command_gateway, home_option, json_option, show, table, warn, when
+from appliance.cli.init import DEV_IDENTITY
+from appliance.config import Home
+from appliance.control import ListKeys, RecordReading, Recover
+from appliance.core import Outcome
+from appliance.errors import SetupError
+from appliance.services import STATE_TABLES
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_PROGRESS_FROM = 20_000
+
+
+@click.group()
+def audit() -> None:
+    """The record: search, show, verify, recover."""
+
+
+def database_option(function: Any) -> Any:  # noqa: ANN401 - click's decorators
+    """`--database FILE`: a copy instead of the home's own record."""
+    return click.option(
+        "--database",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Read this copy; the reading can not be recorded then.",
+    )(function)
+
+
+@audit.command()
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]))
+@click.option("--outcome", type=click.Choice([each.value for each in Outcome]))
+@click.option("--model", help="Only this model's id.")
+@click.option("--since", type=click.DateTime(), help="From this moment on, UTC.")
+@click.option("--until", type=click.DateTime(), help="Before this moment, UTC.")
+@click.option("--before", "before_seq", type=int, help="Only entries before this one: the next page.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@database_option
+@home_option
+@json_option
+def search(
+    kind: str | None,
+    outcome: str | None,
+    model: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    before_seq: int | None,
+    limit: int,
+    database: Path | None,
+    home: Home,
+    *,
+    as_json: bool,
+) -> None:
+    """List entries, newest first. Headers only: no key is needed.
+
+    \b
+    Examples: appliance audit search --limit 5
+              appliance audit search --outcome failed --since 2026-11-01
+    """
+    found = query.search(
+        database or home.database,
+        kind=Kind(kind) if kind else None,
+        model=model,
+        outcome=outcome,
+        since_us=_microseconds(since),
+        until_us=_microseconds(until),
+        before_seq=before_seq,
+        limit=limit,
+    )
+    filters = {
+        "kind": kind,
+        "outcome": outcome,
+        "model": model,
+        "since": since.isoformat() if since else None,
+        "until": until.isoformat() if until else None,
+        "before_seq": before_seq,
+        "limit": limit,
+    }
+    _on_record(
+        home, database, Kind.AUDIT_SEARCHED, {"num_results": len(found)}, {"filters": filters}
+    )
+    rows = [
+        (str(each.seq), when(each.ts), str(each.kind), each.request_id or "", _said(each.public))
+        for each in found
+    ]
+    header = ("SEQ", "WHEN", "KIND", "REQUEST", "SAYS")
+    show({"entries": [_plain(each) for each in found]}, table(header, rows), as_json=as_json)
+
+
+@audit.command(name="show")
+@click.argument("target", metavar="SEQ|REQUEST_ID")
+@click.option(
+    "--identity",
+    "identity_path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The auditor's identity file (profile dev: the one that init made).",
+)
+@database_option
+@home_option
+@json_option
+def show_(
+    target: str, identity_path: Path | None, database: Path | None, home: Home, *, as_json: bool
+) -> None:
+    """Decrypt one exchange: who asked what, when, and what was answered.
+
+    \b
+    Example: appliance audit show 12 --identity alice.identity
+    """
+    path = database or home.database
+    identity = _identity(home, identity_path)
+    records = query.exchange(path, target)
+    _on_record(
+        home,
+        database,
+        Kind.AUDIT_READ,
+        {"target": records[0].seq},
+        {"target": target, "reader": identity.recipient.fingerprint, "name": identity.name},
+    )
+    opened = query.open_records(path, records, identity)
+    proofs = {each.seq: query.prove(path, each.seq) for each in records}
+    result = {
+        "records": [
+            {
+                **_plain(each.record),
+                "content": each.content,
+                "included": proofs[each.record.seq][1],
+                "tree_size": proofs[each.record.seq][0],
+            }
+            for each in opened
+        ]
+    }
+    show(result, _told(opened, proofs), as_json=as_json)
+    if not all(included for _, included in proofs.values()):
+        sys.exit(1)
+
+
+@audit.command()
+@database_option
+@home_option
+@json_option
+def verify(database: Path | None, home: Home, *, as_json: bool) -> None:
+    """Check the whole record. Needs no secret; exit code 1 where something is not as it must be.
+
+    \b
+    Example: appliance audit verify
+    """
+    path = database or home.database
+    if not path.is_file():
+        raise SetupError(
+            "the audit database is missing",
+            code="database_missing",
+            hint="restore it from a backup; the head file remembers how long the log was",
+        )
+    running = database is None and control.send(home.control_socket, ListKeys()) is not None
+    expected = fsck.Expected(
+        verifier=files.read_verifier(home),
+        schema=expected_schema(),
+        revision=db.schema(path).head,
+        state_tables={each.name: next(iter(each.primary_key)).name for each in STATE_TABLES},
+        head_note=_head_note(home),
+        may_be_open=running,
+    )
+    report = fsck.verify(path, expected, _Progress().update)
+    mark = "green" if report.is_green else "RED"
+    lines = [
+        f"{mark}: {report.num_entries} entries, root {report.root or '-'}"
+        + (f", {report.num_open} still open" if report.num_open else ""),
+        *fsck.lines_of(report),
+    ]
+    show(fsck.as_json(report), lines, as_json=as_json)
+    if not report.is_green:
+        sys.exit(1)
+
+
+@audit.command()
+@home_option
+@json_option
+def recover(home: Home, *, as_json: bool) -> None:
+    """Open a latched log again, after its cause is gone. Checks first; the act is on the record.
+
+    \b
+    Example: appliance audit recover
+    """
+    result = command_gateway(home, Recover())
+    lines = [f"the log is open again, {result['tree_size']} entries"]
+    show(result, lines, as_json=as_json)
+
+
+def expected_schema() -> dict[str, str]:
+    """What this release's migrations make, made anew in memory."""
+    from sqlalchemy import create_engine, pool
+
+    engine = create_engine("sqlite://", poolclass=pool.StaticPool)
+    with engine.begin() as connection:
+        db.migrate(connection, "head")
+        raw = connection.connection.dbapi_connection
+        if not isinstance(raw, sqlite3.Connection):
+            raise TypeError("SQLite is expected here")
+        return fsck.schema_of(raw)
+
+
+class _Progress:
+    """A bar on standard error, for long records and for people only."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def update(self, done: int, total: int) -> None:
+        """Called every few thousand entries."""
+        if total < _PROGRESS_FROM or not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            self._bar = click.progressbar(length=total, label="verifying", file=sys.stderr)
+        self._bar.update(done - self._bar.pos)
+        if done >= total:
+            self._bar.render_finish()
+
+
+def _on_record(
+    home: Home,
+    database: Path | None,
+    kind: Kind,
+    public: dict[str, str | int],
+    content: dict[str, Any],
+) -> None:
+    if database is not None:
+        warn("reading a copy: this can not be put on the record")
+        return
+    command_gateway(home, RecordReading(event=str(kind), public=public, content=content))
+
+
+def _identity(home: Home, path: Path | None) -> Identity:
+    if path is None:
+        path = home.keys / DEV_IDENTITY
+        if config.load(home).profile != "dev" or not path.is_file():
+            raise SetupError(
+                "reading needs an auditor's identity",
+                code="identity_required",
+                hint="pass --identity FILE",
+            )
+        warn("using the identity that profile 'dev' keeps in the home; production has none here")
+    return parse_identity(path.read_text(encoding="utf-8"))
+
+
+def _head_note(home: Home) -> str | None:
+    return home.head.read_text(encoding="utf-8") if home.head.exists() else None
+
+
+def _microseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.replace(tzinfo=UTC).timestamp() * 1_000_000)
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    return {
+        "seq": record.seq,
+        "ts": record.ts,
+        "kind": str(record.kind),
+        "request_id": record.request_id,
+        "public": record.public,
+        "leaf": record.leaf.hex(),
+    }
+
+
+def _said(public: dict[str, str | int]) -> str:
+    shown = (
+        f"{name}={value}"
+        for name, value in public.items()
+        if value not in ("", 0) and not name.endswith("sha256")
+    )
+    return _safe(" ".join(shown))
+
+
+def _told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str]:
+    lines = []
+    for each in opened:
+        size, included = proofs[each.record.seq]
+        mark = f"included in the tree of {size}" if included else "NOT INCLUDED IN THE TREE"
+        lines.append(f"── {each.record.kind}  seq {each.record.seq}  {when(each.record.ts)}  {mark}")
+        lines += [f"   {name}: {_safe(str(value))}" for name, value in each.record.public.items()]
+        lines += _content_lines(each.content)
+    answer = "".join(
+        str((each.content or {}).get("text", "") or (each.content or {}).get("output", ""))
+        for each in opened
+    )
+    if answer:
+        lines += ["── answer", *(f"   {line}" for line in _safe(answer).split("\n"))]
+    return lines
+
+
+def _content_lines(content: dict[str, Any] | None) -> list[str]:
+    lines = []
+    for name, value in (content or {}).items():
+        if name == "messages":
+            lines += [f"   {turn['role']}> {_safe(turn['content'])}" for turn in value]
+        elif name not in {"text", "output"}:
+            lines.append(f"   {name}: {_safe(str(value))}")
+    return lines
+
+
+def _safe(text: str) -> str:
+    """Content is foreign: control characters could rewrite the auditor's screen (ASVS 16.4.1)."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

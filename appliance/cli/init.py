@@ -1,0 +1,167 @@
+"""`appliance init`: a home with configuration, keys, database and the first entries of its log."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+import appliance
+from appliance import config, db, durable
+from appliance.audit import files
+from appliance.audit.entry import Entry, Kind
+from appliance.audit.log import take_lock
+from appliance.audit.recipients import Identity, KeyPolicy, Recipient, parse_recipient
+from appliance.audit.sequencer import Sequencer, Start
+from appliance.cli.base import home_option, json_option, show, warn
+from appliance.clock import SystemClock
+from appliance.config import Home, Settings
+from appliance.errors import SetupError
+
+DEV_IDENTITY = "dev-auditor.identity"
+
+
+@click.command()
+@click.option(
+    "--profile",
+    type=click.Choice(["dev", "production"]),
+    default="dev",
+    show_default=True,
+    help="'production' wants --auditor and TLS.",
+)
+@click.option(
+    "--auditor",
+    "auditors",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An auditor's public file (repeatable): who will be able to read the record.",
+)
+@home_option
+@json_option
+def init(
+    profile: Literal["dev", "production"], auditors: tuple[Path, ...], home: Home, *, as_json: bool
+) -> None:
+    """Set up a home; safe to run again.
+
+    \b
+    Examples: appliance init
+              appliance init --profile production --auditor alice.recipient
+    """
+    recipients = [parse_recipient(path.read_text(encoding="utf-8")) for path in auditors]
+    result = initialise(home, profile=profile, auditors=recipients)
+    if result["dev_identity"] and result["created"]:
+        warn(
+            f"profile 'dev' made an auditor's identity at {result['dev_identity']}: "
+            "whoever reads this file reads the whole record; never do so in production"
+        )
+    lines = [
+        f"{'made' if result['created'] else 'found'} the home {home.root} ({result['profile']})",
+        f"log {result['origin']}, {result['entries']} entries, verifier key: {result['vkey']}",
+        f"key policy, for paper: {result['policy_fingerprint']}",
+    ]
+    show(result, lines, as_json=as_json)
+
+
+def initialise(
+    home: Home, *, profile: Literal["dev", "production"], auditors: Sequence[Recipient]
+) -> dict[str, Any]:
+    """Make what is missing, keep what is there. SetupError where the two contradict each other."""
+    created = not home.config.exists()
+    if created and profile == "production" and not auditors:
+        raise SetupError(
+            "profile 'production' needs at least one auditor's public file",
+            code="auditor_required",
+            hint="auditors run: appliance auditor keygen NAME, and hand over NAME.recipient",
+        )
+    for directory in (home.root, home.keys, home.models, home.backups):
+        durable.make_private_dir(directory)
+    lock = take_lock(home)
+    try:
+        if created:
+            durable.write_file(home.config, _first_config(profile).encode())
+        elif auditors:
+            raise SetupError(
+                "this home has its key policy already",
+                code="already_initialised",
+                hint="auditors are changed by a quorum of auditors, not by init",
+            )
+        settings = config.load(home)
+        return {"created": created, **_prepare(home, settings, auditors)}
+    finally:
+        os.close(lock)
+
+
+def _prepare(home: Home, settings: Settings, auditors: Sequence[Recipient]) -> dict[str, Any]:
+    clock = SystemClock()
+    files.create_keys(home)
+    keys = files.load_keys(home, settings.audit.origin)
+    files.write_verifier(home, keys.signer.verifier)
+    files.Latch(home.latch).create()
+    identity_path = home.keys / DEV_IDENTITY
+    upgraded = db.upgrade(home, clock)
+    sequencer = Sequencer(home, settings.audit, clock)
+    try:
+        if upgraded is not None and upgraded.from_revision is None:
+            policy = KeyPolicy.of(auditors or [_dev_identity(identity_path).recipient])
+            sequencer.pin_policy(policy)
+            sequencer.write_head()
+        else:
+            sequencer.open(None if upgraded is None else Start(Kind.LOG_STARTED, _started()))
+            if upgraded is not None:
+                sequencer.commit([database_upgraded(upgraded)])
+            sequencer.write_head()
+        fingerprint = sequencer.policy_fingerprint
+        entries = sequencer.size
+    finally:
+        sequencer.close()
+    return {
+        "home": str(home.root),
+        "profile": settings.profile,
+        "origin": settings.audit.origin,
+        "entries": entries,
+        "vkey": keys.signer.verifier.text(),
+        "policy_fingerprint": fingerprint,
+        "dev_identity": str(identity_path) if identity_path.exists() else "",
+    }
+
+
+def database_upgraded(upgraded: db.Upgrade) -> Entry:
+    """The record of a schema upgrade."""
+    return Entry(
+        kind=Kind.DATABASE_UPGRADED,
+        public={
+            "from_revision": upgraded.from_revision or "",
+            "to_revision": upgraded.to_revision,
+            "backup_sha256": upgraded.backup_sha256,
+        },
+    )
+
+
+def _started() -> dict[str, str | int]:
+    return {"version": appliance.__version__}
+
+
+def _dev_identity(path: Path) -> Identity:
+    identity = Identity.generate("dev-auditor")
+    durable.write_file(path, identity.text().encode())
+    return identity
+
+
+def _first_config(profile: str) -> str:
+    origin = f"appliance-{secrets.token_hex(4)}/audit/1"
+    tls = (
+        '\n[server]\n# required in this profile\ntls_certificate = ""\ntls_key = ""\n'
+        if profile == "production"
+        else ""
+    )
+    return (
+        "# Every setting and its default: deploy/appliance.example.toml\n"
+        f'profile = "{profile}"\n'
+        f"{tls}\n[audit]\n# names this log for ever: it is part of every checkpoint\n"
+        f'origin = "{origin}"\n'
+    )

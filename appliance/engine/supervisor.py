@@ -1,0 +1,335 @@
+"""`Engine`: one model, one worker, as the gateway sees them.
+
+    STOPPED ─start─► STARTING ─Ready─► READY ─stop─► DRAINING ─► STOPPED
+                        │  ▲             │
+              LoadFailed│  └─ back-off ──┤ worker died
+              or exit   ▼                ▼
+                      FAILED ◄───────────┘
+
+One task (`_live`) owns the state; everybody else reads it or sends. A worker's death fails its own
+requests at once with `engine_failed`, is told as an event, and is repaired with back-off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from appliance.clock import Clock
+from appliance.config import Engine as EngineSettings
+from appliance.core import (
+    Delta,
+    Finished,
+    FinishReason,
+    InferenceRequest,
+    ModelSpec,
+    Started,
+    Timings,
+    Usage,
+)
+from appliance.engine import messages, threads
+from appliance.engine.channel import ChannelError
+from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
+from appliance.engine.process import DEFAULT_COMMAND, WorkerProcess
+from appliance.errors import RequestError, Unavailable
+from appliance.log import get_logger
+
+FIRST_BACKOFF_SECONDS = 0.5
+HEALTHY_SECONDS = 60.0  # a worker that lived this long starts the next back-off from the beginning
+STOP_GRACE_SECONDS = 3.0
+
+log = get_logger(__name__)
+
+
+class State(StrEnum):
+    """Where the worker is in its life."""
+
+    STOPPED = "STOPPED"
+    STARTING = "STARTING"
+    READY = "READY"
+    DRAINING = "DRAINING"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """A picture of the engine; advisory the moment it is taken."""
+
+    state: State
+    ready: messages.Ready | None
+    restarts: int
+    last_error: str
+    stats: messages.Stats | None
+
+
+_Inbox = asyncio.Queue[messages.ToGateway]
+
+
+class Engine:
+    """Owner of every field: the `_live` task; `_inboxes` also by `generate`, on the same loop."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        settings: EngineSettings,
+        *,
+        clock: Clock,
+        on_event: Callable[[EngineEvent], None],
+        command: Sequence[str] = DEFAULT_COMMAND,
+    ) -> None:
+        self.spec = spec
+        self._settings = settings
+        self._clock = clock
+        self._on_event = on_event
+        self._command = command
+        self._state = State.STOPPED
+        self._ready: messages.Ready | None = None
+        self._changed = asyncio.Event()
+        self._restarts = 0
+        self._last_error = ""
+        self._stats: messages.Stats | None = None
+        self._worker: WorkerProcess | None = None
+        self._inboxes: dict[str, _Inbox] = {}
+        self._life: asyncio.Task[None] | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        return self._state is State.READY
+
+    @property
+    def status(self) -> EngineStatus:
+        return EngineStatus(
+            self._state, self._ready, self._restarts, self._last_error, self._stats
+        )
+
+    async def start(self) -> None:
+        """Begin the worker's life; readiness comes later."""
+        if self._life is None:
+            self._life = asyncio.create_task(self._live(), name=f"engine {self.spec.id}")
+
+    async def wait_ready(self, seconds: float) -> bool:
+        """True when the worker answers; False at the deadline, or when it could not be loaded."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._state in {State.STOPPED, State.STARTING}:
+                    self._changed.clear()
+                    await self._changed.wait()
+        return self.is_ready
+
+    async def stop(self) -> None:
+        """End the worker; what still runs fails with `engine_failed`. No process stays behind."""
+        if self._life is None:
+            return
+        self._enter(State.DRAINING)
+        self._life.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._life
+        self._life = None
+        self._enter(State.STOPPED)
+        self._on_event(ModelUnloaded(self.spec))
+
+    async def generate(
+        self, request: InferenceRequest
+    ) -> AsyncGenerator[Started | Delta | Finished, None]:
+        """`Started` when the prompt was taken, pieces, `Finished`.
+
+        RequestError where the worker refuses the prompt, Unavailable where it can not answer.
+        Closing the generator early aborts the request.
+        """
+        worker = self._worker
+        if worker is None or not self.is_ready:
+            raise Unavailable(
+                "the model is loading or restarting", code="model_not_ready", retry_after_seconds=2
+            )
+        inbox: _Inbox = asyncio.Queue()
+        self._inboxes[request.request_id] = inbox
+        is_over = False
+        try:
+            worker.channel.send(_to_wire(request))
+            while True:
+                message = await inbox.get()
+                is_over = isinstance(
+                    message, messages.Finished | messages.Rejected | messages.Failed
+                )
+                yield _to_core(message)
+                if is_over:
+                    return
+        finally:
+            self._inboxes.pop(request.request_id, None)
+            if not is_over and self._worker is worker:
+                worker.channel.send(messages.Abort(request.request_id))
+
+    async def _live(self) -> None:
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            began_us = self._clock.monotonic_us()
+            code = await self._one_life()
+            self._on_event(ModelFailed(self.spec, code))
+            lived_seconds = (self._clock.monotonic_us() - began_us) / 1e6
+            if lived_seconds > HEALTHY_SECONDS:
+                backoff = FIRST_BACKOFF_SECONDS
+            log.error(
+                "worker_down", model=self.spec.id, code=code, seconds=backoff, restarts=self._restarts
+            )
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, self._settings.restart_backoff_max_seconds)
+            self._restarts += 1
+
+    async def _one_life(self) -> str:
+        """From spawn to death; why it died."""
+        self._enter(State.STARTING)
+        try:
+            worker = self._worker = await WorkerProcess.spawn(self._command, self._load_message())
+        except OSError as error:
+            return self._failed("spawn_failed", f"the worker can not be started: {error.strerror}")
+        try:
+            problem = await self._until_ready(worker)
+            if problem:
+                await worker.end(grace_seconds=STOP_GRACE_SECONDS)
+                return self._failed("load_failed", _with_words(problem, worker))
+            await self._listen(worker)
+            # Nobody waits for the process to be reaped: callers hear of its death at once.
+            self._fail_requests()
+            code = await worker.end(grace_seconds=STOP_GRACE_SECONDS)
+            return self._failed("worker_died", _with_words(_death(code), worker))
+        finally:
+            self._worker = None
+            self._fail_requests()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(worker.end(grace_seconds=STOP_GRACE_SECONDS))
+
+    async def _until_ready(self, worker: WorkerProcess) -> str:
+        """Empty when the worker said Ready; otherwise what is wrong."""
+        try:
+            async with asyncio.timeout(self._settings.load_timeout_seconds):
+                message = await worker.channel.receive()
+        except TimeoutError:
+            return "the model did not load within engine.load_timeout_seconds"
+        except ChannelError as error:
+            return str(error)
+        match message:
+            case messages.Ready():
+                worker.is_ready = True
+                self._ready = message
+                self._last_error = ""
+                self._enter(State.READY)
+                self._on_event(ModelLoaded(self.spec, message))
+                log.info(
+                    "worker_ready",
+                    model=self.spec.id,
+                    pid=worker.pid,
+                    backend=message.backend,
+                    load_us=message.load_us,
+                )
+                return ""
+            case messages.LoadFailed():
+                return message.message
+            case None:
+                return "the worker ended while it was loading"
+            case _:
+                return "the worker spoke before it was ready"
+
+    async def _listen(self, worker: WorkerProcess) -> None:
+        """Hand messages to those who wait for them, until the worker is gone."""
+        try:
+            while (message := await worker.channel.receive()) is not None:
+                match message:
+                    case messages.Stats():
+                        self._stats = message
+                    case messages.Ready() | messages.LoadFailed():
+                        return  # out of turn: give this worker up
+                    case _:
+                        inbox = self._inboxes.get(message.request_id)
+                        if inbox is not None:
+                            inbox.put_nowait(message)
+        except ChannelError:
+            log.error("worker_not_understood", model=self.spec.id, pid=worker.pid)
+
+    def _fail_requests(self) -> None:
+        if self._state is State.READY:
+            self._enter(State.FAILED)
+        for request_id, inbox in self._inboxes.items():
+            inbox.put_nowait(
+                messages.Failed(request_id, "engine_failed", "the model's worker has died")
+            )
+
+    def _failed(self, code: str, error: str) -> str:
+        self._last_error = error
+        self._ready = None
+        self._stats = None
+        self._enter(State.FAILED)
+        return code
+
+    def _enter(self, state: State) -> None:
+        self._state = state
+        self._changed.set()
+
+    def _load_message(self) -> messages.LoadModel:
+        cores = len(os.sched_getaffinity(0))
+        settings = self._settings
+        return messages.LoadModel(
+            model_id=self.spec.id,
+            path=str(self.spec.path),
+            n_ctx=settings.n_ctx,
+            n_seq_max=settings.n_seq_max,
+            n_batch=settings.n_batch,
+            n_threads=threads.decode_threads(settings.n_threads, cores),
+            n_threads_batch=threads.batch_threads(settings.n_threads_batch, cores),
+            n_gpu_layers=settings.n_gpu_layers,
+            max_waiting=settings.max_waiting,
+        )
+
+
+def _to_wire(request: InferenceRequest) -> messages.Generate:
+    sampling = request.sampling
+    return messages.Generate(
+        request_id=request.request_id,
+        messages=tuple(messages.Turn(each.role, each.content) for each in request.messages),
+        sampling=messages.Sampling(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            repeat_penalty=sampling.repeat_penalty,
+            presence_penalty=sampling.presence_penalty,
+            frequency_penalty=sampling.frequency_penalty,
+            seed=sampling.seed,
+            max_tokens=sampling.max_tokens,
+            stop=sampling.stop,
+        ),
+    )
+
+
+def _to_core(message: messages.ToGateway) -> Started | Delta | Finished:
+    match message:
+        case messages.Started():
+            return Started(prompt_tokens=message.prompt_tokens)
+        case messages.Delta():
+            return Delta(text=message.text, num_tokens=message.num_tokens)
+        case messages.Finished() if message.reason != "aborted":
+            return Finished(
+                reason=FinishReason(message.reason),
+                usage=Usage(
+                    message.prompt_tokens, message.completion_tokens, message.cached_tokens
+                ),
+                timings=Timings(message.queue_us, message.prefill_us, message.decode_us),
+            )
+        case messages.Rejected():
+            raise RequestError(message.message, code=message.code, param=message.param)
+        case messages.Failed():
+            raise Unavailable(message.message, code=message.code, retry_after_seconds=2)
+        case _:
+            raise Unavailable("the model's worker is out of step", code="engine_failed")
+
+
+def _death(code: int) -> str:
+    return f"the worker was ended by signal {-code}" if code < 0 else f"the worker exited with {code}"
+
+
+def _with_words(problem: str, worker: WorkerProcess) -> str:
+    words = worker.last_words
+    return f"{problem}: {words}" if words else problem

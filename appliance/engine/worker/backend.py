@@ -1,0 +1,102 @@
+"""The port between the engine's core and whatever computes. Two implementations: llama.cpp and,
+in the tests, a fake one. Nothing above it knows token ids' meaning or tensors' shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance.engine.messages import Sampling
+
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a loaded model says of itself."""
+
+    n_ctx: int  # cells that all sequences share
+    n_ctx_train: int
+    n_seq_max: int
+    n_batch: int
+    n_vocab: int
+    n_params: int
+    description: str
+    backend: str
+    library: str
+    template: str
+    bos_text: str
+    eos_text: str
+    adds_bos: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """One token of a batch: where it goes, and whether its logits are wanted."""
+
+    token: int
+    position: int
+    seq_id: int
+    wants_logits: bool
+
+
+class DecodeStatus(IntEnum):
+    """llama_decode's answer (llama.h): done, or no room in the key-value pool (nothing changed)."""
+
+    OK = 0
+    NO_ROOM = 1
+
+
+class Sampler(Protocol):
+    """Chooses tokens for one sequence; remembers what it chose."""
+
+    def sample(self, row: int) -> int:
+        """The next token from the batch's row (index into the batch)."""
+        ...
+
+    def close(self) -> None:
+        """Free it. Safe to call once."""
+        ...
+
+
+class Backend(Protocol):
+    """Everything that the core needs. Owned by the step thread; `tokenize` may be called from any."""
+
+    model: Model
+
+    def tokenize(self, text: str, *, parse_special: bool, add_special: bool) -> list[int]:
+        """Token ids of a text."""
+        ...
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of a token; empty for control tokens."""
+        ...
+
+    def is_end(self, token: int) -> bool:
+        """Whether this token ends a generation."""
+        ...
+
+    def control_texts(self) -> Sequence[str]:
+        """The texts of all control tokens, longest first."""
+        ...
+
+    def decode(self, batch: Sequence[BatchItem]) -> DecodeStatus:
+        """Compute one batch. RuntimeError where the library fails for good."""
+        ...
+
+    def new_sampler(self, sampling: Sampling) -> Sampler:
+        """A sampler for one sequence."""
+        ...
+
+    def remove(self, seq_id: int) -> None:
+        """Free a sequence's cells."""
+        ...
+
+    def close(self) -> None:
+        """Free everything, in order."""
+        ...

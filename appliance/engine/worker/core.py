@@ -1,0 +1,192 @@
+"""`EngineCore.step`: schedule → decode → sample → update → emit. Owner of everything: one thread.
+
+The core knows no sockets and no templates: sequences come in, messages go out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from appliance.clock import Clock
+from appliance.engine.messages import Delta, Failed, Finished, Stats, ToGateway
+from appliance.engine.worker.backend import Backend, BatchItem, DecodeStatus, Sampler
+from appliance.engine.worker.detokenizer import Detokenizer
+from appliance.engine.worker.scheduler import Chunk, Scheduler
+from appliance.engine.worker.sequence import Sequence, Status
+
+STATS_EVERY_US = 1_000_000
+
+
+@dataclass(slots=True)
+class _Writing:
+    """What a running sequence needs to turn logits into text."""
+
+    sampler: Sampler
+    detokenizer: Detokenizer
+
+
+class EngineCore:
+    """Sequences of one model. `emit` takes each step's messages, in order."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        max_waiting: int,
+        clock: Clock,
+        emit: Callable[[list[ToGateway]], None],
+    ) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._emit = emit
+        self._scheduler = Scheduler(
+            num_cells=backend.model.n_ctx,
+            n_seq_max=backend.model.n_seq_max,
+            budget=backend.model.n_batch,
+            max_waiting=max_waiting,
+        )
+        self._sequences: dict[str, Sequence] = {}
+        self._writing: dict[str, _Writing] = {}
+        self._num_steps = 0
+        self._num_prompt_tokens = 0
+        self._num_completion_tokens = 0
+        self._stats_us = 0
+
+    @property
+    def has_work(self) -> bool:
+        return self._scheduler.has_work
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a request, or fail it where the queue is full."""
+        sequence.arrived_us = self._clock.monotonic_us()
+        if not self._scheduler.add(sequence):
+            self._emit([Failed(sequence.request_id, "overloaded", "the model's queue is full")])
+            return
+        self._sequences[sequence.request_id] = sequence
+
+    def abort(self, request_id: str) -> None:
+        """The caller has gone. A request that is over already needs nothing."""
+        sequence = self._sequences.get(request_id)
+        if sequence is not None:
+            self._emit([self._finish(sequence, "aborted")])
+
+    def step(self) -> None:
+        """One forward pass for everybody."""
+        step = self._scheduler.schedule()
+        for freed in step.freed_ids:
+            self._backend.remove(freed)
+        if not step.chunks:
+            return
+        batch, rows = self._batch(step.chunks)
+        if self._backend.decode(batch) is DecodeStatus.NO_ROOM:
+            self._give_way()
+            return
+        messages: list[ToGateway] = []
+        for chunk in step.chunks:
+            chunk.sequence.num_computed += chunk.num_tokens
+        for request_id, row in rows.items():
+            messages += self._advance(self._sequences[request_id], row)
+        self._num_steps += 1
+        self._emit([*messages, *self._stats()])
+
+    def _batch(self, chunks: tuple[Chunk, ...]) -> tuple[list[BatchItem], dict[str, int]]:
+        """The tokens of a step, and for each sequence that is sampled its row."""
+        batch: list[BatchItem] = []
+        rows: dict[str, int] = {}
+        for chunk in chunks:
+            sequence, begin = chunk.sequence, chunk.sequence.num_computed
+            if sequence.started_us == 0:
+                sequence.started_us = self._clock.monotonic_us()
+            tokens = sequence.known(begin, chunk.num_tokens)
+            last = len(tokens) - 1
+            ends = chunk.ends_input
+            for offset, token in enumerate(tokens):
+                wants = ends and offset == last
+                batch.append(BatchItem(token, begin + offset, sequence.seq_id, wants))
+            if ends:
+                rows[sequence.request_id] = len(batch) - 1
+            if sequence.status is Status.PREFILL:
+                self._num_prompt_tokens += len(tokens)
+        return batch, rows
+
+    def _advance(self, sequence: Sequence, row: int) -> list[ToGateway]:
+        """Sample one sequence, and say what can be said."""
+        writing = self._writing.get(sequence.request_id)
+        if writing is None:
+            writing = self._writing[sequence.request_id] = _Writing(
+                self._backend.new_sampler(sequence.sampling), Detokenizer(sequence.sampling.stop)
+            )
+            sequence.decoding_us = self._clock.monotonic_us()
+        sequence.status = Status.DECODE
+        token = writing.sampler.sample(row)
+        if self._backend.is_end(token):
+            return self._end(sequence, writing, "stop", num_tokens=0)
+        sequence.output.append(token)
+        self._num_completion_tokens += 1
+        text = writing.detokenizer.add(self._backend.piece(token))
+        if writing.detokenizer.is_stopped:
+            return self._end(sequence, writing, "stop", num_tokens=1, text=text)
+        if len(sequence.output) >= sequence.max_tokens:
+            return self._end(sequence, writing, "length", num_tokens=1, text=text)
+        return [Delta(sequence.request_id, text, 1)]
+
+    def _end(
+        self, sequence: Sequence, writing: _Writing, reason: str, *, num_tokens: int, text: str = ""
+    ) -> list[ToGateway]:
+        text += writing.detokenizer.finish()
+        messages: list[ToGateway] = (
+            [Delta(sequence.request_id, text, num_tokens)] if text or num_tokens else []
+        )
+        return [*messages, self._finish(sequence, reason)]
+
+    def _finish(self, sequence: Sequence, reason: str) -> Finished:
+        """Free everything that the sequence held; its one terminal message."""
+        self._drop(sequence)
+        now_us = self._clock.monotonic_us()
+        started = sequence.started_us or now_us
+        decoding = sequence.decoding_us or now_us
+        return Finished(
+            request_id=sequence.request_id,
+            reason=reason,  # type: ignore[arg-type]  # one of the three words above
+            prompt_tokens=sequence.num_prompt,
+            completion_tokens=len(sequence.output),
+            cached_tokens=0,
+            queue_us=max(0, started - sequence.arrived_us),
+            prefill_us=max(0, decoding - started),
+            decode_us=max(0, now_us - decoding),
+        )
+
+    def _drop(self, sequence: Sequence) -> None:
+        if sequence.seq_id >= 0:
+            self._backend.remove(sequence.seq_id)
+        self._scheduler.release(sequence)
+        del self._sequences[sequence.request_id]
+        writing = self._writing.pop(sequence.request_id, None)
+        if writing is not None:
+            writing.sampler.close()
+
+    def _give_way(self) -> None:
+        """No room although cells were counted: the newest sequence waits, the others go on.
+
+        The library changed nothing (llama.h, llama_decode), so the next step tries again.
+        """
+        if self._scheduler.num_running < 2:  # noqa: PLR2004 - alone it fits, or the count is wrong
+            raise RuntimeError("the key-value pool has no room for a single sequence")
+        self._backend.remove(self._scheduler.preempt_newest())
+
+    def _stats(self) -> list[ToGateway]:
+        now_us = self._clock.monotonic_us()
+        if now_us - self._stats_us < STATS_EVERY_US and self._scheduler.has_work:
+            return []
+        self._stats_us = now_us
+        return [
+            Stats(
+                running=self._scheduler.num_running,
+                waiting=self._scheduler.num_waiting,
+                cells_used=self._scheduler.num_cells_used,
+                steps=self._num_steps,
+                prompt_tokens=self._num_prompt_tokens,
+                completion_tokens=self._num_completion_tokens,
+            )
+        ]

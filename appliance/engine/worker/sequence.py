@@ -1,0 +1,50 @@
+"""The one mutable object of a request inside the worker. Owner: the step thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from appliance.engine.messages import Sampling
+
+
+class Status(Enum):
+    """WAITING has no sequence id; PREFILL reads what is known; DECODE writes one token a step."""
+
+    WAITING = auto()
+    PREFILL = auto()
+    DECODE = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """Prompt, progress and limits of one request. Lengths are in tokens, times in microseconds."""
+
+    request_id: str
+    prompt: list[int] = field(repr=False)
+    max_tokens: int
+    sampling: Sampling = field(repr=False)
+    status: Status = Status.WAITING
+    seq_id: int = -1
+    num_computed: int = 0  # tokens whose cells are filled: the next position
+    output: list[int] = field(default_factory=list, repr=False)
+    arrived_us: int = 0
+    started_us: int = 0  # first prefill
+    decoding_us: int = 0  # first token
+
+    @property
+    def num_prompt(self) -> int:
+        return len(self.prompt)
+
+    @property
+    def num_tokens(self) -> int:
+        """Everything that is known: prompt and answer so far."""
+        return len(self.prompt) + len(self.output)
+
+    def known(self, begin: int, size: int) -> list[int]:
+        """The known tokens from `begin` on."""
+        num_prompt = len(self.prompt)
+        if begin >= num_prompt:
+            return self.output[begin - num_prompt : begin - num_prompt + size]
+        head = self.prompt[begin : begin + size]
+        return head + self.output[: size - len(head)]

@@ -1,0 +1,131 @@
+"""The operational log: JSON lines in which no prompt, answer or key can appear.
+
+The rule is an allow-list: a field passes when its name is known and its value is a scalar. Anything
+else is replaced by the name of its type. Exceptions are told as type, our own code, and the places
+of their frames; what a foreign exception says about a value is never written. Standard loggers
+(uvicorn, asyncio, alembic) pass the same gate: of their text only the constant format is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, TextIO
+
+import structlog
+
+from appliance import durable
+from appliance.config import Log
+from appliance.errors import ApplianceError, SetupError
+
+FIELDS = frozenset(
+    {
+        "event", "level", "timestamp", "room", "request_id", "method", "route", "status",
+        "duration_us", "key_id", "record", "model", "state", "reason", "error", "code", "frames",
+        "tree_size", "restarts", "pid", "exit_code", "signal", "uid", "event_kind", "load_us",
+        "backend", "library", "count", "version", "assertion", "seconds",
+    }
+)  # fmt: skip
+MAX_VALUE_CHARACTERS = 300
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+def configure(settings: Log) -> None:
+    """Route structlog and the standard library's loggers to standard error or to a private file."""
+    stream = _open(settings.file) if settings.file else sys.stderr
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            only_known_fields,
+            structlog.processors.JSONRenderer(ensure_ascii=True),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [_Gate()]
+    root.setLevel(max(level, logging.INFO))
+    logging.captureWarnings(capture=True)
+
+
+def get_logger(name: str) -> Any:  # noqa: ANN401 - structlog's loggers are lazy proxies
+    """A logger that tells where it speaks from."""
+    return structlog.get_logger(room=name)
+
+
+@contextlib.contextmanager
+def bind_request(request_id: str) -> Iterator[None]:
+    """Every line inside carries this request's id."""
+    with structlog.contextvars.bound_contextvars(request_id=request_id):
+        yield
+
+
+def only_known_fields(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """The gate: known names, scalar values, exceptions without their words."""
+    exc_info = event.pop("exc_info", None)
+    kept = {name: _scalar(value) for name, value in event.items() if name in FIELDS}
+    dropped = sorted(set(event) - FIELDS)
+    if dropped:
+        kept["count"] = len(dropped)
+    if exc_info:
+        kept.update(_exception(exc_info))
+    return kept
+
+
+def _scalar(value: object) -> str | int | float | bool | None:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return value[:MAX_VALUE_CHARACTERS]
+    return f"<{type(value).__name__}>"
+
+
+def _exception(exc_info: object) -> dict[str, str]:
+    found: Any = sys.exc_info() if exc_info is True else exc_info
+    error = found[1] if isinstance(found, tuple) else found
+    if not isinstance(error, BaseException):
+        return {}
+    frames = traceback.extract_tb(error.__traceback__)
+    told = {
+        "error": type(error).__name__,
+        "frames": " > ".join(f"{os.path.basename(f.filename)}:{f.lineno}" for f in frames)[-MAX_VALUE_CHARACTERS:],
+    }
+    if isinstance(error, ApplianceError):
+        told["code"] = error.code
+    return told
+
+
+class _Gate(logging.Handler):
+    """Standard library records, through the same gate."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "warning" if record.levelno == logging.WARNING else record.levelname.lower()
+        if record.levelno < logging.WARNING:
+            return
+        log = structlog.get_logger(room=record.name)
+        # `record.msg` is the constant format; its arguments may hold anything and stay out.
+        message = record.msg if isinstance(record.msg, str) and record.args else "message"
+        getattr(log, level if hasattr(log, level) else "error")(
+            "library_log", reason=message.split("\n", 1)[0], exc_info=record.exc_info
+        )
+
+
+def _open(path: str) -> TextIO:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, durable.PRIVATE_FILE)
+    except OSError as error:
+        raise SetupError(
+            f"can not write the log file: {error.strerror}", code="log_file"
+        ) from error
+    return os.fdopen(fd, "a", buffering=1, encoding="utf-8")

@@ -1,0 +1,145 @@
+"""A backend without a model: one token per byte, and an answer that the question itself scripts.
+
+Words that the last user message may hold:
+    echo: TEXT         the answer is TEXT
+    say N tokens       the answer is N short words, one token each
+    please be slow     50 ms a step while this sequence runs
+    please crash       the process kills itself with SIGKILL at the third token of this answer
+    please fail        the library fails for good at the third token (RuntimeError)
+Anything else is answered with "ok". Token 256 is the word of `say`; 257 ends an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Sequence
+
+from appliance.engine.messages import LoadModel, Sampling
+from appliance.engine.worker.backend import BatchItem, DecodeStatus, Model
+
+WORD, END, SYSTEM, USER, ASSISTANT = 256, 257, 258, 259, 260
+_CONTROLS = {"<|end|>": END, "<|system|>": SYSTEM, "<|user|>": USER, "<|assistant|>": ASSISTANT}
+_CONTROL_PATTERN = re.compile("|".join(map(re.escape, _CONTROLS)))
+TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message.role == 'system' and not loop.first %}"
+    "{{ raise_exception('only the first message may be a system message') }}{% endif %}"
+    "<|{{ message.role }}|>{{ message.content }}<|end|>"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+class FakeBackend:
+    """Speaks the port; remembers what every sequence holds, and refuses what the library would."""
+
+    def __init__(self, load: LoadModel, *, n_cells: int | None = None) -> None:
+        self.model = Model(
+            n_ctx=n_cells or load.n_ctx,
+            n_ctx_train=min(8192, n_cells or load.n_ctx),
+            n_seq_max=load.n_seq_max,
+            n_batch=load.n_batch,
+            n_vocab=261,
+            n_params=0,
+            description="fake",
+            backend="fake",
+            library="fake 1",
+            template=TEMPLATE,
+            bos_text="",
+            eos_text="<|end|>",
+            adds_bos=False,
+        )
+        self.cells: dict[int, list[int]] = {}
+        self.rows: dict[int, int] = {}
+        self.num_samplers = 0
+        self.fail_next_decode = False
+
+    def tokenize(self, text: str, *, parse_special: bool, add_special: bool) -> list[int]:
+        del add_special
+        if not parse_special:
+            return list(text.encode())
+        tokens: list[int] = []
+        position = 0
+        for match in _CONTROL_PATTERN.finditer(text):
+            tokens += [*text[position : match.start()].encode(), _CONTROLS[match[0]]]
+            position = match.end()
+        return tokens + list(text[position:].encode())
+
+    def piece(self, token: int) -> bytes:
+        return b" word" if token == WORD else bytes([token]) if token < WORD else b""
+
+    def is_end(self, token: int) -> bool:
+        return token == END
+
+    def control_texts(self) -> Sequence[str]:
+        return sorted(_CONTROLS, key=len, reverse=True)
+
+    def decode(self, batch: Sequence[BatchItem]) -> DecodeStatus:
+        if self.fail_next_decode or self.num_cells + len(batch) > self.model.n_ctx:
+            self.fail_next_decode = False
+            return DecodeStatus.NO_ROOM
+        self.rows = {}
+        for row, item in enumerate(batch):
+            cells = self.cells.setdefault(item.seq_id, [])
+            if item.position != len(cells):
+                raise RuntimeError("positions must go on where the sequence ends")
+            cells.append(item.token)
+            if item.wants_logits:
+                self.rows[row] = item.seq_id
+        if any(b"please be slow" in bytes_of(cells) for cells in self.cells.values()):
+            time.sleep(0.05)
+        return DecodeStatus.OK
+
+    def new_sampler(self, sampling: Sampling) -> FakeSampler:
+        del sampling
+        self.num_samplers += 1
+        return FakeSampler(self)
+
+    def remove(self, seq_id: int) -> None:
+        self.cells.pop(seq_id, None)
+
+    def close(self) -> None:
+        self.cells.clear()
+
+    @property
+    def num_cells(self) -> int:
+        return sum(map(len, self.cells.values()))
+
+
+class FakeSampler:
+    """Reads the script from the sequence's own cells."""
+
+    def __init__(self, backend: FakeBackend) -> None:
+        self._backend = backend
+
+    def sample(self, row: int) -> int:
+        cells = self._backend.cells[self._backend.rows[row]]
+        start = len(cells) - cells[::-1].index(ASSISTANT)
+        written = len(cells) - start
+        asked = bytes_of(cells[:start])
+        if written >= 2 and b"please crash" in asked:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if written >= 2 and b"please fail" in asked:
+            raise RuntimeError("the library failed")
+        script = answer_to(asked)
+        return script[written] if written < len(script) else END
+
+    def close(self) -> None:
+        self._backend.num_samplers -= 1
+
+
+def bytes_of(tokens: Sequence[int]) -> bytes:
+    """The bytes among the tokens; control tokens become line breaks."""
+    return bytes(token if token < WORD else 10 for token in tokens)
+
+
+def answer_to(asked: bytes) -> list[int]:
+    """The tokens of the scripted answer to the last turn."""
+    last = asked.rstrip(b"\n").rsplit(b"\n", 1)[-1]
+    if b"echo: " in last:
+        return list(last.split(b"echo: ", 1)[1])
+    if match := re.search(rb"say ([0-9]+) tokens", last):
+        return [WORD] * int(match[1])
+    return list(b"ok")

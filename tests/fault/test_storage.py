@@ -1,0 +1,183 @@
+"""The audit database's disk fills, or its file goes: nothing more leaves the box (law 4)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from appliance import control
+from appliance.audit import query
+from appliance.control import Problem, Recover
+from appliance.core import Role
+from tests.harness import Gateway, gateway, question, sse, wait_until
+from tests.records import assert_verified, closing_of
+
+pytestmark = pytest.mark.integration
+
+FILL_BYTES = 1 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, small enough to fill."""
+    point = tmp_path / "disk"
+    point.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", str(point)],
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield point
+    finally:
+        subprocess.run(["umount", "-l", str(point)], check=True)
+
+
+def slow_stream(running: Gateway) -> tuple[httpx.Client, httpx.Response, Iterator[Any]]:
+    client = running.client()
+    request = client.build_request(
+        "POST",
+        "/v1/chat/completions",
+        json=question("please be slow; say 400 tokens", stream=True, max_tokens=400),
+    )
+    answer = client.send(request, stream=True)
+    return client, answer, sse(answer.iter_lines())
+
+
+def content_of(event: Any) -> str:
+    choices = event.get("choices") or [{}]
+    return choices[0].get("delta", {}).get("content") or ""
+
+
+def assert_unavailable(answer: httpx.Response) -> None:
+    assert answer.status_code == 503, answer.text
+    assert answer.json()["error"]["code"] == "audit_unavailable"
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def assert_closed_to_everybody(running: Gateway, key: str) -> None:
+    headers = {"authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=running.url, headers=headers, timeout=30) as client:
+        began = time.monotonic()
+        assert_unavailable(client.post("/v1/chat/completions", json=question("echo: x")))
+        assert_unavailable(client.post("/v1/chat/completions", json=question("x", stream=True)))
+        assert time.monotonic() - began < 4
+        ready = client.get("/readyz")
+        assert ready.status_code == 503
+        assert ready.json()["audit"]["state"] == "latched"
+        assert ready.json()["audit"]["reason"]
+        # A refusal that can not be recorded is no ordinary refusal any more.
+        assert_unavailable(client.post("/v1/chat/completions", content=b"{"))
+        assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("victim", ["appliance.db", "appliance.db-wal"])
+def test_file_removed_under_the_running_server(tmp_path: Path, victim: str) -> None:
+    """A removed database (or its WAL) ends streams in an error event and stops admissions."""
+    with gateway(tmp_path / "home") as running:
+        key = running.key()
+        client, _answer, events = slow_stream(running)
+        before = [event for event, _ in zip(events, range(3), strict=False)]
+        assert any(content_of(event) for event in before)
+        (running.home.root / victim).unlink()
+        rest = list(events)
+        client.close()
+
+        assert rest[-1]["error"]["code"] == "audit_unavailable"
+        # What was durable before the file went may still be on its way; nothing after it.
+        assert sum(bool(content_of(event)) for event in rest[:-1]) <= 1
+        assert_closed_to_everybody(running, key)
+
+
+def test_idle_server_notices_a_removed_file(tmp_path: Path) -> None:
+    """`/readyz` looks for itself: no request is needed to find out."""
+    with gateway(tmp_path / "home") as running, running.client() as client:
+        assert client.get("/readyz").status_code == 200
+        running.home.database.rename(tmp_path / "taken-away.db")
+
+        assert client.get("/readyz").status_code == 503
+
+
+def test_full_disk_latches_and_recovery_is_an_act(small_disk: Path) -> None:
+    """A full disk stops everything at once; room alone changes nothing; `recover` opens again."""
+    root = small_disk / "home"
+    with gateway(root) as running:
+        key = running.key()
+        answered = running.chat("echo: before").headers["x-request-id"]
+        client, streamed, events = slow_stream(running)
+        before = [event for event, _ in zip(events, range(3), strict=False)]
+        assert any(content_of(event) for event in before)
+        filler = small_disk / "filler"
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(b"\0" * FILL_BYTES)
+        rest = list(events)
+        client.close()
+        assert rest[-1]["error"]["code"] == "audit_unavailable"
+        assert_closed_to_everybody(running, key)
+
+        filler.unlink()
+        assert_unavailable(running.chat("echo: room again"))
+
+        running.command(Recover())
+        assert running.chat("echo: open again").status_code == 200
+        assert closing_of(running.home, answered).public["outcome"] == "stop"
+        request_id = streamed.headers["x-request-id"]
+        assert closing_of(running.home, request_id).public["outcome"] == "recovered"
+        running.stop()
+        assert_verified(running.home)
+
+
+def test_latch_survives_a_restart(tmp_path: Path) -> None:
+    """A latched log stays latched after a restart until an operator has run recovery."""
+    with gateway(tmp_path / "home") as running:
+        key = running.key()
+        wal = running.home.root / "appliance.db-wal"
+        aside = tmp_path / "aside"
+        wal.rename(aside)
+        assert_unavailable(running.chat("echo: x"))
+        aside.rename(wal)
+        running.stop()
+
+        running.start()
+        assert_closed_to_everybody(running, key)
+        answer = control.send(running.home.control_socket, Recover())
+        assert not isinstance(answer, Problem), answer
+        wait_until(lambda: running.chat("echo: y").status_code == 200)
+        running.stop()
+        assert_verified(running.home)
+
+
+def test_log_names_what_happened_without_content(tmp_path: Path) -> None:
+    """The operational log tells of the latch in JSON lines; prompts and keys are not in it."""
+    with gateway(tmp_path / "home") as running:
+        key = running.key()
+        running.chat("echo: canary-31337")
+        running.home.database.unlink()
+        running.chat("echo: canary-31337")
+        running.stop()
+        text = running.log_file.read_text()
+
+    events = [json.loads(line)["event"] for line in text.splitlines()]
+    assert "audit_latched" in events
+    assert "canary-31337" not in text
+    assert key not in text
+    assert key.rsplit("_", 1)[1] not in text
+
+
+def test_reading_needs_no_writer(tmp_path: Path) -> None:
+    """What was recorded before the fault can still be read beside the running gateway."""
+    with gateway(tmp_path / "home") as running:
+        request_id = running.chat("echo: kept").headers["x-request-id"]
+        running.key(Role.OPERATOR)
+
+        assert len(query.by_request(running.home.database, request_id)) == 2

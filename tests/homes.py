@@ -1,0 +1,19 @@
+"""Homes for tests: initialised as `appliance init` does it, the starter model linked into the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from appliance.cli.init import initialise
+from appliance.config import Home
+from tests.starter import link_into
+
+
+def make_home(root: Path, *, toml: str = "") -> Home:
+    """An initialised dev home; `toml` is put in front of the sections of its configuration."""
+    home = Home(root=root)
+    initialise(home, profile="dev", auditors=())
+    if toml:
+        home.config.write_text(toml, encoding="utf-8")
+    link_into(home)
+    return home
