@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from appliance import durable
 from appliance.cli.init import initialise
 from appliance.config import Home
 from tests.starter import link_into
 
 
 def make_home(root: Path, *, toml: str = "") -> Home:
-    """An initialised dev home; `toml` is put in front of the sections of its configuration."""
+    """An initialised dev home; `toml` is its whole configuration."""
     home = Home(root=root)
-    initialise(home, profile="dev", auditors=())
     if toml:
+        durable.make_private_dir(root)
         home.config.write_text(toml, encoding="utf-8")
+    initialise(home, profile="dev", auditors=())
     link_into(home)
     return home

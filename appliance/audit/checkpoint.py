@@ -138,6 +138,11 @@ def open_checkpoint(note: str, verifier: Verifier) -> Checkpoint:
     return checkpoint
 
 
+def origin_of(note: str) -> str:
+    """The name on a note that nobody has verified: good for an error message, and for nothing else."""
+    return note.partition("\n")[0]
+
+
 def _signature_line(line: str) -> tuple[str, str, str]:
     parts = line.split(" ")
     if len(parts) != 3:

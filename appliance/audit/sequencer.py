@@ -242,6 +242,12 @@ class Sequencer:
                 raise _rolled_back()
             return
         size, self._note = found
+        if checkpoint.origin_of(self._note) != self._settings.origin:
+            raise SetupError(
+                "audit.origin is not the name that this log was begun with",
+                code="origin_changed",
+                hint="a log keeps its name for ever: put the old one back into appliance.toml",
+            )
         head = checkpoint.open_checkpoint(self._note, self._keys.signer.verifier)
 
         def read(level: int, index: int) -> bytes:

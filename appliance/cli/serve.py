@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -76,7 +77,7 @@ async def _serve(
     worker_command: Sequence[str] | None,
 ) -> None:
     async with run_services(home, settings, worker_command=worker_command) as services:
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(
                 create_app(services),
                 lifespan="off",
@@ -91,6 +92,9 @@ async def _serve(
                 backlog=_BACKLOG,
             )
         )
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, server.handle_exit, each, None)
         announcer = asyncio.create_task(_announce(services, listener, kiosk_key))
         try:
             await server.serve(sockets=[listener])
@@ -98,6 +102,15 @@ async def _serve(
             announcer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await announcer
+
+
+class _Server(uvicorn.Server):
+    """uvicorn raises a caught signal anew when it is done, which would end the process before the
+    log has its last entry: here a signal only asks it to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 async def _announce(services: Services, listener: socket.socket, kiosk_key: str | None) -> None:

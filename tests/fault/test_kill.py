@@ -75,7 +75,7 @@ def test_worker_killed_in_mid_stream(tmp_path: Path) -> None:
 def test_readyz_tells_while_the_worker_is_down(tmp_path: Path) -> None:
     """A dead worker turns `/readyz` to 503 and requests to `model_not_ready`, until it is back."""
     with gateway(
-        tmp_path / "home", toml='[audit]\norigin = "test/audit/1"\n'
+        tmp_path / "home", toml='[audit]\n'
     ) as running, running.client() as client:
         os.kill(running.worker_pid, signal.SIGKILL)
         wait_until(lambda: client.get("/readyz").status_code == 503, seconds=5)
@@ -196,7 +196,7 @@ def test_clean_stop_closes_every_record(tmp_path: Path) -> None:
     """SIGTERM under load ends with exit code 0 and no open request."""
     with gateway(
         tmp_path / "home",
-        toml='[server]\nshutdown_grace_seconds = 1\n[audit]\norigin = "test/audit/1"\n',
+        toml='[server]\nshutdown_grace_seconds = 1\n[audit]\n',
     ) as running:
         answer, _events, client = stream_some(running, "please be slow; say 400 tokens", 2)
         code = running.stop()

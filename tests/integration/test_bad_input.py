@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with gateway(
         tmp_path_factory.mktemp("bad") / "home",
-        toml='[audit]\norigin = "test/audit/1"\nrefusal_burst = 1000\n',
+        toml='[audit]\nrefusal_burst = 1000\n',
     ) as started:
         yield started
 
@@ -156,7 +156,7 @@ def test_chunked_body_without_a_length_is_bounded_too(running: Gateway) -> None:
 def test_flood_of_refusals_is_counted_not_lost(tmp_path: Any) -> None:
     """Beyond the burst refusals become counts, and the sum is the number of requests."""
     with gateway(
-        tmp_path / "home", toml='[audit]\norigin = "test/audit/1"\nrefusal_burst = 5\n'
+        tmp_path / "home", toml='[audit]\nrefusal_burst = 5\n'
     ) as flooded:
         with flooded.client(None) as client:
             answers = [client.get("/v1/models").status_code for _ in range(200)]
