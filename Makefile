@@ -1,0 +1,50 @@
+# Two commands matter: `make run` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+HOME_DIR ?= var
+BIN := .venv/bin
+LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+        --no-emit-find-links --no-annotate --no-header --no-emit-package llama-cpp-python -q
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format test-offline lock clean
+
+##@ Everyday
+setup: ## Make .venv from the lock and fetch the starter model (idempotent)
+	@$(PYTHON) deploy/bootstrap
+
+run: ## Set up, then serve the starter model on 127.0.0.1:8080 and print a curl line
+	@$(PYTHON) deploy/bootstrap --home $(HOME_DIR)
+	@$(BIN)/appliance init --home $(HOME_DIR)
+	@exec $(BIN)/appliance serve --home $(HOME_DIR) --kiosk-key make-run --log-file $(HOME_DIR)/serve.log
+
+test: setup check ## Set up, check, then the whole suite, without network
+	@$(BIN)/python -m pytest
+
+##@ Craft
+check: setup ## Lint, format, types, layers
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache > .lint-imports.log 2>&1 || { cat .lint-imports.log; exit 1; }
+	@rm -f .lint-imports.log
+
+format: setup ## Let ruff mend what it can
+	@$(BIN)/ruff check -q --fix . || true
+	@$(BIN)/ruff format -q .
+
+test-offline: setup ## The whole suite in a network namespace with loopback only
+	@deploy/test-offline.sh $(BIN)/python -m pytest
+
+lock: setup ## Resolve the dependencies anew, with hashes
+	@$(BIN)/python -m pip install -q uv
+	@$(LOCK) pyproject.toml -o deploy/lock/runtime.txt
+	@$(LOCK) pyproject.toml --group dev -c deploy/lock/runtime.txt -o deploy/lock/dev.txt
+	@$(LOCK) --group pyproject.toml:build -o deploy/lock/build.txt
+
+clean: ## Remove what set-up and runs made here; the cache stays
+	@rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@echo "var/ holds a home with its record: remove it yourself if you mean it"
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
