@@ -78,9 +78,7 @@ class Catalog:
     @classmethod
     def load(cls, *, home: Home, default_model: str, directory: Path = CATALOGUE) -> Catalog:
         """Read every file of the catalogue. SetupError names the file that is wrong."""
-        specs = [
-            _spec(read_model(path), home, default_model) for path in sorted(directory.glob("*.toml"))
-        ]
+        specs = [_spec(read_model(path), home, default_model) for path in sorted(directory.glob("*.toml"))]
         if not any(spec.id == default_model for spec in specs):
             raise SetupError(
                 f"the default model {default_model} is not in the catalogue",
@@ -99,7 +97,8 @@ class Catalog:
 
     def verify(self, spec: ModelSpec, progress: Progress | None = None) -> None:
         """Size and SHA-256 as pinned. SetupError where the file is missing, VerificationError
-        where it is another one."""
+        where it is another one.
+        """
         try:
             size = spec.path.stat().st_size
             if size != spec.size_bytes:
@@ -132,9 +131,7 @@ class Catalog:
             shutil.copyfile(source, temporary)
         if file_digest(temporary) != spec.sha256:
             temporary.unlink()
-            raise VerificationError(
-                f"{spec.id}: the given file is not the pinned one", code="model_altered"
-            )
+            raise VerificationError(f"{spec.id}: the given file is not the pinned one", code="model_altered")
         temporary.replace(spec.path)
         durable.fsync_dir(spec.path.parent)
 

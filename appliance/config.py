@@ -164,13 +164,9 @@ def load(home: Home) -> Settings:
 
 def _check(settings: Settings, source: str) -> None:
     if settings.database_url != "sqlite":
-        raise SetupError(
-            f"{source}: database_url must be 'sqlite' in this release", code="bad_config"
-        )
+        raise SetupError(f"{source}: database_url must be 'sqlite' in this release", code="bad_config")
     if bool(settings.server.tls_certificate) != bool(settings.server.tls_key):
-        raise SetupError(
-            f"{source}: tls_certificate and tls_key go together", code="bad_config"
-        )
+        raise SetupError(f"{source}: tls_certificate and tls_key go together", code="bad_config")
     if settings.profile == "production" and not settings.server.tls_certificate:
         raise SetupError(
             f"{source}: profile 'production' serves over TLS only",
@@ -178,6 +174,4 @@ def _check(settings: Settings, source: str) -> None:
             hint="set server.tls_certificate and server.tls_key",
         )
     if settings.engine.n_batch < settings.engine.n_seq_max:
-        raise SetupError(
-            f"{source}: engine.n_batch must not be below engine.n_seq_max", code="bad_config"
-        )
+        raise SetupError(f"{source}: engine.n_batch must not be below engine.n_seq_max", code="bad_config")

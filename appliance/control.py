@@ -92,9 +92,7 @@ async def perform(command: Command, administration: Administration, audit: Audit
         return Problem(code=error.code, message=error.message, hint=error.hint)
 
 
-async def _perform(
-    command: Command, administration: Administration, audit: AuditLog
-) -> dict[str, Any]:
+async def _perform(command: Command, administration: Administration, audit: AuditLog) -> dict[str, Any]:
     match command:
         case CreateKey():
             made = await administration.create_key(
@@ -133,9 +131,7 @@ async def _perform(
             if command.event not in _READINGS:
                 raise RequestError("only readings are recorded this way", code="invalid_kind")
             receipt = await audit.append(
-                entry.Entry(
-                    kind=entry.Kind(command.event), public=command.public, content=command.content
-                )
+                entry.Entry(kind=entry.Kind(command.event), public=command.public, content=command.content)
             )
             return {"origin": receipt.origin, "seq": receipt.seq, "leaf": receipt.leaf.hex()}
         case Recover():
@@ -163,9 +159,7 @@ class ControlServer:
                 listener.bind(address)
         finally:
             os.umask(earlier)
-        self._server = await asyncio.start_unix_server(
-            self._serve, sock=listener, limit=MAX_LINE_BYTES
-        )
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_LINE_BYTES)
 
     async def stop(self) -> None:
         """Stop listening and remove the file."""
@@ -211,13 +205,14 @@ def send(path: Path, command: Command, *, timeout_seconds: float = 60) -> Answer
             peer.sendall(msgspec.json.encode(command) + b"\n")
             with peer.makefile("rb") as stream:
                 line = stream.readline(MAX_LINE_BYTES)
-            return msgspec.json.decode(line, type=Answer)
+            answer: Answer = msgspec.json.decode(line, type=Answer)
         except (OSError, msgspec.MsgspecError) as error:
             raise SetupError(
                 "the running gateway did not answer on its control socket",
                 code="control_failed",
                 hint="appliance serve's log tells more",
             ) from error
+    return answer
 
 
 @contextlib.contextmanager

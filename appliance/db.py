@@ -74,9 +74,7 @@ class Upgrade:
 
 def writer(path: Path) -> Engine:
     """An engine with one connection whose transactions begin with BEGIN IMMEDIATE."""
-    engine = create_engine(
-        "sqlite://", creator=lambda: _connect_writer(path), poolclass=pool.StaticPool
-    )
+    engine = create_engine("sqlite://", creator=lambda: _connect_writer(path), poolclass=pool.StaticPool)
     # The driver's own transaction handling is off (isolation_level None): SQLAlchemy says BEGIN.
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
@@ -84,9 +82,7 @@ def writer(path: Path) -> Engine:
 
 def reader(path: Path) -> Engine:
     """An engine that can not write, on a live database or on a copy of one."""
-    return create_engine(
-        "sqlite://", creator=lambda: _connect_reader(path), poolclass=pool.NullPool
-    )
+    return create_engine("sqlite://", creator=lambda: _connect_reader(path), poolclass=pool.NullPool)
 
 
 def schema(path: Path) -> Schema:
@@ -114,9 +110,7 @@ def require_current(path: Path) -> Schema:
         case SchemaState.CURRENT:
             return found
         case SchemaState.ABSENT:
-            raise SetupError(
-                "the database is missing", code="database_missing", hint="run: appliance init"
-            )
+            raise SetupError("the database is missing", code="database_missing", hint="run: appliance init")
         case SchemaState.OLDER:
             raise SetupError(
                 f"the database has schema {found.revision}, this release needs {found.head}",
@@ -238,7 +232,7 @@ def _connect_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _pragma(connection: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - driver values
+def _pragma(connection: sqlite3.Connection, name: str) -> Any:
     return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 

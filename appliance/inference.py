@@ -127,7 +127,7 @@ class _Answer:
     num_segments: int = 0
     pending: list[Delta] = field(default_factory=list, repr=False)  # not yet sent
     unrecorded: list[str] = field(default_factory=list, repr=False)  # in no segment yet
-    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256, repr=False)
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256, repr=False)
 
     def add(self, item: Started | Delta | Finished) -> None:
         match item:
@@ -301,9 +301,7 @@ def _segment(exchange: Exchange, answer: _Answer, piece: Delta) -> Entry:
     index = answer.num_segments
     answer.num_segments += 1
     answer.take_unrecorded()  # exactly the piece's text: nothing came between, we do not await
-    return entry.segment(
-        exchange.request.request_id, exchange.opening, index, piece.text, piece.num_tokens
-    )
+    return entry.segment(exchange.request.request_id, exchange.opening, index, piece.text, piece.num_tokens)
 
 
 def _closing(exchange: Exchange, answer: _Answer, outcome: Outcome) -> Entry:

@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -57,7 +58,7 @@ def configure(settings: Log) -> None:
     logging.captureWarnings(capture=True)
 
 
-def get_logger(name: str) -> Any:  # noqa: ANN401 - structlog's loggers are lazy proxies
+def get_logger(name: str) -> Any:
     """A logger that tells where it speaks from."""
     return structlog.get_logger(room=name)
 
@@ -97,9 +98,10 @@ def _exception(exc_info: object) -> dict[str, str]:
     if not isinstance(error, BaseException):
         return {}
     frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
     told = {
         "error": type(error).__name__,
-        "frames": " > ".join(f"{os.path.basename(f.filename)}:{f.lineno}" for f in frames)[-MAX_VALUE_CHARACTERS:],
+        "frames": " > ".join(places)[-MAX_VALUE_CHARACTERS:],
     }
     if isinstance(error, ApplianceError):
         told["code"] = error.code
@@ -125,7 +127,5 @@ def _open(path: str) -> TextIO:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, durable.PRIVATE_FILE)
     except OSError as error:
-        raise SetupError(
-            f"can not write the log file: {error.strerror}", code="log_file"
-        ) from error
+        raise SetupError(f"can not write the log file: {error.strerror}", code="log_file") from error
     return os.fdopen(fd, "a", buffering=1, encoding="utf-8")

@@ -57,28 +57,33 @@ class Metrics:
             registry=self._registry,
         )
         self._audit_ready = Gauge(
-            "appliance_audit_ready", "1 while the audit log commits, 0 when latched",
+            "appliance_audit_ready",
+            "1 while the audit log commits, 0 when latched",
             registry=self._registry,
         )
         self._audit_size = Gauge(
             "appliance_audit_tree_size", "Entries on the audit log", registry=self._registry
         )
         self._engine_ready = Gauge(
-            "appliance_model_ready", "1 while the model's worker answers", ("model",),
+            "appliance_model_ready",
+            "1 while the model's worker answers",
+            ("model",),
             registry=self._registry,
         )
         self._engine_restarts = Gauge(
-            "appliance_model_restarts", "Restarts of the model's worker since the start",
-            ("model",), registry=self._registry,
+            "appliance_model_restarts",
+            "Restarts of the model's worker since the start",
+            ("model",),
+            registry=self._registry,
         )
         self._engine_running = Gauge(
-            "appliance_sequences", "Sequences in the model's worker", ("model", "state"),
+            "appliance_sequences",
+            "Sequences in the model's worker",
+            ("model", "state"),
             registry=self._registry,
         )
 
-    def request_closed(
-        self, *, model: str, outcome: Outcome, usage: Usage, duration_us: int
-    ) -> None:
+    def request_closed(self, *, model: str, outcome: Outcome, usage: Usage, duration_us: int) -> None:
         """A closing is durable."""
         self._closed.labels(model, outcome).inc()
         self._tokens.labels(model, "prompt").inc(usage.prompt_tokens)

@@ -81,9 +81,7 @@ class Alone:
 
 
 @contextlib.contextmanager
-def open_log_alone(
-    home: Home, settings: Settings, clock: Clock | None = None
-) -> Iterator[Alone]:
+def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -> Iterator[Alone]:
     """Hold the lock, open the log (which recovers what a crash left open), close it at the end."""
     clock = clock or SystemClock()
     audit = AuditLog.open(home, settings, clock, version=appliance.__version__)
@@ -207,8 +205,6 @@ def _entry_of(event: EngineEvent) -> Entry:
                 },
             )
         case ModelFailed():
-            return Entry(
-                kind=Kind.MODEL_FAILED, public={"model": event.model.id, "code": event.code}
-            )
+            return Entry(kind=Kind.MODEL_FAILED, public={"model": event.model.id, "code": event.code})
         case ModelUnloaded():
             return Entry(kind=Kind.MODEL_UNLOADED, public={"model": event.model.id})

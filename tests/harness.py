@@ -50,7 +50,7 @@ class Gateway:
             if self.worker == "fake"
             else [str(PROGRAM), "serve", "--port", "0"]
         )
-        self.process = subprocess.Popen(  # noqa: S603 - our own program
+        self.process = subprocess.Popen(
             [*command, "--home", str(self.home.root), "--log-file", str(self.log_file)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -142,9 +142,7 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def gateway(
-    root: Path, *, worker: Literal["fake", "model"] = "fake", toml: str = ""
-) -> Iterator[Gateway]:
+def gateway(root: Path, *, worker: Literal["fake", "model"] = "fake", toml: str = "") -> Iterator[Gateway]:
     """A started gateway over a fresh home; stopped at the end whatever happened."""
     running = Gateway(home=make_home(root, toml=toml), worker=worker)
     try:
@@ -176,10 +174,12 @@ def wait_until(condition: Any, *, seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-def appliance(*arguments: str, home: Home | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+def appliance(
+    *arguments: str, home: Home | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
     """Run the installed program."""
     options: Sequence[str] = ("--home", str(home.root)) if home else ()
-    return subprocess.run(  # noqa: S603 - our own program
+    return subprocess.run(
         [str(PROGRAM), *arguments, *options],
         check=check,
         capture_output=True,

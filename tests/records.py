@@ -12,9 +12,7 @@ from tests.harness import appliance
 def closing_of(home: Home, request_id: str) -> Record:
     """The one closing of a request; AssertionError where there is none or a second."""
     closings = [
-        record
-        for record in query.by_request(home.database, request_id)
-        if record.kind is Kind.REQUEST_CLOSED
+        record for record in query.by_request(home.database, request_id) if record.kind is Kind.REQUEST_CLOSED
     ]
     assert len(closings) == 1, closings
     return closings[0]

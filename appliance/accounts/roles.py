@@ -17,15 +17,9 @@ class Permission(StrEnum):
 
 
 _GRANTS: dict[Role, frozenset[Permission]] = {
-    Role.KIOSK: frozenset(
-        {Permission.INFER, Permission.LIST_MODELS, Permission.SEE_READINESS}
-    ),
-    Role.OPERATOR: frozenset(
-        {Permission.LIST_MODELS, Permission.SEE_READINESS, Permission.SEE_METRICS}
-    ),
-    Role.ADMIN: frozenset(
-        {Permission.LIST_MODELS, Permission.SEE_READINESS, Permission.SEE_METRICS}
-    ),
+    Role.KIOSK: frozenset({Permission.INFER, Permission.LIST_MODELS, Permission.SEE_READINESS}),
+    Role.OPERATOR: frozenset({Permission.LIST_MODELS, Permission.SEE_READINESS, Permission.SEE_METRICS}),
+    Role.ADMIN: frozenset({Permission.LIST_MODELS, Permission.SEE_READINESS, Permission.SEE_METRICS}),
     # An auditor reads the log and nothing else; separation of duties forbids asking questions.
     Role.AUDITOR: frozenset({Permission.SEE_READINESS}),
     Role.PRIVACY: frozenset({Permission.SEE_READINESS}),

@@ -49,9 +49,7 @@ def revoked(key: ApiKey, *, now_us: int) -> ApiKey:
 
 def put(connection: Connection, row: Row) -> None:
     """Insert the row, or replace the one with its id. Runs inside the audit record's transaction."""
-    changed = connection.execute(
-        sql_update(api_key).where(api_key.c.id == row["id"]).values(**row)
-    )
+    changed = connection.execute(sql_update(api_key).where(api_key.c.id == row["id"]).values(**row))
     if changed.rowcount == 0:
         connection.execute(insert(api_key).values(**row))
 

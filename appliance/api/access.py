@@ -11,7 +11,7 @@ from appliance.api.border import visit_of
 from appliance.errors import Refused
 
 
-def require(permission: Permission) -> Any:  # noqa: ANN401 - FastAPI's marker has no public type
+def require(permission: Permission) -> Any:
     """A dependency that refuses principals whose role does not grant `permission`."""
 
     async def check(request: Request) -> None:

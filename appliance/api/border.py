@@ -160,9 +160,7 @@ class Border:
             try:
                 message = await asyncio.wait_for(receive(), self._body_timeout_seconds)
             except TimeoutError as error:
-                raise RequestError(
-                    "the body did not arrive in time", code="body_timeout"
-                ) from error
+                raise RequestError("the body did not arrive in time", code="body_timeout") from error
             if message["type"] == "http.request":
                 total += len(message.get("body", b""))
                 complete = not message.get("more_body", False)
@@ -172,9 +170,7 @@ class Border:
 
         return bounded
 
-    async def _on_record(
-        self, problem: ApplianceError, scope: Scope, visit: Visit
-    ) -> ApplianceError:
+    async def _on_record(self, problem: ApplianceError, scope: Scope, visit: Visit) -> ApplianceError:
         """Put a refusal on the record, unless the request has an opening (its closing tells all)."""
         self._services.metrics.request_refused(problem.code)
         if visit.receipt is not None:

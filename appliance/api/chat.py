@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ValidationError
@@ -65,9 +66,7 @@ class _Reply:
         self._wants_usage = wants_usage
         self._created = services.clock.now_us() // 1_000_000
         self._model = exchange.model.id
-        self._fingerprint = fingerprint_of(
-            exchange.model, services.engines[exchange.model.id].status.ready
-        )
+        self._fingerprint = fingerprint_of(exchange.model, services.engines[exchange.model.id].status.ready)
         self._pieces: list[str] = []
         self._finished: Finished | None = None
 
@@ -115,7 +114,7 @@ class _Reply:
             ChatCompletionChunk(**self._envelope(), choices=[], usage=usage_of(finished.usage))
         )
 
-    def _envelope(self) -> dict[str, object]:
+    def _envelope(self) -> dict[str, Any]:
         return {
             "id": f"chatcmpl-{self._exchange.request.request_id.removeprefix('req_')}",
             "created": self._created,

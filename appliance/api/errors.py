@@ -58,7 +58,8 @@ def body_of(error: ApplianceError) -> bytes:
     message = f"{error.message}; {error.hint}" if error.hint else error.message
     status = status_of(error)
     kind = _TYPES.get(
-        status, "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+        status,
+        "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error",
     )
     return json.dumps(
         {"error": {"message": message, "type": kind, "param": error.param, "code": error.code}},
@@ -80,9 +81,7 @@ def headers_of(error: ApplianceError) -> list[tuple[bytes, bytes]]:
 
 def from_validation(error: ValidationError) -> RequestError:
     """A pydantic complaint in our words: the first problem, its place, and never the value."""
-    problems: list[Any] = list(
-        error.errors(include_input=False, include_url=False, include_context=False)
-    )
+    problems: list[Any] = list(error.errors(include_input=False, include_url=False, include_context=False))
     param = path_of(problems[0]["loc"])
     # A union complains once per branch; the branch whose type fitted tells the caller's mistake.
     branches = [each for each in problems if path_of(each["loc"]) == param]

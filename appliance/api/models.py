@@ -42,11 +42,7 @@ async def list_models(request: Request) -> ModelList:
     """Every model that this appliance serves, and its aliases."""
     services = services_of(request.app)
     return ModelList(
-        data=[
-            _model(services, spec, name)
-            for spec in services.served()
-            for name in (spec.id, *spec.aliases)
-        ]
+        data=[_model(services, spec, name) for spec in services.served() for name in (spec.id, *spec.aliases)]
     )
 
 

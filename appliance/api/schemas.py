@@ -82,11 +82,7 @@ class Message(_Wire):
     annotations: list[Any] | None = None
 
     def to_core(self) -> ChatMessage:
-        text = (
-            self.content
-            if isinstance(self.content, str)
-            else "".join(part.text for part in self.content)
-        )
+        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
         return ChatMessage(role="system" if self.role == "developer" else self.role, content=text)
 
 
@@ -164,9 +160,7 @@ class ChatCompletionRequest(_Wire):
         defaults = model.sampling if model else SamplingParams()
         limit = self.max_completion_tokens
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        annotations = {
-            name: value for name in NO_EFFECT if (value := getattr(self, name)) is not None
-        }
+        annotations = {name: value for name in NO_EFFECT if (value := getattr(self, name)) is not None}
         if names := [message.name for message in self.messages if message.name]:
             annotations["names"] = names
         return InferenceRequest(

@@ -36,6 +36,7 @@ class EventStream(Response):
         self._on_gone = on_gone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope
         sender = asyncio.ensure_future(self._send_all(send))
         try:
             await until_gone(receive, sender)
@@ -50,9 +51,7 @@ class EventStream(Response):
             raise finished[0]
 
     async def _send_all(self, send: Send) -> None:
-        await send(
-            {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-        )
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
             async for frame in self._frames:
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
@@ -73,9 +72,7 @@ async def until_gone(receive: Receive, work: asyncio.Future[None]) -> None:
             await watch
 
 
-async def unless_gone(
-    receive: Receive, work: Awaitable[None], on_gone: Callable[[], None]
-) -> None:
+async def unless_gone(receive: Receive, work: Awaitable[None], on_gone: Callable[[], None]) -> None:
     """Wait for `work`; tell `on_gone` if the caller leaves first, and wait on for the record's sake."""
     task = asyncio.ensure_future(work)
     try:

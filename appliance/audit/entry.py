@@ -8,7 +8,6 @@ canonical JSON (RFC 8785); the bytes are stored and hashed verbatim and never en
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -70,10 +69,19 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.REQUEST_SEGMENT: frozenset({"index", "num_tokens"}),
     Kind.REQUEST_CLOSED: frozenset(
         {
-            "model", "outcome", "code", "prompt_tokens", "completion_tokens", "cached_tokens",
-            "num_segments", "queue_us", "prefill_us", "decode_us", "output_sha256",
+            "model",
+            "outcome",
+            "code",
+            "prompt_tokens",
+            "completion_tokens",
+            "cached_tokens",
+            "num_segments",
+            "queue_us",
+            "prefill_us",
+            "decode_us",
+            "output_sha256",
         }
-    ),  # fmt: skip
+    ),
     Kind.REQUEST_REFUSED: frozenset({"code", "status", "count", "route"}),
     Kind.KEY_CREATED: _ROW | {"role"},
     Kind.KEY_REVOKED: _ROW | {"role"},
@@ -170,9 +178,7 @@ def wraps_digest(wraps: Iterable[tuple[str, str, bytes]]) -> str:
     return digest.hexdigest()
 
 
-def opened(
-    request: InferenceRequest, principal: Principal, caller: Caller, model: ModelSpec
-) -> Entry:
+def opened(request: InferenceRequest, principal: Principal, caller: Caller, model: ModelSpec) -> Entry:
     """The write-ahead record of a request: durable before the worker sees the prompt (law 1)."""
     sampling = request.sampling
     return Entry(

@@ -136,8 +136,7 @@ class _Reading:
         total = self._sql.execute("SELECT count(*) FROM log_entry").fetchone()[0]
         last_ts = 0
         rows = self._sql.execute(
-            "SELECT seq, ts, kind, req, bi_key, model, outcome, hdr, leaf "
-            "FROM log_entry ORDER BY seq"
+            "SELECT seq, ts, kind, req, bi_key, model, outcome, hdr, leaf FROM log_entry ORDER BY seq"
         )
         for position, row in enumerate(rows):
             if position % _PROGRESS_EVERY == 0:
@@ -228,7 +227,7 @@ class _Reading:
         if self._expected.head_note is not None:
             self._check_note("head", self._expected.head_note, None, tree)
 
-    def _check_note(self, where: str, note: Any, size: Any, tree: _Tree) -> None:  # noqa: ANN401
+    def _check_note(self, where: str, note: Any, size: Any, tree: _Tree) -> None:
         try:
             found = checkpoint.open_checkpoint(str(note), self._expected.verifier)
         except VerificationError as error:
@@ -352,9 +351,7 @@ class _Tree:
         while rest:  # from the smallest complete subtree on the right edge to the largest
             if rest & 1:
                 here = self._levels[level][rest - 1]
-                running = (
-                    here if running is None else hashlib.sha256(b"\x01" + here + running).digest()
-                )
+                running = here if running is None else hashlib.sha256(b"\x01" + here + running).digest()
             level, rest = level + 1, rest >> 1
         return running if running is not None else b""
 
@@ -366,9 +363,7 @@ def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
-    )
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
@@ -387,7 +382,7 @@ def _columns_of(header: Header) -> tuple[Any, ...]:
     )
 
 
-def _bytes(value: Any) -> bytes:  # noqa: ANN401 - a column of a file that may lie
+def _bytes(value: Any) -> bytes:
     if not isinstance(value, bytes):
         raise VerificationError("a value has another type than its column")
     return value
@@ -427,7 +422,6 @@ def as_json(report: Report) -> dict[str, Any]:
         "open": report.num_open,
         "root": report.root,
         "findings": [
-            {"where": each.where, "seq": each.seq, "message": each.message}
-            for each in report.findings
+            {"where": each.where, "seq": each.seq, "message": each.message} for each in report.findings
         ],
     }

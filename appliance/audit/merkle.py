@@ -58,9 +58,7 @@ class Frontier:
         made = [Node(0, self.size, leaf)]
         while self._edge and self._edge[-1].level == made[-1].level:
             left = self._edge.pop()
-            made.append(
-                Node(left.level + 1, left.index // 2, node_hash(left.hash, made[-1].hash))
-            )
+            made.append(Node(left.level + 1, left.index // 2, node_hash(left.hash, made[-1].hash)))
         self._edge.append(made[-1])
         self.size += 1
         return made
@@ -116,9 +114,7 @@ def verify_inclusion(index: int, size: int, leaf: bytes, root: bytes, proof: Seq
     return last == 0 and running == root
 
 
-def verify_consistency(
-    old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]
-) -> bool:
+def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
     """RFC 9162 §2.1.4.2; from an empty tree everything follows, with an empty proof (C2SP witness)."""
     if not 0 <= old <= new or not _all_hashes((old_root, new_root, *proof)):
         return False

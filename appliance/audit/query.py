@@ -84,9 +84,7 @@ def exchange(path: Path, target: str) -> list[Record]:
         if target.isdecimal():
             found = _records(connection, select(log_entry).where(log_entry.c.seq == int(target)))
         else:
-            found = _records(
-                connection, select(log_entry).where(log_entry.c.req == target).limit(1)
-            )
+            found = _records(connection, select(log_entry).where(log_entry.c.req == target).limit(1))
     if not found:
         raise RequestError(
             "there is no such entry or request on the record",
@@ -101,9 +99,7 @@ def open_records(path: Path, records: Sequence[Record], identity: Identity) -> l
     """The contents of these records. VerificationError where one does not open."""
     with db.reading(path) as connection:
         openers: dict[int, Opener] = {}
-        return [
-            Opened(record, _content(connection, record, identity, openers)) for record in records
-        ]
+        return [Opened(record, _content(connection, record, identity, openers)) for record in records]
 
 
 def prove(path: Path, seq: int) -> tuple[int, bool]:

@@ -50,9 +50,7 @@ class Place:
 
     def aad(self) -> bytes:
         """Additional authenticated data."""
-        return (
-            f"audit/v1\n{self.origin}\n{self.seq}\n{self.epoch}\n{self.step}\n{self.kind}".encode()
-        )
+        return f"audit/v1\n{self.origin}\n{self.seq}\n{self.epoch}\n{self.step}\n{self.kind}".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +123,14 @@ class Opener:
         self._start = first_chain_key(secret)
         self._chain_key, self._step = self._start, 0
 
-    def open(
-        self, sealed: Sealed, *, seq: int, step: int, kind: str, key_commitment: str
-    ) -> dict[str, Any]:
+    def open(self, sealed: Sealed, *, seq: int, step: int, kind: str, key_commitment: str) -> dict[str, Any]:
         """The content of one record. VerificationError where anything does not fit."""
         seed = self._seed(step)
         place = Place(self._origin, seq, self._epoch, step, kind)
         if not hmac.compare_digest(_commitment(seed).hex(), key_commitment):
             raise VerificationError("the record was sealed under another key")
         try:
-            framed = AESGCM(_record_key(seed, place)).decrypt(
-                sealed.nonce, sealed.ciphertext, place.aad()
-            )
+            framed = AESGCM(_record_key(seed, place)).decrypt(sealed.nonce, sealed.ciphertext, place.aad())
         except InvalidTag as error:
             raise VerificationError("the ciphertext does not open") from error
         return _unframe(framed)
@@ -188,7 +182,7 @@ def _expand(key: bytes, info: bytes) -> bytes:
 
 
 def _frame(content: Mapping[str, Any]) -> bytes:
-    """salt || length || JSON || zeros: the salt defeats guessing, the padding hides the length."""
+    """Salt || length || JSON || zeros: the salt defeats guessing, the padding hides the length."""
     data = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
     head = secrets.token_bytes(_SALT_BYTES) + len(data).to_bytes(_LENGTH_BYTES, "big")
     size = len(head) + len(data)

@@ -157,9 +157,7 @@ class Sequencer:
         self._last_epoch += 1
         epoch = Epoch(self._last_epoch, self._settings.origin, self._policy)
         self._epoch = epoch
-        self._epoch_ends_us = (
-            self._clock.monotonic_us() + self._settings.epoch_seconds * 1_000_000
-        )
+        self._epoch_ends_us = self._clock.monotonic_us() + self._settings.epoch_seconds * 1_000_000
         stored = store.EpochRow(
             number=epoch.number,
             first_seq=seq,
@@ -227,9 +225,7 @@ class Sequencer:
             ),
         )
         data = header.encode()
-        return store.Row(
-            header=header, data=data, leaf=leaf_hash(data), bi_key=blinded, sealed=sealed
-        )
+        return store.Row(header=header, data=data, leaf=leaf_hash(data), bi_key=blinded, sealed=sealed)
 
     def _sign(self, frontier: Frontier) -> str:
         head = Checkpoint(self._settings.origin, frontier.size, frontier.root())

@@ -151,7 +151,7 @@ def policy_text(connection: Connection) -> str:
     texts = connection.execute(select(key_policy.c.text)).scalars().all()
     if len(texts) != 1:
         raise VerificationError("the log has no key policy, or more than one")
-    return texts[0]
+    return str(texts[0])
 
 
 def leaves(connection: Connection, begin: int) -> list[tuple[int, bytes, bytes]]:
@@ -172,9 +172,7 @@ def open_requests(connection: Connection, after_seq: int) -> list[tuple[int, str
         .where(log_entry.c.seq > after_seq, log_entry.c.kind == str(Kind.REQUEST_OPENED))
         .where(
             ~select(closings.c.seq)
-            .where(
-                closings.c.req == log_entry.c.req, closings.c.kind == str(Kind.REQUEST_CLOSED)
-            )
+            .where(closings.c.req == log_entry.c.req, closings.c.kind == str(Kind.REQUEST_CLOSED))
             .exists()
         )
         .order_by(log_entry.c.seq)
@@ -198,4 +196,4 @@ def read_node(connection: Connection, level: int, index: int) -> bytes:
     ).scalar_one_or_none()
     if found is None:
         raise VerificationError(f"the tree's node {level}/{index} is missing")
-    return found
+    return bytes(found)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from sqlalchemy import create_engine, pool
 
 from appliance import config, control, db
 from appliance.audit import files, fsck, query
@@ -37,7 +38,7 @@ def audit() -> None:
     """The record: search, show, verify, recover."""
 
 
-def database_option(function: Any) -> Any:  # noqa: ANN401 - click's decorators
+def database_option(function: Any) -> Any:
     """`--database FILE`: a copy instead of the home's own record."""
     return click.option(
         "--database",
@@ -95,9 +96,7 @@ def search(
         "before_seq": before_seq,
         "limit": limit,
     }
-    _on_record(
-        home, database, Kind.AUDIT_SEARCHED, {"num_results": len(found)}, {"filters": filters}
-    )
+    _on_record(home, database, Kind.AUDIT_SEARCHED, {"num_results": len(found)}, {"filters": filters})
     rows = [
         (str(each.seq), when(each.ts), str(each.kind), each.request_id or "", _said(each.public))
         for each in found
@@ -207,8 +206,6 @@ def recover(home: Home, *, as_json: bool) -> None:
 
 def expected_schema() -> dict[str, str]:
     """What this release's migrations make, made anew in memory."""
-    from sqlalchemy import create_engine, pool
-
     engine = create_engine("sqlite://", poolclass=pool.StaticPool)
     with engine.begin() as connection:
         db.migrate(connection, "head")
@@ -298,8 +295,7 @@ def _told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str
         lines += [f"   {name}: {_safe(str(value))}" for name, value in each.record.public.items()]
         lines += _content_lines(each.content)
     answer = "".join(
-        str((each.content or {}).get("text", "") or (each.content or {}).get("output", ""))
-        for each in opened
+        str((each.content or {}).get("text", "") or (each.content or {}).get("output", "")) for each in opened
     )
     if answer:
         lines += ["── answer", *(f"   {line}" for line in _safe(answer).split("\n"))]

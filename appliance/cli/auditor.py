@@ -67,9 +67,7 @@ def list_(home: Home, *, as_json: bool) -> None:
     """
     with db.reading(home.database) as connection:
         policy = KeyPolicy.parse(store.policy_text(connection))
-    recipients = [
-        {"name": each.name, "fingerprint": each.fingerprint} for each in policy.recipients
-    ]
+    recipients = [{"name": each.name, "fingerprint": each.fingerprint} for each in policy.recipients]
     rows = [(each["name"], each["fingerprint"]) for each in recipients]
     lines = [*table(("NAME", "FINGERPRINT"), rows), f"policy, for paper: {policy.fingerprint}"]
     result = {"recipients": recipients, "policy_fingerprint": policy.fingerprint}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -96,7 +96,7 @@ def when(microseconds: int | None) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Columns as wide as their longest cell."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     return [

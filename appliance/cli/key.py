@@ -20,9 +20,7 @@ class Duration(click.ParamType[int]):
 
     name = "duration"
 
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
         match = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", value)
@@ -43,9 +41,7 @@ def key() -> None:
 @click.option("--replace", is_flag=True, help="Revoke the active keys of this name afterwards.")
 @home_option
 @json_option
-def create(
-    name: str, role: str, expires: int | None, *, replace: bool, home: Home, as_json: bool
-) -> None:
+def create(name: str, role: str, expires: int | None, *, replace: bool, home: Home, as_json: bool) -> None:
     """Make a key and show its secret, once.
 
     \b
@@ -55,11 +51,8 @@ def create(
         home, CreateKey(name=name, role=Role(role), expires_seconds=expires, replace=replace)
     )
     expiry = when(made["expires_us"]) or "never"
-    lines = [
-        str(made["token"]),
-        f"key {made['id']} ({made['name']}, {made['role']}), expires {expiry}; "
-        "the line above is shown this once",
-    ]
+    about = f"key {made['id']} ({made['name']}, {made['role']}), expires {expiry}"
+    lines = [str(made["token"]), f"{about}; the line above is shown this once"]
     show(made, lines, as_json=as_json)
 
 

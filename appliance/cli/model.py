@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from appliance import config
@@ -68,7 +70,7 @@ def _catalog(home: Home) -> Catalog:
     return Catalog.load(home=home, default_model=settings.default_model)
 
 
-def _described(spec: ModelSpec) -> dict[str, object]:
+def _described(spec: ModelSpec) -> dict[str, Any]:
     return {
         "id": spec.id,
         "aliases": list(spec.aliases),

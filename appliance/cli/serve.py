@@ -65,7 +65,10 @@ def run(
     os.umask(0o077)
     if settings.profile == "dev":
         warn("profile 'dev': the auditor's identity lies in this home, so root can read the record")
-    with _listen(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        _listen(settings) as listener,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         runner.run(_serve(home, settings, listener, kiosk_key, worker_command))
 
 
@@ -106,7 +109,8 @@ async def _serve(
 
 class _Server(uvicorn.Server):
     """uvicorn raises a caught signal anew when it is done, which would end the process before the
-    log has its last entry: here a signal only asks it to stop."""
+    log has its last entry: here a signal only asks it to stop.
+    """
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

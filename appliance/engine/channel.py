@@ -30,7 +30,7 @@ class BlockingChannel(Generic[In, Out]):
     def __init__(self, sock: socket.socket, incoming: object) -> None:
         self._stream = sock.makefile("rb")
         self._sock = sock
-        self._decoder: msgspec.msgpack.Decoder[In] = msgspec.msgpack.Decoder(incoming)  # type: ignore[call-overload]
+        self._decoder: msgspec.msgpack.Decoder[In] = msgspec.msgpack.Decoder(incoming)
         self._encoder = msgspec.msgpack.Encoder()
         self._sending = threading.Lock()
 
@@ -58,12 +58,10 @@ class BlockingChannel(Generic[In, Out]):
 class AsyncChannel(Generic[In, Out]):
     """The gateway's side, on an event loop."""
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, incoming: object
-    ) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, incoming: object) -> None:
         self._reader = reader
         self._writer = writer
-        self._decoder: msgspec.msgpack.Decoder[In] = msgspec.msgpack.Decoder(incoming)  # type: ignore[call-overload]
+        self._decoder: msgspec.msgpack.Decoder[In] = msgspec.msgpack.Decoder(incoming)
         self._encoder = msgspec.msgpack.Encoder()
 
     @classmethod

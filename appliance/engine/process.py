@@ -25,7 +25,9 @@ _ASSERTION = re.compile(rb"([\w./-]+:\d+: )?(GGML_ASSERT\([\x20-\x7e]{0,160}\) f
 class WorkerProcess:
     """A spawned worker. Owner: its supervisor's task."""
 
-    def __init__(self, process: asyncio.subprocess.Process, channel: AsyncChannel[ToGateway, ToWorker]) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, channel: AsyncChannel[ToGateway, ToWorker]
+    ) -> None:
         self._process = process
         self.channel = channel
         self.is_ready = False  # set by the supervisor: from then on stderr may carry content
@@ -106,6 +108,13 @@ class WorkerProcess:
 
 def _environment() -> dict[str, str]:
     """Only what a program needs to start: no secrets, no proxies, no library search paths."""
-    kept = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "CUDA_VISIBLE_DEVICES", "PYTHONDONTWRITEBYTECODE")
+    kept = (
+        "PATH",
+        "LANG",
+        "LC_ALL",
+        "PYTHONPATH",
+        "CUDA_VISIBLE_DEVICES",
+        "PYTHONDONTWRITEBYTECODE",
+    )
     environment = {name: os.environ[name] for name in kept if name in os.environ}  # noqa: TID251
     return environment | {"GGML_NO_BACKTRACE": "1", "PYTHONUNBUFFERED": "1"}

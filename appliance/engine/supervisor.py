@@ -102,9 +102,7 @@ class Engine:
 
     @property
     def status(self) -> EngineStatus:
-        return EngineStatus(
-            self._state, self._ready, self._restarts, self._last_error, self._stats
-        )
+        return EngineStatus(self._state, self._ready, self._restarts, self._last_error, self._stats)
 
     async def start(self) -> None:
         """Begin the worker's life; readiness comes later."""
@@ -132,9 +130,7 @@ class Engine:
         self._enter(State.STOPPED)
         self._on_event(ModelUnloaded(self.spec))
 
-    async def generate(
-        self, request: InferenceRequest
-    ) -> AsyncGenerator[Started | Delta | Finished, None]:
+    async def generate(self, request: InferenceRequest) -> AsyncGenerator[Started | Delta | Finished, None]:
         """`Started` when the prompt was taken, pieces, `Finished`.
 
         RequestError where the worker refuses the prompt, Unavailable where it can not answer.
@@ -152,9 +148,7 @@ class Engine:
             worker.channel.send(_to_wire(request))
             while True:
                 message = await inbox.get()
-                is_over = isinstance(
-                    message, messages.Finished | messages.Rejected | messages.Failed
-                )
+                is_over = isinstance(message, messages.Finished | messages.Rejected | messages.Failed)
                 yield _to_core(message)
                 if is_over:
                     return
@@ -173,7 +167,11 @@ class Engine:
             if lived_seconds > HEALTHY_SECONDS:
                 backoff = FIRST_BACKOFF_SECONDS
             log.error(
-                "worker_down", model=self.spec.id, code=code, seconds=backoff, restarts=self._restarts
+                "worker_down",
+                model=self.spec.id,
+                code=code,
+                seconds=backoff,
+                restarts=self._restarts,
             )
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, self._settings.restart_backoff_max_seconds)
@@ -253,9 +251,7 @@ class Engine:
         if self._state is State.READY:
             self._enter(State.FAILED)
         for request_id, inbox in self._inboxes.items():
-            inbox.put_nowait(
-                messages.Failed(request_id, "engine_failed", "the model's worker has died")
-            )
+            inbox.put_nowait(messages.Failed(request_id, "engine_failed", "the model's worker has died"))
 
     def _failed(self, code: str, error: str) -> str:
         self._last_error = error
@@ -313,9 +309,7 @@ def _to_core(message: messages.ToGateway) -> Started | Delta | Finished:
         case messages.Finished() if message.reason != "aborted":
             return Finished(
                 reason=FinishReason(message.reason),
-                usage=Usage(
-                    message.prompt_tokens, message.completion_tokens, message.cached_tokens
-                ),
+                usage=Usage(message.prompt_tokens, message.completion_tokens, message.cached_tokens),
                 timings=Timings(message.queue_us, message.prefill_us, message.decode_us),
             )
         case messages.Rejected():

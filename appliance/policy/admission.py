@@ -46,7 +46,10 @@ def decide(model: ModelSpec | None, load: Load) -> Admit | Refuse:
     """Walk the tree above."""
     if model is None:  # 1
         return Refuse(
-            "model_not_found", "this model is not installed; GET /v1/models lists them", None, "model"
+            "model_not_found",
+            "this model is not installed; GET /v1/models lists them",
+            None,
+            "model",
         )
     if not load.audit_ready:  # 2
         return Refuse("audit_unavailable", "the audit log can not commit", 5)

@@ -72,9 +72,7 @@ def _stamp() -> str:
     """Everything that the environment is made of."""
     parts = [host.LOCKS / name for name in ("dev.txt", "llama.txt")]
     source = host.ROOT / "deploy" / "bootstrap" / "llama.py"
-    return host.digest_of(
-        *parts, host.ROOT / "pyproject.toml", source, salt=f"{sys.version}{host.ROOT}"
-    )
+    return host.digest_of(*parts, host.ROOT / "pyproject.toml", source, salt=f"{sys.version}{host.ROOT}")
 
 
 if __name__ == "__main__":

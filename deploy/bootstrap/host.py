@@ -131,7 +131,11 @@ class Progress:
         elapsed = now - self._began
         rest = f", about {_minutes(elapsed / done * (total - done))} left" if done else ""
         text = f"{self._label}: {done}/{total} ({100 * done // max(1, total)} %), {_minutes(elapsed)}{rest}"
-        print(f"\r  {text}\x1b[K" if self._live else f"  {text}", end="" if self._live else "\n", flush=True)
+        print(
+            f"\r  {text}\x1b[K" if self._live else f"  {text}",
+            end="" if self._live else "\n",
+            flush=True,
+        )
 
     def finish(self) -> None:
         """Say how long it took."""
@@ -195,4 +199,4 @@ def counting(pattern: str, progress: Progress, total: int) -> Callable[[str], No
 
 
 def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"  # noqa: PLR2004
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"

@@ -92,10 +92,21 @@ def _build(folder: Path) -> Path:
         log = host.cache_dir() / "logs" / "llama-build.log"
         host.run(
             [
-                tools / "python", "-m", "pip", "wheel", "-v", "--no-deps", "--no-build-isolation",
-                "--no-binary", "llama-cpp-python", "--require-hashes",
-                "-r", host.LOCKS / "llama.txt", "-w", staging / "out",
-            ],  # fmt: skip
+                tools / "python",
+                "-m",
+                "pip",
+                "wheel",
+                "-v",
+                "--no-deps",
+                "--no-build-isolation",
+                "--no-binary",
+                "llama-cpp-python",
+                "--require-hashes",
+                "-r",
+                host.LOCKS / "llama.txt",
+                "-w",
+                staging / "out",
+            ],
             log=log,
             extra={
                 "CMAKE_ARGS": " ".join(switches),
@@ -110,7 +121,7 @@ def _build(folder: Path) -> Path:
         shutil.move(built, publish / built.name)
         (publish / "SHA256").write_text(host.sha256_of(publish / built.name) + "\n", encoding="ascii")
         publish.replace(folder)  # one rename: a half-made folder is never found
-        return folder / built.name
+        return Path(folder, built.name)
 
 
 def _build_tools() -> Path:

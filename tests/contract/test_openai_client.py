@@ -19,9 +19,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 @pytest.fixture
 def client(running: Gateway) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=f"{running.url}/v1", api_key=running.key(), max_retries=0
-    ) as made:
+    with openai.OpenAI(base_url=f"{running.url}/v1", api_key=running.key(), max_retries=0) as made:
         yield made
 
 
@@ -120,9 +118,7 @@ def test_errors_are_the_clients_own_classes(running: Gateway, client: openai.Ope
         ask(nobody, "x")
     assert refused.value.code == "invalid_api_key"
 
-    auditor = openai.OpenAI(
-        base_url=f"{running.url}/v1", api_key=running.key(Role.AUDITOR), max_retries=0
-    )
+    auditor = openai.OpenAI(base_url=f"{running.url}/v1", api_key=running.key(Role.AUDITOR), max_retries=0)
     with auditor, pytest.raises(openai.PermissionDeniedError) as forbidden:
         ask(auditor, "x")
     assert forbidden.value.code == "permission_denied"

@@ -53,6 +53,12 @@ def slow_stream(running: Gateway) -> tuple[httpx.Client, httpx.Response, Iterato
     return client, answer, sse(answer.iter_lines())
 
 
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"\0" * FILL_BYTES)
+
+
 def content_of(event: Any) -> str:
     choices = event.get("choices") or [{}]
     return choices[0].get("delta", {}).get("content") or ""
@@ -117,9 +123,8 @@ def test_full_disk_latches_and_recovery_is_an_act(small_disk: Path) -> None:
         before = [event for event, _ in zip(events, range(3), strict=False)]
         assert any(content_of(event) for event in before)
         filler = small_disk / "filler"
-        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-            while True:
-                file.write(b"\0" * FILL_BYTES)
+        with pytest.raises(OSError, match="No space"):
+            fill(filler)
         rest = list(events)
         client.close()
         assert rest[-1]["error"]["code"] == "audit_unavailable"

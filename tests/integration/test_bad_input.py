@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with gateway(
         tmp_path_factory.mktemp("bad") / "home",
-        toml='[audit]\nrefusal_burst = 1000\n',
+        toml="[audit]\nrefusal_burst = 1000\n",
     ) as started:
         yield started
 
@@ -114,9 +114,7 @@ def test_refused_by_the_worker(running: Gateway, case: str) -> None:
         ("GET", "/metrics", 403, "permission_denied"),
     ],
 )
-def test_paths_and_methods(
-    running: Gateway, method: str, path: str, status: int, code: str
-) -> None:
+def test_paths_and_methods(running: Gateway, method: str, path: str, status: int, code: str) -> None:
     """Unknown paths and wrong methods speak the same shape."""
     with running.client() as client:
         assert_shape(client.request(method, path), status, code)
@@ -135,9 +133,7 @@ def test_bearer_and_x_api_key_pass_the_same_check(running: Gateway) -> None:
     good = running.key()
     with running.client(None) as client:
         with_header = client.get("/v1/models", headers={"x-api-key": good})
-        mixed = client.get(
-            "/v1/models", headers={"x-api-key": good, "authorization": "Bearer apk_no"}
-        )
+        mixed = client.get("/v1/models", headers={"x-api-key": good, "authorization": "Bearer apk_no"})
 
     assert with_header.status_code == 200
     assert_shape(mixed, 401, "invalid_api_key")
@@ -146,26 +142,19 @@ def test_bearer_and_x_api_key_pass_the_same_check(running: Gateway) -> None:
 def test_chunked_body_without_a_length_is_bounded_too(running: Gateway) -> None:
     """A body that names no length is cut off at the same limit."""
     with running.client() as client:
-        answer = client.post(
-            "/v1/chat/completions", content=(b"x" * 65_536 for _ in range(64))
-        )
+        answer = client.post("/v1/chat/completions", content=(b"x" * 65_536 for _ in range(64)))
 
     assert_shape(answer, 413, "request_too_large")
 
 
 def test_flood_of_refusals_is_counted_not_lost(tmp_path: Any) -> None:
     """Beyond the burst refusals become counts, and the sum is the number of requests."""
-    with gateway(
-        tmp_path / "home", toml='[audit]\nrefusal_burst = 5\n'
-    ) as flooded:
+    with gateway(tmp_path / "home", toml="[audit]\nrefusal_burst = 5\n") as flooded:
         with flooded.client(None) as client:
             answers = [client.get("/v1/models").status_code for _ in range(200)]
         assert set(answers) == {401}
         flooded.stop()
-        records = [
-            record
-            for record in query.search(flooded.home.database, kind=Kind.REQUEST_REFUSED, limit=1000)
-        ]
+        records = query.search(flooded.home.database, kind=Kind.REQUEST_REFUSED, limit=1000)
 
     assert sum(int(record.public["count"]) for record in records) == 200
     assert len(records) < 150
@@ -174,7 +163,12 @@ def test_flood_of_refusals_is_counted_not_lost(tmp_path: Any) -> None:
 def test_garbage_on_the_wire_does_not_hurt(running: Gateway) -> None:
     """Bytes that are no HTTP at all end their own connection and nothing else."""
     host, port = running.url.removeprefix("http://").split(":")
-    for garbage in (b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n", b"\0" * 64):
+    for garbage in (
+        b"\x16\x03\x01\x02\x00",
+        b"GET\r\n\r\n",
+        b"POST / HTTP/9.9\r\n\r\n",
+        b"\0" * 64,
+    ):
         with socket.create_connection((host, int(port)), timeout=5) as peer:
             peer.sendall(garbage)
             peer.shutdown(socket.SHUT_WR)

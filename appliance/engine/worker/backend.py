@@ -1,5 +1,6 @@
 """The port between the engine's core and whatever computes. Two implementations: llama.cpp and,
-in the tests, a fake one. Nothing above it knows token ids' meaning or tensors' shapes."""
+in the tests, a fake one. Nothing above it knows token ids' meaning or tensors' shapes.
+"""
 
 from __future__ import annotations
 

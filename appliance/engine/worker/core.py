@@ -171,7 +171,7 @@ class EngineCore:
 
         The library changed nothing (llama.h, llama_decode), so the next step tries again.
         """
-        if self._scheduler.num_running < 2:  # noqa: PLR2004 - alone it fits, or the count is wrong
+        if self._scheduler.num_running < 2:
             raise RuntimeError("the key-value pool has no room for a single sequence")
         self._backend.remove(self._scheduler.preempt_newest())
 

@@ -36,7 +36,7 @@ class LoadError(Exception):
 
 @lib.llama_log_callback
 def _on_log(level: int, text: bytes, _user_data: object) -> None:
-    if level >= _GGML_LOG_WARN and level != 5:  # noqa: PLR2004 - 5 continues a line that was kept out
+    if level >= _GGML_LOG_WARN and level != 5:
         sys.stderr.write(text.decode("utf-8", "replace"))
 
 
@@ -47,9 +47,11 @@ class LlamaBackend:
         _init_library()
         params = lib.llama_model_default_params()
         params.n_gpu_layers = load.n_gpu_layers
-        self._model = lib.llama_load_model_from_file(os.fsencode(load.path), params) if hasattr(
-            lib, "llama_load_model_from_file"
-        ) else lib.llama_model_load_from_file(os.fsencode(load.path), params)
+        self._model = (
+            lib.llama_load_model_from_file(os.fsencode(load.path), params)
+            if hasattr(lib, "llama_load_model_from_file")
+            else lib.llama_model_load_from_file(os.fsencode(load.path), params)
+        )
         if not self._model:
             raise LoadError("llama.cpp can not load this file; its own words stand above")
         self._vocab = lib.llama_model_get_vocab(self._model)
@@ -66,15 +68,11 @@ class LlamaBackend:
         data = text.encode("utf-8")
         room = len(data) + 8
         tokens = (lib.llama_token * room)()
-        count = lib.llama_tokenize(
-            self._vocab, data, len(data), tokens, room, add_special, parse_special
-        )
+        count = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, add_special, parse_special)
         if count < 0:
             room = -count
             tokens = (lib.llama_token * room)()
-            count = lib.llama_tokenize(
-                self._vocab, data, len(data), tokens, room, add_special, parse_special
-            )
+            count = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, add_special, parse_special)
         if count < 0:
             raise RuntimeError("the text can not be tokenised")
         return list(tokens[:count])
@@ -93,8 +91,7 @@ class LlamaBackend:
         found = {
             self._read_piece(token, special=True).decode("utf-8", "replace")
             for token in range(self.model.n_vocab)
-            if lib.llama_vocab_is_control(self._vocab, token)
-            or lib.llama_vocab_is_eog(self._vocab, token)
+            if lib.llama_vocab_is_control(self._vocab, token) or lib.llama_vocab_is_eog(self._vocab, token)
         }
         return sorted(found - {""}, key=len, reverse=True)
 
@@ -121,7 +118,7 @@ class LlamaBackend:
             return _Greedy(self)
         return _Chain(self, sampling)
 
-    def sample(self, chain: Any, row: int) -> int:  # noqa: ANN401 - an opaque pointer
+    def sample(self, chain: Any, row: int) -> int:
         """llama_sampler_sample on one row of the last batch; it accepts the token too."""
         if row not in self._outputs:
             raise RuntimeError("this row has no logits")
@@ -135,7 +132,7 @@ class LlamaBackend:
         lib.llama_free(self._context)
         lib.llama_model_free(self._model)
 
-    def _new_context(self, load: LoadModel) -> Any:  # noqa: ANN401 - an opaque pointer
+    def _new_context(self, load: LoadModel) -> Any:
         if load.n_batch < load.n_seq_max:  # aborts inside the library
             raise LoadError("n_batch must not be below n_seq_max")
         params = lib.llama_context_default_params()
@@ -150,9 +147,7 @@ class LlamaBackend:
         params.no_perf = True
         context = lib.llama_init_from_model(self._model, params)
         if not context:
-            raise LoadError(
-                f"no memory for a context of {load.n_ctx} cells and {load.n_seq_max} sequences"
-            )
+            raise LoadError(f"no memory for a context of {load.n_ctx} cells and {load.n_seq_max} sequences")
         return context
 
     def _describe(self, load: LoadModel) -> Model:
@@ -222,9 +217,7 @@ class _Batch:
             embd=None,
             pos=self._position.ctypes.data_as(ctypes.POINTER(lib.llama_pos)),
             n_seq_id=self._num_ids.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
-            seq_id=self._id_pointers.ctypes.data_as(
-                ctypes.POINTER(ctypes.POINTER(lib.llama_seq_id))
-            ),
+            seq_id=self._id_pointers.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(lib.llama_seq_id))),
             logits=self._wants.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
         )
 
@@ -293,7 +286,8 @@ class _Chain:
 
 def _init_library() -> None:
     """Backends by explicit path, then the library. Without a path llama.cpp would search the current
-    directory for code to load."""
+    directory for code to load.
+    """
     lib.llama_log_set(_on_log, ctypes.c_void_p(0))
     folder = Path(llama_cpp.__file__).parent / "lib"
     _NATIVE.ggml_backend_dev_count.restype = ctypes.c_size_t
@@ -316,8 +310,6 @@ def _device_name() -> str:
     ]
     maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     variants = {
-        Path(line.split()[-1]).stem.removeprefix("lib")
-        for line in maps.splitlines()
-        if "libggml-cpu" in line
+        Path(line.split()[-1]).stem.removeprefix("lib") for line in maps.splitlines() if "libggml-cpu" in line
     }
     return "+".join([*names, *sorted(variants)])

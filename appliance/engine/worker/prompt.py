@@ -60,9 +60,7 @@ class PromptBuilder:
     def build(self, turns: Sequence[Turn]) -> list[int]:
         """Token ids of the prompt, up to where the answer begins. PromptError where it can not be."""
         swapped: list[str] = []
-        messages = [
-            {"role": each.role, "content": self._swap(each.content, swapped)} for each in turns
-        ]
+        messages = [{"role": each.role, "content": self._swap(each.content, swapped)} for each in turns]
         text = self._render(messages)
         model = self._backend.model
         has_bos = bool(model.bos_text) and text.startswith(model.bos_text)
@@ -114,9 +112,7 @@ class PromptBuilder:
             raise
         except (TemplateError, TypeError, ValueError, KeyError, RecursionError) as error:
             # A foreign template failing on these messages: its words may quote them.
-            raise PromptError(
-                "template_error", "the model's chat template refuses these messages"
-            ) from error
+            raise PromptError("template_error", "the model's chat template refuses these messages") from error
         return "".join(pieces)
 
 
@@ -124,9 +120,9 @@ def _raise_exception(message: str) -> NoReturn:
     raise TemplateError(message)
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:  # noqa: ANN401 - templates pass anything
+def _to_json(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _strftime_now(form: str) -> str:
-    return datetime.now(tz=timezone.utc).strftime(form)  # noqa: DTZ005, UP017, TID251 - the template asks
+    return datetime.now(tz=timezone.utc).strftime(form)  # noqa: UP017, TID251 - the template asks

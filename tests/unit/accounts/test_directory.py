@@ -29,9 +29,7 @@ def test_every_flaw_of_a_key_gets_the_same_answer() -> None:
     good = keys.generate("good", Role.KIOSK, now_us=NOW_US)
     expired = keys.generate("old", Role.KIOSK, now_us=NOW_US, expires_us=NOW_US)
     revoked = keys.generate("gone", Role.KIOSK, now_us=NOW_US)
-    directory = Directory(
-        [good.key, expired.key, dataclasses.replace(revoked.key, revoked_us=NOW_US)]
-    )
+    directory = Directory([good.key, expired.key, dataclasses.replace(revoked.key, revoked_us=NOW_US)])
     wrong_secret = good.token[:-1] + ("a" if good.token[-1] != "a" else "b")
     stranger = keys.generate("stranger", Role.KIOSK, now_us=NOW_US).token
 
