@@ -51,7 +51,7 @@ def _environment() -> None:
     logs = host.cache_dir() / "logs"
     host.run([sys.executable, "-m", "venv", host.VENV], log=logs / "venv.log")
     python = host.VENV / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "--no-deps"]
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--no-deps"]
     lock = host.LOCKS / "dev.txt"
     total = len(re.findall(r"^[a-z0-9][a-z0-9._-]*==", lock.read_text(encoding="utf-8"), re.MULTILINE))
     progress = host.Progress("installing packages")
