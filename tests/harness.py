@@ -135,9 +135,10 @@ class Gateway:
 
     def _read(self, process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self.output.append(line)
-            lines.put(line)
+        with process.stdout:
+            for line in process.stdout:
+                self.output.append(line)
+                lines.put(line)
         lines.put(None)
 
 

@@ -71,8 +71,16 @@ def initialise(
     home: Home, *, profile: Literal["dev", "production"], auditors: Sequence[Recipient]
 ) -> dict[str, Any]:
     """Make what is missing, keep what is there. SetupError where the two contradict each other."""
-    created = not home.config.exists()
-    if created and profile == "production" and not auditors:
+    begun = home.database.exists() or home.head.exists()
+    if begun and auditors:
+        raise SetupError(
+            "this home has its key policy already",
+            code="already_initialised",
+            hint="auditors are changed by a quorum of auditors, not by init",
+        )
+    if home.config.exists():
+        profile = config.load(home).profile
+    if not begun and profile == "production" and not auditors:
         raise SetupError(
             "profile 'production' needs at least one auditor's public file",
             code="auditor_required",
@@ -82,16 +90,9 @@ def initialise(
         durable.make_private_dir(directory)
     lock = take_lock(home)
     try:
-        if created:
+        if not home.config.exists():
             durable.write_file(home.config, _first_config(profile).encode())
-        elif auditors:
-            raise SetupError(
-                "this home has its key policy already",
-                code="already_initialised",
-                hint="auditors are changed by a quorum of auditors, not by init",
-            )
-        settings = config.load(home)
-        return {"created": created, **_prepare(home, settings, auditors)}
+        return {"created": not begun, **_prepare(home, config.load(home), auditors)}
     finally:
         os.close(lock)
 

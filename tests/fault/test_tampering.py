@@ -116,8 +116,7 @@ def flip(value: Any) -> list[Any]:
 
 def identity(home: Home, table: str) -> list[str]:
     with contextlib.closing(sqlite3.connect(home.database)) as connection:
-        found = [row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[5]]
-    return found
+        return [row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[5]]
 
 
 def test_untouched_copy_is_green(written: Home, tmp_path: Path) -> None:
@@ -258,7 +257,7 @@ def test_flipped_bytes_of_the_file_are_found_or_change_nothing(written: Home, tm
     assert num_red > 25
 
 
-def test_truncated_tail_is_remembered_by_the_head_file(written: Home, tmp_path: Path) -> None:
+def test_truncated_tail_is_remembered_by_the_head_file(tmp_path: Path) -> None:
     """A log cut back to an earlier, properly signed state verifies alone, and not beside its head."""
     early = make_home(tmp_path / "early")
     with open_log_alone(early, config.load(early), ManualClock()) as alone:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -306,7 +305,7 @@ def test_files_are_private(home: Home, clock: ManualClock) -> None:
     open_to_others = [
         path.relative_to(home.root)
         for path in home.root.rglob("*")
-        if path.is_file() and os.stat(path).st_mode & 0o077 and home.models not in path.parents
+        if path.is_file() and path.stat().st_mode & 0o077 and home.models not in path.parents
     ]
     log.close()
 
