@@ -47,11 +47,7 @@ class LlamaBackend:
         _init_library()
         params = lib.llama_model_default_params()
         params.n_gpu_layers = load.n_gpu_layers
-        self._model = (
-            lib.llama_load_model_from_file(os.fsencode(load.path), params)
-            if hasattr(lib, "llama_load_model_from_file")
-            else lib.llama_model_load_from_file(os.fsencode(load.path), params)
-        )
+        self._model = lib.llama_model_load_from_file(os.fsencode(load.path), params)
         if not self._model:
             raise LoadError("llama.cpp can not load this file; its own words stand above")
         self._vocab = lib.llama_model_get_vocab(self._model)
