@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 import structlog
 
@@ -38,7 +38,7 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 def configure(settings: Log) -> None:
     """Route structlog and the standard library's loggers to standard error or to a private file."""
-    stream = _open(settings.file) if settings.file else sys.stderr
+    stream = _File.replace(_open(settings.file) if settings.file else None) or sys.stderr
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     structlog.configure(
         processors=[
@@ -106,6 +106,19 @@ def _exception(exc_info: object) -> dict[str, str]:
     if isinstance(error, ApplianceError):
         told["code"] = error.code
     return told
+
+
+class _File:
+    """The open log file, if any: one per process, closed when the next one takes its place."""
+
+    _current: ClassVar[TextIO | None] = None
+
+    @classmethod
+    def replace(cls, following: TextIO | None) -> TextIO | None:
+        if cls._current is not None:
+            cls._current.close()
+        cls._current = following
+        return following
 
 
 class _Gate(logging.Handler):

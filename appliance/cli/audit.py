@@ -21,6 +21,8 @@ from appliance.audit import files, fsck, query
 from appliance.audit.entry import Kind
 from appliance.audit.query import Opened, Record
 from appliance.audit.recipients import Identity, parse_identity
+from appliance.audit.report import Expected, lines_of
+from appliance.audit.report import as_json as report_json
 from appliance.cli.base import command_gateway, home_option, json_option, show, table, warn, when
 from appliance.cli.init import DEV_IDENTITY
 from appliance.config import Home
@@ -170,7 +172,7 @@ def verify(database: Path | None, home: Home, *, as_json: bool) -> None:
             hint="restore it from a backup; the head file remembers how long the log was",
         )
     running = database is None and control.send(home.control_socket, ListKeys()) is not None
-    expected = fsck.Expected(
+    expected = Expected(
         verifier=files.read_verifier(home),
         schema=expected_schema(),
         revision=db.schema(path).head,
@@ -183,9 +185,9 @@ def verify(database: Path | None, home: Home, *, as_json: bool) -> None:
     lines = [
         f"{mark}: {report.num_entries} entries, root {report.root or '-'}"
         + (f", {report.num_open} still open" if report.num_open else ""),
-        *fsck.lines_of(report),
+        *lines_of(report),
     ]
-    show(fsck.as_json(report), lines, as_json=as_json)
+    show(report_json(report), lines, as_json=as_json)
     if not report.is_green:
         sys.exit(1)
 

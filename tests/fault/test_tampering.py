@@ -16,6 +16,7 @@ import pytest
 from appliance import config, db
 from appliance.audit import entry, files, fsck
 from appliance.audit.entry import Entry, Kind
+from appliance.audit.report import Expected, Report
 from appliance.cli.audit import expected_schema
 from appliance.config import Home
 from appliance.core import Outcome, Role, Usage
@@ -67,8 +68,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return home
 
 
-def verify(home: Home, path: Path) -> fsck.Report:
-    expected = fsck.Expected(
+def verify(home: Home, path: Path) -> Report:
+    expected = Expected(
         verifier=files.read_verifier(home),
         schema=expected_schema(),
         revision=db.schema(home.database).head,

@@ -108,16 +108,16 @@ def test_neighbours_change_rounding_and_nothing_else(backend: LlamaBackend) -> N
 
     Without flash attention the library rounds differently with the batch's composition, so greedy
     answers can part at a near tie; DESIGN.md says so. A leak between sequences would move logits by
-    whole units, as the control shows.
+    as much as another question does, as the control shows.
     """
     builder = PromptBuilder(backend)
     prompts = [builder.build([Turn("user", text)]) for text in QUESTIONS]
     together = last_logits(backend, prompts)
     single = [last_logits(backend, [prompt])[0] for prompt in prompts]
 
-    rounding = max(float(abs(a - b).max()) for a, b in zip(together, single, strict=True))
-    control = min(float(abs(single[0] - other).max()) for other in single[1:])
-    assert rounding < 0.5 < 2 < control
+    rounding = max(float(abs(a - b).mean()) for a, b in zip(together, single, strict=True))
+    control = min(float(abs(single[0] - other).mean()) for other in single[1:])
+    assert rounding < control / 10
 
 
 def test_many_at_once_are_all_answered(backend: LlamaBackend) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, pool, text
+from sqlalchemy import Engine, String, create_engine, inspect, pool, text
 
 import appliance.accounts.tables
 import appliance.audit.tables
@@ -28,7 +28,7 @@ from tests.records import assert_verified
 REVISIONS = [each.revision for each in db._script().walk_revisions()][::-1]
 
 
-def memory() -> db.Engine:
+def memory() -> Engine:
     return create_engine("sqlite://", poolclass=pool.StaticPool)
 
 
@@ -191,5 +191,6 @@ def test_production_needs_auditors_and_tls(tmp_path: Path) -> None:
 
 def test_roles_fit_their_column() -> None:
     """The table holds every role."""
-    width = appliance.accounts.tables.api_key.c.role.type.length
-    assert all(len(role) <= (width or 0) for role in Role)
+    width = appliance.accounts.tables.api_key.c.role.type
+    assert isinstance(width, String)
+    assert all(len(role) <= (width.length or 0) for role in Role)

@@ -1,0 +1,159 @@
+"""`appliance doctor`: every check before serving, one line each, and what to do about a red one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from appliance import config, db
+from appliance.audit import checkpoint, files
+from appliance.catalog import Catalog
+from appliance.cli.base import home_option, json_option, show
+from appliance.config import Home
+from appliance.errors import ApplianceError, SetupError
+
+_LOW_DISK_BYTES = 1 << 30
+_PRIVATE = 0o077
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One look at the host or the home."""
+
+    name: str
+    is_green: bool
+    says: str
+    hint: str = ""
+
+
+@click.command()
+@home_option
+@json_option
+def doctor(home: Home, *, as_json: bool) -> None:
+    """Check this home and host; exit code 1 where something would keep it from serving.
+
+    \b
+    Example: appliance doctor
+    """
+    checks = examine(home)
+    lines = [
+        f"{'ok ' if each.is_green else 'RED'}  {each.name}: {each.says}"
+        + (f"\n     {each.hint}" if each.hint and not each.is_green else "")
+        for each in checks
+    ]
+    result = {
+        "green": all(each.is_green for each in checks),
+        "checks": [
+            {"name": each.name, "green": each.is_green, "says": each.says, "hint": each.hint}
+            for each in checks
+        ],
+    }
+    show(result, lines, as_json=as_json)
+    if not result["green"]:
+        sys.exit(1)
+
+
+def examine(home: Home) -> list[Check]:
+    """Every check; a later one may need an earlier one, and says so by being red itself."""
+    looks: list[tuple[str, Callable[[Home], str]]] = [
+        ("configuration", _configuration),
+        ("private files", _private_files),
+        ("log keys", _log_keys),
+        ("database", _database),
+        ("head file", _head_file),
+        ("latch", _latch),
+        ("model", _model),
+        ("tls", _tls),
+        ("disk", _disk),
+    ]
+    return [_look(name, look, home) for name, look in looks]
+
+
+def _look(name: str, look: Callable[[Home], str], home: Home) -> Check:
+    try:
+        return Check(name, is_green=True, says=look(home))
+    except ApplianceError as error:
+        return Check(name, is_green=False, says=error.message, hint=error.hint)
+    except OSError as error:
+        return Check(name, is_green=False, says=f"{type(error).__name__}: {error.strerror}")
+
+
+def _configuration(home: Home) -> str:
+    settings = config.load(home)
+    return f"{home.config}, profile {settings.profile}"
+
+
+def _private_files(home: Home) -> str:
+    config.load(home)
+    public = {home.keys / "log.vkey"}
+    found = [
+        path
+        for path in (home.root, home.keys, *home.root.glob("*.db*"), *home.keys.iterdir())
+        if path not in public and path.stat().st_mode & _PRIVATE
+    ]
+    if found:
+        names = ", ".join(str(path) for path in found)
+        raise SetupError(f"others can read {names}", code="not_private", hint="chmod go-rwx them")
+    return "readable by their owner only"
+
+
+def _log_keys(home: Home) -> str:
+    keys = files.load_keys(home, config.load(home).audit.origin)
+    if files.read_verifier(home) != keys.signer.verifier:
+        raise SetupError("keys/log.vkey is not the public half of the log's key", code="log_keys")
+    return keys.signer.verifier.text()
+
+
+def _database(home: Home) -> str:
+    return f"schema {db.require_current(home.database).revision}"
+
+
+def _head_file(home: Home) -> str:
+    note = home.head.read_text(encoding="utf-8")
+    head = checkpoint.open_checkpoint(note, files.read_verifier(home))
+    return f"remembers {head.size} entries"
+
+
+def _latch(home: Home) -> str:
+    if reason := files.Latch(home.latch).reason():
+        raise SetupError(
+            f"the log is closed: {reason}",
+            code="latched",
+            hint="remove the cause, then run: appliance audit recover",
+        )
+    return "the log is open"
+
+
+def _model(home: Home) -> str:
+    settings = config.load(home)
+    catalog = Catalog.load(home=home, default_model=settings.default_model)
+    spec = catalog.resolve("default")
+    if spec is None:
+        raise SetupError("no default model", code="model_not_found")
+    catalog.verify(spec)
+    return f"{spec.id} is in the store, sha256 as pinned"
+
+
+def _tls(home: Home) -> str:
+    server = config.load(home).server
+    if not server.tls_certificate:
+        return "off (profile dev)"
+    for path in (server.tls_certificate, server.tls_key):
+        if not os.access(Path(path), os.R_OK):
+            raise SetupError(f"can not read {path}", code="tls_missing")
+    return "certificate and key are readable"
+
+
+def _disk(home: Home) -> str:
+    free = shutil.disk_usage(home.root if home.root.exists() else home.root.parent).free
+    if free < _LOW_DISK_BYTES:
+        raise SetupError(
+            f"{free >> 20} MiB are free", code="disk_low", hint="a full disk closes the log: free some"
+        )
+    return f"{free >> 30} GiB free"
