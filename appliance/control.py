@@ -77,6 +77,7 @@ class Problem(_Message, frozen=True):
     code: str
     message: str
     hint: str = ""
+    family: str = "RequestError"  # the branch of the tree of errors: decides the exit code
 
 
 Command = CreateKey | RevokeKey | ListKeys | RecordReading | Recover
@@ -89,7 +90,7 @@ async def perform(command: Command, administration: Administration, audit: Audit
     try:
         return Done(result=await _perform(command, administration, audit))
     except ApplianceError as error:
-        return Problem(code=error.code, message=error.message, hint=error.hint)
+        return Problem(code=error.code, message=error.message, hint=error.hint, family=type(error).__name__)
 
 
 async def _perform(command: Command, administration: Administration, audit: AuditLog) -> dict[str, Any]:

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Mapping
 
 from appliance.audit import entry
 from appliance.audit.entry import Entry
@@ -27,13 +25,10 @@ from appliance.core import (
     Delta,
     Finished,
     InferenceRequest,
-    ModelSpec,
     Outcome,
     Principal,
-    Receipt,
     Started,
     Timings,
-    Usage,
 )
 from appliance.engine.supervisor import Engine
 from appliance.errors import (
@@ -43,122 +38,12 @@ from appliance.errors import (
     RequestError,
     Unavailable,
 )
+from appliance.exchange import Answer, Exchange
 from appliance.log import get_logger
 from appliance.metrics import Metrics
 from appliance.policy.admission import Admit, Load, Refuse, decide
 
 log = get_logger(__name__)
-
-
-class Exchange:
-    """One admitted request, as the HTTP border sees it: events to read, and a way to say goodbye.
-
-    Owner of every field: the task of `Inference._run`; the border calls only `gone`, `accepted`
-    and `events`.
-    """
-
-    def __init__(
-        self, request: InferenceRequest, principal: Principal, caller: Caller, model: ModelSpec
-    ) -> None:
-        self.request = request
-        self.principal = principal
-        self.caller = caller
-        self.model = model
-        self.receipt: Receipt | None = None  # of the opening, once it is durable
-        self.is_gone = False
-        self.wake = asyncio.Event()  # something changed: text, the end, or the caller left
-        self.ended = asyncio.Event()  # nothing more will come from the worker, or nobody listens
-        self._accepted: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._events: asyncio.Queue[Delta | Finished | ApplianceError] = asyncio.Queue()
-
-    @property
-    def opening(self) -> int:
-        """The seq of the opening. Only behind its commit."""
-        if self.receipt is None:
-            raise InternalError("the exchange has no opening yet")
-        return self.receipt.seq
-
-    def gone(self) -> None:
-        """The caller went away: stop decoding, and close the record with what was delivered."""
-        self.is_gone = True
-        self.ended.set()
-        self.wake.set()
-
-    async def accepted(self) -> Receipt:
-        """Wait until the worker took the prompt; raise what stopped it before that."""
-        return await asyncio.shield(self._accepted)
-
-    async def events(self) -> AsyncIterator[Delta | Finished]:
-        """Pieces whose record is durable, then `Finished`; raises the error that ended it."""
-        while True:
-            event = await self._events.get()
-            if isinstance(event, ApplianceError):
-                raise event
-            yield event
-            if isinstance(event, Finished):
-                return
-
-    def accept(self) -> None:
-        if not self._accepted.done() and self.receipt is not None:
-            self._accepted.set_result(self.receipt)
-
-    def deliver(self, piece: Delta) -> None:
-        self._events.put_nowait(piece)
-
-    def finish(self, finished: Finished) -> None:
-        self.accept()
-        self._events.put_nowait(finished)
-
-    def fail(self, error: ApplianceError) -> None:
-        if not self._accepted.done():
-            self._accepted.set_exception(error)
-            self._accepted.exception()  # retrieved: the border may have left already
-        self._events.put_nowait(error)
-
-
-@dataclass(slots=True)
-class _Answer:
-    """What has come from the worker so far. Owner: the exchange's task and its pump."""
-
-    started: Started | None = None
-    finished: Finished | None = None
-    error: ApplianceError | None = None
-    num_tokens: int = 0
-    num_segments: int = 0
-    pending: list[Delta] = field(default_factory=list, repr=False)  # not yet sent
-    unrecorded: list[str] = field(default_factory=list, repr=False)  # in no segment yet
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256, repr=False)
-
-    def add(self, item: Started | Delta | Finished) -> None:
-        match item:
-            case Started():
-                self.started = item
-            case Delta():
-                self.pending.append(item)
-                self.unrecorded.append(item.text)
-                self.num_tokens += item.num_tokens
-                self.digest.update(item.text.encode("utf-8"))
-            case Finished():
-                self.finished = item
-
-    def take(self) -> Delta:
-        """Everything that waits to be sent, as one piece."""
-        text = "".join(piece.text for piece in self.pending)
-        tokens = sum(piece.num_tokens for piece in self.pending)
-        self.pending.clear()
-        return Delta(text=text, num_tokens=tokens)
-
-    def take_unrecorded(self) -> str:
-        """Everything that no segment holds."""
-        text = "".join(self.unrecorded)
-        self.unrecorded.clear()
-        return text
-
-    def usage(self) -> Usage:
-        if self.finished is not None:
-            return self.finished.usage
-        prompt = self.started.prompt_tokens if self.started else 0
-        return Usage(prompt_tokens=prompt, completion_tokens=self.num_tokens)
 
 
 class Inference:
@@ -194,7 +79,7 @@ class Inference:
         exchange = Exchange(request, principal, caller, decision.model)
         task = asyncio.create_task(self._run(exchange), name=f"exchange {request.request_id}")
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda ended: self._after(exchange, ended))
         return exchange
 
     async def drain(self, grace_seconds: float) -> None:
@@ -203,7 +88,7 @@ class Inference:
             await asyncio.wait(set(self._running), timeout=grace_seconds)
 
     async def _run(self, exchange: Exchange) -> None:
-        started_us = self._clock.monotonic_us()
+        exchange.began_us = self._clock.monotonic_us()
         try:
             exchange.receipt = await self._audit.append(_opening(exchange))
             answer = await self._decode(exchange)
@@ -219,18 +104,25 @@ class Inference:
             exchange.fail(answer.error or Unavailable("the request was stopped", code="stopped"))
         else:
             if tail.text:
-                exchange.deliver(tail)
+                self._deliver(exchange, tail)
             exchange.finish(answer.finished)
         self._metrics.request_closed(
             model=exchange.model.id,
             outcome=outcome,
             usage=answer.usage(),
-            duration_us=self._clock.monotonic_us() - started_us,
+            duration_us=self._clock.monotonic_us() - exchange.began_us,
         )
 
-    async def _decode(self, exchange: Exchange) -> _Answer:
+    def _after(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        """A bug of ours must not leave the caller waiting; recovery closes the record."""
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("exchange_crashed", exc_info=error)
+            exchange.fail(InternalError("the request failed inside the appliance"))
+
+    async def _decode(self, exchange: Exchange) -> Answer:
         """Tokens from the worker to the caller; in strict mode each piece by way of the record."""
-        answer = _Answer()
+        answer = Answer()
         stream = self._engines[exchange.model.id].generate(exchange.request)
         pump = asyncio.create_task(self._pump(stream, answer, exchange))
         try:
@@ -239,27 +131,33 @@ class Inference:
                 exchange.wake.clear()
                 if answer.started is not None:
                     exchange.accept()
-                if exchange.request.stream and answer.pending and not exchange.ended.is_set():
+                if exchange.request.stream and answer.has_text and not exchange.ended.is_set():
                     await self._send(exchange, answer)
         finally:
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)
         return answer
 
-    async def _send(self, exchange: Exchange, answer: _Answer) -> None:
+    async def _send(self, exchange: Exchange, answer: Answer) -> None:
         """One piece on its way out. Law 2: in strict mode its segment is durable first."""
         piece = answer.take()
         if self._strict:
             await self._audit.append(_segment(exchange, answer, piece))
-        exchange.deliver(piece)
+        self._deliver(exchange, piece)
         if self._strict:  # coalesce what comes in the next moment into one segment
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(exchange.ended.wait(), self._segment_seconds)
 
+    def _deliver(self, exchange: Exchange, piece: Delta) -> None:
+        if not exchange.has_delivered:
+            waited_us = self._clock.monotonic_us() - exchange.began_us
+            self._metrics.first_piece(model=exchange.model.id, duration_us=waited_us)
+        exchange.deliver(piece)
+
     async def _pump(
         self,
         stream: AsyncGenerator[Started | Delta | Finished, None],
-        answer: _Answer,
+        answer: Answer,
         exchange: Exchange,
     ) -> None:
         """Move the worker's events into `answer`; closing the stream frees its sequence."""
@@ -297,14 +195,14 @@ def _opening(exchange: Exchange) -> Entry:
     return entry.opened(exchange.request, exchange.principal, exchange.caller, exchange.model)
 
 
-def _segment(exchange: Exchange, answer: _Answer, piece: Delta) -> Entry:
+def _segment(exchange: Exchange, answer: Answer, piece: Delta) -> Entry:
     index = answer.num_segments
     answer.num_segments += 1
     answer.take_unrecorded()  # exactly the piece's text: nothing came between, we do not await
     return entry.segment(exchange.request.request_id, exchange.opening, index, piece.text, piece.num_tokens)
 
 
-def _closing(exchange: Exchange, answer: _Answer, outcome: Outcome) -> Entry:
+def _closing(exchange: Exchange, answer: Answer, outcome: Outcome) -> Entry:
     return entry.closed(
         exchange.request.request_id,
         exchange.opening,
@@ -319,7 +217,7 @@ def _closing(exchange: Exchange, answer: _Answer, outcome: Outcome) -> Entry:
     )
 
 
-def _outcome(exchange: Exchange, answer: _Answer) -> Outcome:
+def _outcome(exchange: Exchange, answer: Answer) -> Outcome:
     if exchange.is_gone:
         return Outcome.CLIENT_GONE
     if answer.finished is not None:

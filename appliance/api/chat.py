@@ -16,7 +16,7 @@ from appliance.api.completion import ChatCompletion, ChatCompletionChunk, finger
 from appliance.api.schemas import ChatCompletionRequest
 from appliance.api.streaming import DONE, EventStream, event, unless_gone
 from appliance.core import Delta, Finished
-from appliance.inference import Exchange
+from appliance.exchange import Exchange
 from appliance.services import Services, services_of
 
 router = APIRouter()

@@ -20,6 +20,8 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sqlalchemy.exc import DatabaseError
+
 from appliance import db, durable
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.files import Latch
@@ -256,7 +258,14 @@ class AuditLog:
             self._sequencer.close()
             self._sequencer = None
         reason = self._latch.reason()
-        self._sequencer = self._start(Kind.LOG_RECOVERED, reason=reason)
+        try:
+            self._sequencer = self._start(Kind.LOG_RECOVERED, reason=reason)
+        except (DatabaseError, OSError) as error:
+            raise SetupError(
+                f"the log can not be opened: {_reason(error)}",
+                code="recovery_failed",
+                hint="appliance audit verify tells what is wrong; restore the home from a backup",
+            ) from error
         self._latch.set("")
         self._state = LogState()
         log.info("audit_recovered", tree_size=self._size)

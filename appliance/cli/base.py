@@ -15,6 +15,7 @@ from appliance.config import Home
 from appliance.control import Answer, Command, Done, Problem
 from appliance.errors import (
     ApplianceError,
+    AuditUnavailable,
     InternalError,
     RequestError,
     SetupError,
@@ -31,6 +32,11 @@ _EXIT_CODES: tuple[tuple[type[ApplianceError], int], ...] = (
     (Unavailable, 4),
     (InternalError, 70),
 )
+
+_FAMILIES: dict[str, type[ApplianceError]] = {
+    each.__name__: each
+    for each in (VerificationError, RequestError, SetupError, Unavailable, AuditUnavailable, InternalError)
+}
 
 
 def report(error: ApplianceError) -> int:
@@ -80,7 +86,8 @@ def command_gateway(home: Home, command: Command) -> dict[str, Any]:
         case Done():
             return answer.result
         case Problem():
-            raise RequestError(answer.message, code=answer.code, hint=answer.hint)
+            branch = _FAMILIES.get(answer.family, RequestError)
+            raise branch(answer.message, code=answer.code, hint=answer.hint)
 
 
 async def _perform_alone(home: Home, settings: config.Settings, command: Command) -> Answer:

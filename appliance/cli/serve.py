@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -63,6 +64,7 @@ def run(
     """Serve until a signal. Tests hand in another worker program; nothing else differs."""
     logging_setup.configure(settings.log)
     os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # prompts and keys live in this memory
     if settings.profile == "dev":
         warn("profile 'dev': the auditor's identity lies in this home, so root can read the record")
     with (

@@ -187,8 +187,9 @@ def test_storage_error_latches_and_the_latch_stays(home: Home, clock: ManualCloc
     assert not again.is_ready
     with pytest.raises(AuditUnavailable):
         again.append_sync(opening("req_2"))
-    with pytest.raises(Exception, match="node"):
+    with pytest.raises(SetupError) as refused:
         again.recover()
+    assert refused.value.code == "recovery_failed"
     assert not again.is_ready
     again.close()
     with sqlite3.connect(home.database) as repair:
