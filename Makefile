@@ -6,7 +6,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
         --no-emit-find-links --no-annotate --no-header --no-emit-package llama-cpp-python -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format test-offline lock clean
+.PHONY: help setup run test check format bench test-offline lock clean
 
 ##@ Everyday
 setup: ## Make .venv from the lock and fetch the starter model (idempotent)
@@ -31,6 +31,9 @@ check: setup ## Lint, format, types, layers
 format: setup ## Let ruff mend what it can
 	@$(BIN)/ruff check -q --fix . || true
 	@$(BIN)/ruff format -q .
+
+bench: setup ## Figures of one run: audit log and engine, into tests/bench/results.json
+	@$(BIN)/python -m tests.bench
 
 test-offline: setup ## The whole suite in a network namespace with loopback only
 	@deploy/test-offline.sh $(BIN)/python -m pytest

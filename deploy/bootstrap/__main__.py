@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -69,10 +70,10 @@ def _environment() -> None:
 
 
 def _stamp() -> str:
-    """Everything that the environment is made of."""
-    parts = [host.LOCKS / name for name in ("dev.txt", "llama.txt")]
-    source = host.ROOT / "deploy" / "bootstrap" / "llama.py"
-    return host.digest_of(*parts, host.ROOT / "pyproject.toml", source, salt=f"{sys.version}{host.ROOT}")
+    """Everything that the environment is made of; the project itself is installed in place."""
+    project = tomllib.loads((host.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    salt = f"{sys.version}{host.ROOT}{llama.key()}{project['scripts']}"
+    return host.digest_of(host.LOCKS / "dev.txt", salt=salt)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ _STEP = re.compile(r"^\s*\[(\d+)/(\d+)\]")
 
 def wheel() -> Path:
     """The wheel, from the cache or made now."""
-    folder = host.cache_dir() / "wheels" / _key()
+    folder = host.cache_dir() / "wheels" / key()
     with host.locked(folder.with_suffix(".lock")):
         found = _cached(folder)
         if found is not None:
@@ -46,7 +46,7 @@ def wheel() -> Path:
         return _build(folder)
 
 
-def _key() -> str:
+def key() -> str:
     """What the binary depends on: source, switches, architecture, C library, compiler."""
     compiler = subprocess.run(
         ["g++", "-dumpversion"], check=True, capture_output=True, text=True
