@@ -2,7 +2,7 @@
 # Run a command where nothing but loopback exists, and prove that first: a check that can not fail
 # is no check (the positive control wants the connection outside to be impossible).
 set -eu
-exec unshare --user --map-root-user --net sh -eu -c '
+exec unshare --user --map-root-user --net --mount sh -eu -c '
     ip link set lo up
     if python3 - <<CONTROL
 import socket, sys
