@@ -45,6 +45,10 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n_threads: Annotated[int, Meta(ge=0, le=512)] = 0
     n_threads_batch: Annotated[int, Meta(ge=0, le=512)] = 0
     n_gpu_layers: Annotated[int, Meta(ge=-1)] = 0
+    # Longest step while answers are being written: prompts are read in chunks that keep to it.
+    step_target_ms: Annotated[int, Meta(ge=10, le=10_000)] = 150
+    # Cells kept for prefixes that may come again; 0 switches sharing off.
+    prefix_cache_cells: Annotated[int, Meta(ge=0)] = 2048
     max_waiting: Positive = 256
     load_timeout_seconds: Positive = 300
     request_timeout_seconds: Positive = 600

@@ -123,7 +123,7 @@ class Inference:
     async def _decode(self, exchange: Exchange) -> Answer:
         """Tokens from the worker to the caller; in strict mode each piece by way of the record."""
         answer = Answer()
-        stream = self._engines[exchange.model.id].generate(exchange.request)
+        stream = self._engines[exchange.model.id].generate(exchange.request, tenant=exchange.principal.key_id)
         pump = asyncio.create_task(self._pump(stream, answer, exchange))
         try:
             while not exchange.ended.is_set():

@@ -31,6 +31,8 @@ class LoadModel(_Message, frozen=True):
     n_threads_batch: int
     n_gpu_layers: int
     max_waiting: int
+    step_target_us: int
+    prefix_cache_cells: int
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -61,6 +63,7 @@ class Generate(_Message, frozen=True):
     request_id: str
     messages: tuple[Turn, ...]
     sampling: Sampling
+    tenant: str = ""  # whose prefixes may be shared: requests of one tenant only
 
 
 class Abort(_Message, frozen=True):
@@ -148,9 +151,11 @@ class Stats(_Message, frozen=True):
     running: int
     waiting: int
     cells_used: int
+    cells_cached: int
     steps: int
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int
 
 
 ToWorker = LoadModel | Generate | Abort | Shutdown

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
@@ -130,10 +131,13 @@ class Engine:
         self._enter(State.STOPPED)
         self._on_event(ModelUnloaded(self.spec))
 
-    async def generate(self, request: InferenceRequest) -> AsyncGenerator[Started | Delta | Finished, None]:
+    async def generate(
+        self, request: InferenceRequest, *, tenant: str = ""
+    ) -> AsyncGenerator[Started | Delta | Finished, None]:
         """`Started` when the prompt was taken, pieces, `Finished`.
 
-        RequestError where the worker refuses the prompt, Unavailable where it can not answer.
+        `tenant` shares prefixes with its own requests only. RequestError where the worker refuses the
+        prompt, Unavailable where it can not answer.
         Closing the generator early aborts the request.
         """
         worker = self._worker
@@ -145,7 +149,7 @@ class Engine:
         self._inboxes[request.request_id] = inbox
         is_over = False
         try:
-            worker.channel.send(_to_wire(request))
+            worker.channel.send(_to_wire(request, tenant))
             while True:
                 message = await inbox.get()
                 is_over = isinstance(message, messages.Finished | messages.Rejected | messages.Failed)
@@ -277,10 +281,12 @@ class Engine:
             n_threads_batch=threads.batch_threads(settings.n_threads_batch, cores),
             n_gpu_layers=settings.n_gpu_layers,
             max_waiting=settings.max_waiting,
+            step_target_us=settings.step_target_ms * 1000,
+            prefix_cache_cells=settings.prefix_cache_cells,
         )
 
 
-def _to_wire(request: InferenceRequest) -> messages.Generate:
+def _to_wire(request: InferenceRequest, tenant: str) -> messages.Generate:
     sampling = request.sampling
     return messages.Generate(
         request_id=request.request_id,
@@ -297,6 +303,8 @@ def _to_wire(request: InferenceRequest) -> messages.Generate:
             max_tokens=sampling.max_tokens,
             stop=sampling.stop,
         ),
+        # Tells callers apart and names none of them.
+        tenant=hashlib.sha256(tenant.encode()).hexdigest()[:16],
     )
 
 

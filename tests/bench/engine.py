@@ -49,6 +49,8 @@ def _load() -> LoadModel:
         threads.batch_threads(0, cores),
         0,
         64,
+        SETTINGS.step_target_ms * 1000,
+        SETTINGS.prefix_cache_cells,
     )
 
 

@@ -50,8 +50,11 @@ class FakeBackend:
             bos_text="",
             eos_text="<|end|>",
             adds_bos=False,
+            can_share_prefixes=True,
         )
         self.cells: dict[int, list[int]] = {}
+        self.physical: dict[int, list[int]] = {}  # names of the real cells behind each sequence
+        self.num_computed = 0
         self.rows: dict[int, int] = {}
         self.num_samplers = 0
         self.fail_next_decode = False
@@ -86,9 +89,12 @@ class FakeBackend:
             if item.position != len(cells):
                 raise RuntimeError("positions must go on where the sequence ends")
             cells.append(item.token)
+            self.num_computed += 1
+            self.physical.setdefault(item.seq_id, []).append(self.num_computed)
             if item.wants_logits:
                 self.rows[row] = item.seq_id
-        if any(b"please be slow" in bytes_of(cells) for cells in self.cells.values()):
+        running = (cells for seq_id, cells in self.cells.items() if seq_id < self.model.n_seq_max)
+        if any(b"please be slow" in bytes_of(cells) for cells in running):
             time.sleep(0.05)
         return DecodeStatus.OK
 
@@ -97,15 +103,23 @@ class FakeBackend:
         self.num_samplers += 1
         return FakeSampler(self)
 
+    def copy(self, source: int, target: int, length: int) -> None:
+        if length > len(self.cells[source]) or self.cells.get(target):
+            raise RuntimeError("a copy of more than there is, or onto something")
+        self.cells[target] = self.cells[source][:length]
+        self.physical[target] = self.physical[source][:length]
+
     def remove(self, seq_id: int) -> None:
         self.cells.pop(seq_id, None)
+        self.physical.pop(seq_id, None)
 
     def close(self) -> None:
         self.cells.clear()
 
     @property
     def num_cells(self) -> int:
-        return sum(map(len, self.cells.values()))
+        """Distinct cells: shared ones count once."""
+        return len({cell for cells in self.physical.values() for cell in cells})
 
 
 class FakeSampler:

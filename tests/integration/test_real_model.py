@@ -45,7 +45,7 @@ QUESTIONS = [
 
 @pytest.fixture(scope="module")
 def backend(starter_model_path: Path) -> Iterator[LlamaBackend]:
-    load = LoadModel("starter", str(starter_model_path), 2048, 8, 256, 1, 2, 0, 32)
+    load = LoadModel("starter", str(starter_model_path), 2048, 8, 256, 1, 2, 0, 32, 150_000, 512)
     made = LlamaBackend(load)
     yield made
     made.close()
@@ -54,11 +54,18 @@ def backend(starter_model_path: Path) -> Iterator[LlamaBackend]:
 class Bench:
     """A core over the shared backend, and what it said."""
 
-    def __init__(self, backend: LlamaBackend) -> None:
+    def __init__(self, backend: LlamaBackend, *, prefix_cache_cells: int = 0) -> None:
         self.backend = backend
         self.builder = PromptBuilder(backend)
         self.said: list[ToGateway] = []
-        self.core = EngineCore(backend, max_waiting=32, clock=ManualClock(), emit=self.said.extend)
+        self.core = EngineCore(
+            backend,
+            max_waiting=32,
+            step_target_us=150_000,
+            prefix_cache_cells=prefix_cache_cells,
+            clock=ManualClock(),
+            emit=self.said.extend,
+        )
 
     def ask(self, request_id: str, text: str, sampling: Sampling = GREEDY, system: str = "") -> Any:
         turns = (*((Turn("system", system),) if system else ()), Turn("user", text))
@@ -132,6 +139,28 @@ def test_many_at_once_are_all_answered(backend: LlamaBackend) -> None:
     assert sorted(texts) == sorted(str(n) for n in range(16))
     assert sorted(m.request_id for m in ends) == sorted(texts)
     assert all(m.completion_tokens == 24 or m.reason == "stop" for m in ends)
+
+
+def test_shared_prefix_gives_the_answers_of_its_own_computation(backend: LlamaBackend) -> None:
+    """Forking from a running or cached prefix changes rounding at most: the same question, asked
+    again behind the same system prompt, begins as it did when nothing was shared.
+    """
+    system = "You are the assistant of a tax office. Answer briefly. " * 12
+    bench = Bench(backend, prefix_cache_cells=1024)
+    for number, text in enumerate(QUESTIONS):
+        bench.ask(str(number), text, vary(max_tokens=8), system)
+    texts = bench.answers()
+    bench.ask("again", QUESTIONS[0], vary(max_tokens=8), system)
+    texts = bench.answers()
+    ends = {m.request_id: m for m in bench.said if isinstance(m, Finished)}
+    apart = Bench(backend)
+    apart.ask("own", QUESTIONS[0], vary(max_tokens=8), system)
+
+    assert ends["0"].cached_tokens == 0
+    assert all(ends[each].cached_tokens > 100 for each in ("1", "2", "3", "again"))
+    assert texts["again"].split()[:2] == texts["0"].split()[:2] == apart.answers()["own"].split()[:2]
+    for seq_id in range(256):
+        backend.remove(seq_id)
 
 
 def test_template_and_tokens_are_the_models_own(backend: LlamaBackend) -> None:
@@ -215,7 +244,9 @@ def test_misuse_that_would_abort_is_an_error(backend: LlamaBackend) -> None:
     with pytest.raises(RuntimeError):
         backend.logits(5)
     with pytest.raises(RuntimeError):
-        backend.remove(8)
+        backend.remove(256)
+    with pytest.raises(RuntimeError):
+        backend.copy(0, 9, 5)
 
 
 def test_files_that_are_no_models_are_errors(tmp_path: Path, starter_model_path: Path) -> None:
@@ -227,7 +258,7 @@ def test_files_that_are_no_models_are_errors(tmp_path: Path, starter_model_path:
     foreign.write_bytes(b"GGUF" + b"\xff" * 100)
     for path in (cut, foreign, tmp_path / "missing.gguf"):
         with pytest.raises(LoadError):
-            LlamaBackend(LoadModel("bad", str(path), 512, 1, 64, 1, 1, 0, 1))
+            LlamaBackend(LoadModel("bad", str(path), 512, 1, 64, 1, 1, 0, 1, 150_000, 0))
 
 
 def test_whole_appliance_over_the_model(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ class Model:
     bos_text: str
     eos_text: str
     adds_bos: bool
+    can_share_prefixes: bool  # False for recurrent, hybrid and sliding-window models
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,10 @@ class Backend(Protocol):
 
     def new_sampler(self, sampling: Sampling) -> Sampler:
         """A sampler for one sequence."""
+        ...
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """The first `length` cells of `source` belong to `target` too. `target` must be empty."""
         ...
 
     def remove(self, seq_id: int) -> None:

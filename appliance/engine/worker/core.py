@@ -5,17 +5,19 @@ The core knows no sockets and no templates: sequences come in, messages go out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from appliance.clock import Clock
 from appliance.engine.messages import Delta, Failed, Finished, Stats, ToGateway
 from appliance.engine.worker.backend import Backend, BatchItem, DecodeStatus, Sampler
+from appliance.engine.worker.budget import StepBudget
 from appliance.engine.worker.detokenizer import Detokenizer
-from appliance.engine.worker.scheduler import Chunk, Scheduler
+from appliance.engine.worker.scheduler import Action, Chunk, Copy, Free, Scheduler
 from appliance.engine.worker.sequence import Sequence, Status
 
 STATS_EVERY_US = 1_000_000
+MAX_SEQUENCE_IDS = 256  # LLAMA_MAX_SEQ: ids from n_seq_max on hold cells and are never decoded
 
 
 @dataclass(slots=True)
@@ -34,23 +36,30 @@ class EngineCore:
         backend: Backend,
         *,
         max_waiting: int,
+        step_target_us: int,
+        prefix_cache_cells: int,
         clock: Clock,
         emit: Callable[[list[ToGateway]], None],
     ) -> None:
         self._backend = backend
         self._clock = clock
         self._emit = emit
+        shares = backend.model.can_share_prefixes
         self._scheduler = Scheduler(
             num_cells=backend.model.n_ctx,
             n_seq_max=backend.model.n_seq_max,
             budget=backend.model.n_batch,
             max_waiting=max_waiting,
+            cache_tags=range(backend.model.n_seq_max, MAX_SEQUENCE_IDS) if shares else (),
+            max_cached_cells=prefix_cache_cells if shares else 0,
         )
+        self._budget = StepBudget(target_us=step_target_us, max_tokens=backend.model.n_batch)
         self._sequences: dict[str, Sequence] = {}
         self._writing: dict[str, _Writing] = {}
         self._num_steps = 0
         self._num_prompt_tokens = 0
         self._num_completion_tokens = 0
+        self._num_cached_tokens = 0
         self._stats_us = 0
 
     @property
@@ -73,15 +82,17 @@ class EngineCore:
 
     def step(self) -> None:
         """One forward pass for everybody."""
-        step = self._scheduler.schedule()
-        for freed in step.freed_ids:
-            self._backend.remove(freed)
+        step = self._scheduler.schedule(self._budget.tokens(num_decoding=self._scheduler.num_decoding))
+        self._act(step.actions)
         if not step.chunks:
             return
         batch, rows = self._batch(step.chunks)
+        began_us = self._clock.monotonic_us()
         if self._backend.decode(batch) is DecodeStatus.NO_ROOM:
-            self._give_way()
+            # The library changed nothing (llama.h, llama_decode): make room, and try again.
+            self._act(self._scheduler.give_back(step.chunks))
             return
+        self._learn(step.chunks, self._clock.monotonic_us() - began_us)
         messages: list[ToGateway] = []
         for chunk in step.chunks:
             chunk.sequence.num_computed += chunk.num_tokens
@@ -98,6 +109,7 @@ class EngineCore:
             sequence, begin = chunk.sequence, chunk.sequence.num_computed
             if sequence.started_us == 0:
                 sequence.started_us = self._clock.monotonic_us()
+                self._num_cached_tokens += sequence.num_cached
             tokens = sequence.known(begin, chunk.num_tokens)
             last = len(tokens) - 1
             ends = chunk.ends_input
@@ -151,29 +163,33 @@ class EngineCore:
             reason=reason,  # type: ignore[arg-type]  # one of the three words above
             prompt_tokens=sequence.num_prompt,
             completion_tokens=len(sequence.output),
-            cached_tokens=0,
+            cached_tokens=sequence.num_cached,
             queue_us=max(0, started - sequence.arrived_us),
             prefill_us=max(0, decoding - started),
             decode_us=max(0, now_us - decoding),
         )
 
     def _drop(self, sequence: Sequence) -> None:
-        if sequence.seq_id >= 0:
-            self._backend.remove(sequence.seq_id)
-        self._scheduler.release(sequence)
+        self._act(self._scheduler.release(sequence))
         del self._sequences[sequence.request_id]
         writing = self._writing.pop(sequence.request_id, None)
         if writing is not None:
             writing.sampler.close()
 
-    def _give_way(self) -> None:
-        """No room although cells were counted: the newest sequence waits, the others go on.
+    def _act(self, actions: Iterable[Action]) -> None:
+        """What the scheduler decided, in its order: an id can be freed and given away in one step."""
+        for action in actions:
+            match action:
+                case Free():
+                    self._backend.remove(action.seq_id)
+                case Copy():
+                    self._backend.copy(action.source, action.target, action.length)
 
-        The library changed nothing (llama.h, llama_decode), so the next step tries again.
-        """
-        if self._scheduler.num_running < 2:
-            raise RuntimeError("the key-value pool has no room for a single sequence")
-        self._backend.remove(self._scheduler.preempt_newest())
+    def _learn(self, chunks: tuple[Chunk, ...], took_us: int) -> None:
+        """Called before the chunks are counted as computed: prompt tokens are those still unread."""
+        num_prefill = sum(each.num_tokens for each in chunks if each.sequence.status is Status.PREFILL)
+        num_tokens = sum(each.num_tokens for each in chunks)
+        self._budget.observe(num_tokens=num_tokens, num_prefill=num_prefill, took_us=took_us)
 
     def _stats(self) -> list[ToGateway]:
         now_us = self._clock.monotonic_us()
@@ -185,8 +201,10 @@ class EngineCore:
                 running=self._scheduler.num_running,
                 waiting=self._scheduler.num_waiting,
                 cells_used=self._scheduler.num_cells_used,
+                cells_cached=self._scheduler.num_cells_cached,
                 steps=self._num_steps,
                 prompt_tokens=self._num_prompt_tokens,
                 completion_tokens=self._num_completion_tokens,
+                cached_tokens=self._num_cached_tokens,
             )
         ]

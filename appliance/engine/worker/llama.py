@@ -27,6 +27,7 @@ _NATIVE: Any = lib._lib  # noqa: SLF001 - the one handle through which backends 
 _PIECE_BYTES = 256
 _GGML_LOG_WARN = 3
 _PENALTY_WINDOW = 256
+_MAX_SEQUENCE_IDS = 256  # LLAMA_MAX_SEQ
 _MAX_TEMPLATE_BYTES = 1 << 20
 
 
@@ -120,8 +121,16 @@ class LlamaBackend:
             raise RuntimeError("this row has no logits")
         return int(lib.llama_sampler_sample(chain, self._context, row))
 
+    def copy(self, source: int, target: int, length: int) -> None:
+        # Memory operations take ids up to LLAMA_MAX_SEQ in a unified pool; decode does not.
+        for seq_id in (source, target):
+            self._check_id(seq_id, _MAX_SEQUENCE_IDS)
+        if length <= 0 or length > lib.llama_memory_seq_pos_max(self._memory, source) + 1:
+            raise RuntimeError("a copy of more than there is")
+        lib.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
     def remove(self, seq_id: int) -> None:
-        self._check_id(seq_id)
+        self._check_id(seq_id, _MAX_SEQUENCE_IDS)
         lib.llama_memory_seq_rm(self._memory, seq_id, -1, -1)
 
     def close(self) -> None:
@@ -166,6 +175,11 @@ class LlamaBackend:
             bos_text=self._token_text(lib.llama_vocab_bos(self._vocab)),
             eos_text=self._token_text(lib.llama_vocab_eos(self._vocab)),
             adds_bos=bool(lib.llama_vocab_get_add_bos(self._vocab)),
+            can_share_prefixes=not (
+                lib.llama_model_is_recurrent(self._model)
+                or lib.llama_model_is_hybrid(self._model)
+                or lib.llama_model_n_swa(self._model) > 0
+            ),
         )
 
     def _token_text(self, token: int) -> str:
@@ -186,12 +200,12 @@ class LlamaBackend:
         if not 0 < len(batch) <= self.model.n_batch or wanted > self.model.n_seq_max:
             raise RuntimeError("a batch is larger than the context allows")
         for item in batch:
-            self._check_id(item.seq_id)
+            self._check_id(item.seq_id, self.model.n_seq_max)
             if not 0 <= item.token < self.model.n_vocab or item.position < 0:
                 raise RuntimeError("a batch holds a token or a position that does not exist")
 
-    def _check_id(self, seq_id: int) -> None:
-        if not 0 <= seq_id < self.model.n_seq_max:
+    def _check_id(self, seq_id: int, limit: int) -> None:
+        if not 0 <= seq_id < limit:
             raise RuntimeError("a sequence id that does not exist")
 
 

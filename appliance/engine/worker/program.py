@@ -62,7 +62,12 @@ def run(fd: int, new_backend: NewBackend) -> int:
         channel.send(LoadFailed(f"{type(error).__name__}: {error}"))
         return 1
     core = EngineCore(
-        backend, max_waiting=load.max_waiting, clock=clock, emit=lambda each: channel.send(*each)
+        backend,
+        max_waiting=load.max_waiting,
+        step_target_us=load.step_target_us,
+        prefix_cache_cells=load.prefix_cache_cells,
+        clock=clock,
+        emit=lambda each: channel.send(*each),
     )
     inbox: queue.SimpleQueue[Sequence | Abort] = queue.SimpleQueue()
     channel.send(_ready(backend, clock.monotonic_us() - began_us))
@@ -138,6 +143,7 @@ def prepare(message: Generate, builder: PromptBuilder, backend: Backend) -> Sequ
         prompt=prompt,
         max_tokens=room if wanted is None else min(room, wanted),
         sampling=message.sampling,
+        tenant=message.tenant,
     )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+import numpy as np
+import numpy.typing as npt
+
 from appliance.engine.messages import Sampling
 
 
@@ -24,13 +27,17 @@ class Sequence:
     prompt: list[int] = field(repr=False)
     max_tokens: int
     sampling: Sampling = field(repr=False)
+    tenant: str = ""
     status: Status = Status.WAITING
     seq_id: int = -1
     num_computed: int = 0  # tokens whose cells are filled: the next position
+    num_cached: int = 0  # of the prompt, taken from somebody who had computed it
     output: list[int] = field(default_factory=list, repr=False)
+    cells: list[int] = field(default_factory=list, repr=False)  # one for each token, scheduled ones too
     arrived_us: int = 0
     started_us: int = 0  # first prefill
     decoding_us: int = 0  # first token
+    _prompt_array: npt.NDArray[np.int32] | None = field(default=None, repr=False)
 
     @property
     def num_prompt(self) -> int:
@@ -40,6 +47,13 @@ class Sequence:
     def num_tokens(self) -> int:
         """Everything that is known: prompt and answer so far."""
         return len(self.prompt) + len(self.output)
+
+    @property
+    def prompt_array(self) -> npt.NDArray[np.int32]:
+        """The prompt for comparing; made once."""
+        if self._prompt_array is None:
+            self._prompt_array = np.array(self.prompt, np.int32)
+        return self._prompt_array
 
     def known(self, begin: int, size: int) -> list[int]:
         """The known tokens from `begin` on."""

@@ -26,25 +26,38 @@ from appliance.engine.worker.sequence import Sequence
 from tests.clocks import ManualClock
 from tests.fakes.fake_backend import FakeBackend
 
-LOAD = LoadModel("fake", "", 4096, 4, 64, 1, 1, 0, 8)
+LOAD = LoadModel("fake", "", 4096, 4, 64, 1, 1, 0, 8, 150_000, 512)
 
 
 class Bench:
     """A core, its backend, and everything that it said."""
 
-    def __init__(self, *, n_cells: int | None = None) -> None:
+    def __init__(self, *, n_cells: int | None = None, cached: int = LOAD.prefix_cache_cells) -> None:
         self.backend = FakeBackend(LOAD, n_cells=n_cells)
         self.builder = PromptBuilder(self.backend)
         self.said: list[ToGateway] = []
+        self.cached = cached
         self.core = EngineCore(
-            self.backend, max_waiting=LOAD.max_waiting, clock=ManualClock(), emit=self.said.extend
+            self.backend,
+            max_waiting=LOAD.max_waiting,
+            step_target_us=LOAD.step_target_us,
+            prefix_cache_cells=cached,
+            clock=ManualClock(),
+            emit=self.said.extend,
         )
 
     def ask(
-        self, request_id: str, text: str, *, stop: tuple[str, ...] = (), max_tokens: int | None = None
+        self,
+        request_id: str,
+        text: str,
+        *,
+        stop: tuple[str, ...] = (),
+        max_tokens: int | None = None,
+        tenant: str = "kiosk",
     ) -> Any:
         sampling = Sampling(0.0, 1.0, 40, 0.0, 1.0, 0.0, 0.0, None, max_tokens, stop)
-        prepared = prepare(Generate(request_id, (Turn("user", text),), sampling), self.builder, self.backend)
+        question = Generate(request_id, (Turn("user", text),), sampling, tenant)
+        prepared = prepare(question, self.builder, self.backend)
         if isinstance(prepared, Sequence):
             self.core.add(prepared)
         return prepared
@@ -64,7 +77,9 @@ class Bench:
         ]
 
     def assert_clean(self) -> None:
-        assert self.backend.cells == {}
+        assert all(seq_id >= LOAD.n_seq_max for seq_id in self.backend.cells)
+        assert self.backend.num_cells <= self.cached
+        assert self.backend.num_cells == self.core._scheduler.num_cells_used
         assert self.backend.num_samplers == 0
         assert not self.core.has_work
 
@@ -153,7 +168,8 @@ def test_abort_frees_at_once() -> None:
     for n in (0, 5, 99):
         bench.core.abort(str(n))
     assert [m.reason for m in bench.ends("0") + bench.ends("5")] == ["aborted"] * 2  # type: ignore[union-attr]
-    assert len(bench.backend.cells) <= 3
+    running = [seq_id for seq_id in bench.backend.cells if seq_id < LOAD.n_seq_max]
+    assert len(running) <= 3
     bench.run()
     bench.assert_clean()
 
@@ -198,7 +214,7 @@ def test_exactly_one_end_whatever_happens(acts: list[tuple[str, int]]) -> None:
             case "abort":
                 bench.core.abort(str(n))
             case "no room":
-                bench.backend.fail_next_decode = len(bench.backend.cells) > 1
+                bench.backend.fail_next_decode = bench.core._scheduler.num_running > 1
                 bench.core.step()
                 bench.backend.fail_next_decode = False
             case _:
@@ -207,3 +223,95 @@ def test_exactly_one_end_whatever_happens(acts: list[tuple[str, int]]) -> None:
 
     assert all(len(bench.ends(request)) == 1 for request in asked)
     bench.assert_clean()
+
+
+PREFIX = "the office opens at nine and closes at five, except on Fridays; " * 3
+
+
+def cached_tokens(bench: Bench, request_id: str) -> int:
+    (end,) = bench.ends(request_id)
+    assert isinstance(end, Finished)
+    return end.cached_tokens
+
+
+def test_a_prefix_is_computed_once_for_one_tenant() -> None:
+    """A second question on the same long beginning pays for its own end only, and says so."""
+    bench = Bench()
+    first = bench.ask("a", PREFIX + "echo: one")
+    bench.run()
+    computed = bench.backend.num_computed
+    bench.ask("b", PREFIX + "echo: two")
+    bench.run()
+
+    assert (bench.text("a"), bench.text("b")) == ("one", "two")
+    assert cached_tokens(bench, "a") == 0
+    assert cached_tokens(bench, "b") >= len(PREFIX)
+    assert bench.backend.num_computed - computed < first.num_prompt / 4
+    bench.assert_clean()
+
+
+def test_concurrent_first_requests_compute_their_prefix_once() -> None:
+    """Those who come while it is being computed wait for it and then share it."""
+    bench = Bench()
+    for n in range(4):
+        bench.ask(str(n), PREFIX + f"echo: number {n}")
+    bench.run()
+
+    assert [bench.text(str(n)) for n in range(4)] == [f"number {n}" for n in range(4)]
+    assert bench.backend.num_computed < 2 * len(PREFIX)
+    assert [cached_tokens(bench, str(n)) > 100 for n in range(4)] == [False, True, True, True]
+    bench.assert_clean()
+
+
+def test_running_sequences_can_be_forked() -> None:
+    """A prefix is taken from an answer that is still being written, without disturbing it."""
+    bench = Bench()
+    bench.ask("long", PREFIX + "say 40 tokens")
+    while not bench.text("long"):
+        bench.core.step()
+    bench.ask("late", PREFIX + "echo: late")
+    bench.run()
+
+    assert cached_tokens(bench, "late") >= len(PREFIX)
+    assert bench.text("long") == " word" * 40
+    assert bench.text("late") == "late"
+    bench.assert_clean()
+
+
+def test_tenants_share_nothing() -> None:
+    """Another tenant's prefix is neither found nor waited for: time tells nothing about it."""
+    bench = Bench()
+    bench.ask("a", PREFIX + "echo: mine", tenant="a")
+    bench.ask("b", PREFIX + "echo: theirs", tenant="b")
+    bench.run()
+    bench.ask("c", PREFIX + "echo: again", tenant="c")
+    bench.run()
+
+    assert [cached_tokens(bench, each) for each in "abc"] == [0, 0, 0]
+    bench.assert_clean()
+
+
+def test_cache_is_bounded_and_gives_way() -> None:
+    """Many different prompts leave at most the bound; a full pool takes the cache's cells first."""
+    bench = Bench(n_cells=1200, cached=300)
+    for n in range(12):
+        bench.ask(str(n), f"{n} " * 40 + f"echo: {n}")
+        bench.run()
+    assert 0 < bench.backend.num_cells <= 300
+    bench.ask("huge", "x" * 1150 + " echo: fits", max_tokens=6)
+    bench.run()
+
+    assert bench.text("huge") == "fits"
+    bench.assert_clean()
+
+
+def test_without_a_cache_nothing_is_shared() -> None:
+    """Models that can not share, and operators who do not want it, get the same answers."""
+    bench = Bench(cached=0)
+    for n in range(3):
+        bench.ask(str(n), PREFIX + f"echo: {n}")
+    bench.run()
+
+    assert [bench.text(str(n)) for n in range(3)] == ["0", "1", "2"]
+    assert [cached_tokens(bench, str(n)) for n in range(3)] == [0, 0, 0]
+    assert bench.backend.cells == {}
