@@ -76,10 +76,16 @@ class Metrics:
             ("model",),
             registry=self._registry,
         )
-        self._engine_running = Gauge(
+        self._sequences = Gauge(
             "appliance_sequences",
             "Sequences in the model's worker",
             ("model", "state"),
+            registry=self._registry,
+        )
+        self._cells = Gauge(
+            "appliance_cells",
+            "Cells of the model's key-value pool, by who holds them",
+            ("model", "holder"),
             registry=self._registry,
         )
 
@@ -87,6 +93,7 @@ class Metrics:
         """A closing is durable."""
         self._closed.labels(model, outcome).inc()
         self._tokens.labels(model, "prompt").inc(usage.prompt_tokens)
+        self._tokens.labels(model, "cached").inc(usage.cached_tokens)
         self._tokens.labels(model, "completion").inc(usage.completion_tokens)
         self._duration.labels(model).observe(duration_us / 1e6)
 
@@ -107,12 +114,19 @@ class Metrics:
         self._audit_ready.set(ready)
         self._audit_size.set(tree_size)
 
-    def engine(self, model: str, *, ready: bool, restarts: int, running: int, waiting: int) -> None:
+    def engine(self, model: str, *, ready: bool, restarts: int) -> None:
         """One worker's state at the moment of the scrape."""
         self._engine_ready.labels(model).set(ready)
         self._engine_restarts.labels(model).set(restarts)
-        self._engine_running.labels(model, "running").set(running)
-        self._engine_running.labels(model, "waiting").set(waiting)
+
+    def scheduler(
+        self, model: str, *, running: int, waiting: int, cells_used: int, cells_cached: int
+    ) -> None:
+        """The worker's newest picture of its scheduler."""
+        self._sequences.labels(model, "running").set(running)
+        self._sequences.labels(model, "waiting").set(waiting)
+        self._cells.labels(model, "running").set(cells_used - cells_cached)
+        self._cells.labels(model, "cached").set(cells_cached)
 
     def render(self) -> bytes:
         """The exposition text."""

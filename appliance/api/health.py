@@ -100,11 +100,13 @@ async def metrics(request: Request) -> Response:
     services.metrics.audit(ready=services.audit.is_ready, tree_size=services.audit.tree_size)
     for model, engine in services.engines.items():
         status = engine.status
-        services.metrics.engine(
-            model,
-            ready=engine.is_ready,
-            restarts=status.restarts,
-            running=status.stats.running if status.stats else 0,
-            waiting=status.stats.waiting if status.stats else 0,
-        )
+        services.metrics.engine(model, ready=engine.is_ready, restarts=status.restarts)
+        if stats := status.stats:
+            services.metrics.scheduler(
+                model,
+                running=stats.running,
+                waiting=stats.waiting,
+                cells_used=stats.cells_used,
+                cells_cached=stats.cells_cached,
+            )
     return Response(services.metrics.render(), media_type=CONTENT_TYPE)

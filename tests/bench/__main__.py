@@ -8,7 +8,7 @@ from pathlib import Path
 
 from appliance import log as logging_setup
 from appliance.config import Log
-from tests.bench import audit, engine
+from tests.bench import audit, engine, kiosk
 
 RESULTS = Path(__file__).with_name("results.json")
 
@@ -18,7 +18,7 @@ def main() -> None:
     logging_setup.configure(Log(level="error"))
     results = {}
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as scratch:
-        for name, bench in (("audit", audit.run), ("engine", engine.run)):
+        for name, bench in (("audit", audit.run), ("engine", engine.run), ("kiosk", kiosk.run)):
             print(f"\n{name}", flush=True)
             results[name] = bench(Path(scratch) / name)
             for label, figure in results[name].items():
