@@ -13,7 +13,7 @@ from tests.harness import Gateway, gateway, question
 CLIENTS = 8
 ANSWER_TOKENS = 48
 SYSTEM = " ".join(
-    f"Rule {n}: form {n} is handed in on floor {n % 5}, room {n * 7 % 90}, before day {n % 28 + 1} of the month."
+    f"Rule {n}: form {n} is handed in on floor {n % 5}, room {n * 7 % 90}, by day {n % 28 + 1}."
     for n in range(26)
 )
 WORDS = ("Where do I hand in form {n}?", "Who helps me with form {n}?", "Until when can I hand in form {n}?")
