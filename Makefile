@@ -2,6 +2,10 @@
 PYTHON ?= python3
 HOME_DIR ?= var
 BIN := .venv/bin
+# Tests write into the cache folder, each checkout into a place of its own.
+CACHE := $(or $(APPLIANCE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/appliance)
+TEST_ROOT := $(CACHE)/tests/$(shell pwd | cksum | cut -d ' ' -f 1)
+PYTEST := $(BIN)/python -m pytest --basetemp $(TEST_ROOT)
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --no-emit-find-links --no-annotate --no-header --no-emit-package llama-cpp-python -q
 
@@ -18,7 +22,8 @@ run: ## Set up, then serve the starter model on 127.0.0.1:8080 and print a curl 
 	@exec $(BIN)/appliance serve --home $(HOME_DIR) --kiosk-key make-run --log-file $(HOME_DIR)/serve.log
 
 test: setup check ## Set up, check, then the whole suite, without network
-	@$(BIN)/python -m pytest
+	@mkdir -p $(dir $(TEST_ROOT))
+	@$(PYTEST)
 
 ##@ Craft
 check: setup ## Lint, format, types, layers
@@ -36,7 +41,8 @@ bench: setup ## Figures of one run: audit log and engine, into tests/bench/resul
 	@$(BIN)/python -m tests.bench
 
 test-offline: setup ## The whole suite in a network namespace with loopback only
-	@deploy/test-offline.sh $(BIN)/python -m pytest
+	@mkdir -p $(dir $(TEST_ROOT))
+	@deploy/test-offline.sh $(PYTEST)
 
 lock: setup ## Resolve the dependencies anew, with hashes
 	@$(BIN)/python -m pip install -q uv
