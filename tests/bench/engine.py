@@ -8,6 +8,8 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
+
 from appliance.clock import SystemClock
 from appliance.config import Engine as EngineSettings
 from appliance.core import ChatMessage, Finished, InferenceRequest, ModelSpec, SamplingParams, Started
@@ -67,14 +69,14 @@ def _bare(streams: int) -> float:
     for begin in range(0, len(batch), SETTINGS.n_batch):
         part = batch[begin : begin + SETTINGS.n_batch]
         backend.decode(part)
-        rows += [int(backend.logits(row).argmax()) for row, item in enumerate(part) if item.wants_logits]
+        rows += [int(np.argmax(backend.logits(row))) for row, item in enumerate(part) if item.wants_logits]
     tokens = rows
     began = time.monotonic()
     for step in range(TOKENS):
         backend.decode(
             [BatchItem(token, len(prompt) + step, seq, wants_logits=True) for seq, token in enumerate(tokens)]
         )
-        tokens = [int(backend.logits(row).argmax()) for row in range(streams)]
+        tokens = [int(np.argmax(backend.logits(row))) for row in range(streams)]
     took = time.monotonic() - began
     backend.close()
     return streams * TOKENS / took
