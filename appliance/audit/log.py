@@ -302,11 +302,11 @@ class AuditLog:
         if not self._state.is_ready:
             return
         self._state = LogState(reason)
-        log.error("audit_latched", reason=reason, exc_info=True)
         try:
-            self._latch.set(reason)
+            self._latch.set(reason)  # before anybody is told, the log included: it must outlive us
         except OSError as error:
             log.error("latch_not_written", error=type(error).__name__)
+        log.error("audit_latched", reason=reason, exc_info=True)
 
     def _unavailable(self) -> AuditUnavailable:
         return AuditUnavailable(

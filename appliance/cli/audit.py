@@ -209,12 +209,15 @@ def recover(home: Home, *, as_json: bool) -> None:
 def expected_schema() -> dict[str, str]:
     """What this release's migrations make, made anew in memory."""
     engine = create_engine("sqlite://", poolclass=pool.StaticPool)
-    with engine.begin() as connection:
-        db.migrate(connection, "head")
-        raw = connection.connection.dbapi_connection
-        if not isinstance(raw, sqlite3.Connection):
-            raise TypeError("SQLite is expected here")
-        return fsck.schema_of(raw)
+    try:
+        with engine.begin() as connection:
+            db.migrate(connection, "head")
+            raw = connection.connection.dbapi_connection
+            if not isinstance(raw, sqlite3.Connection):
+                raise TypeError("SQLite is expected here")
+            return fsck.schema_of(raw)
+    finally:
+        engine.dispose()
 
 
 class _Progress:

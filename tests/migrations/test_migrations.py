@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,11 @@ from tests.records import assert_verified
 REVISIONS = [each.revision for each in db._script().walk_revisions()][::-1]
 
 
-def memory() -> Engine:
-    return create_engine("sqlite://", poolclass=pool.StaticPool)
+@pytest.fixture
+def memory() -> Iterator[Engine]:
+    engine = create_engine("sqlite://", poolclass=pool.StaticPool)
+    yield engine
+    engine.dispose()
 
 
 def shape(path: Path) -> dict[str, str]:
@@ -39,10 +43,9 @@ def shape(path: Path) -> dict[str, str]:
         )
 
 
-def test_models_equal_the_newest_revision() -> None:
+def test_models_equal_the_newest_revision(memory: Engine) -> None:
     """What the code believes about tables is what the migrations make."""
-    engine = memory()
-    with engine.begin() as connection:
+    with memory.begin() as connection:
         db.migrate(connection, "head")
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         differences = compare_metadata(context, db.metadata)
@@ -51,12 +54,11 @@ def test_models_equal_the_newest_revision() -> None:
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_each_revision_goes_up_and_down_again(revision: str) -> None:
+def test_each_revision_goes_up_and_down_again(memory: Engine, revision: str) -> None:
     """Down from a revision gives back exactly the schema before it."""
     at = REVISIONS.index(revision)
     before = REVISIONS[at - 1] if at else "base"
-    engine = memory()
-    with engine.begin() as connection:
+    with memory.begin() as connection:
         if before != "base":
             db.migrate(connection, before)
         earlier = set(inspect(connection).get_table_names()) - {"alembic_version"}

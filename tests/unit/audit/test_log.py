@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import sqlite3
 import subprocess
@@ -177,7 +178,7 @@ def test_replaced_file_is_noticed_while_idle(home: Home, clock: ManualClock) -> 
 def test_storage_error_latches_and_the_latch_stays(home: Home, clock: ManualClock) -> None:
     """An error of the database closes the log for this process and for the next one."""
     log = open_log(home, clock)
-    with sqlite3.connect(home.database) as intruder:
+    with contextlib.closing(sqlite3.connect(home.database, isolation_level=None)) as intruder:
         intruder.execute("ALTER TABLE node RENAME TO elsewhere")
     with pytest.raises(AuditUnavailable):
         log.append_sync(opening("req_1"))
@@ -192,7 +193,7 @@ def test_storage_error_latches_and_the_latch_stays(home: Home, clock: ManualCloc
     assert refused.value.code == "recovery_failed"
     assert not again.is_ready
     again.close()
-    with sqlite3.connect(home.database) as repair:
+    with contextlib.closing(sqlite3.connect(home.database, isolation_level=None)) as repair:
         repair.execute("ALTER TABLE elsewhere RENAME TO node")
     third = open_log(home, clock)
     third.recover()
