@@ -146,7 +146,7 @@ def upgrade(home: Home, clock: Clock) -> Upgrade | None:
     digest = ""
     if found.state is SchemaState.OLDER:
         backup_path = backup(home, clock, note=str(found.revision))
-        digest = hashlib.sha256(backup_path.read_bytes()).hexdigest()
+        digest = digest_of(backup_path)
     engine = writer(home.database)
     try:
         with engine.begin() as connection:
@@ -194,6 +194,12 @@ def backup(home: Home, clock: Clock, *, note: str) -> Path:
     except (sqlite3.Error, OSError) as error:
         raise SetupError(f"the backup failed: {error}", code="backup_failed") from error
     return target
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a backup, hex, read in pieces: a record of years does not fit into memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _connect_writer(path: Path) -> sqlite3.Connection:

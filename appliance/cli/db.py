@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 
 import click
@@ -66,7 +65,7 @@ def backup(home: Home, *, as_json: bool) -> None:
     Example: appliance db backup
     """
     path = database_room.backup(home, SystemClock(), note="manual")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = database_room.digest_of(path)
     result = {"backup": str(path), "sha256": digest}
     show(result, [f"{path} sha256 {digest}"], as_json=as_json)
 

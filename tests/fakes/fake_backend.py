@@ -6,6 +6,7 @@ Words that the last user message may hold:
     please be slow     50 ms a step while this sequence runs
     please crash       the process kills itself with SIGKILL at the third token of this answer
     please fail        the library fails for good at the third token (RuntimeError)
+    please break the tokenizer    the intake thread meets a MemoryError
 Anything else is answered with "ok". Token 256 is the word of `say`; 257 ends an answer.
 """
 
@@ -59,8 +60,10 @@ class FakeBackend:
         self.num_samplers = 0
         self.fail_next_decode = False
 
-    def tokenize(self, text: str, *, parse_special: bool, add_special: bool) -> list[int]:
-        del add_special
+    def tokenize(self, text: str, *, parse_special: bool, add_bos: bool) -> list[int]:
+        del add_bos
+        if "please break the tokenizer" in text:
+            raise MemoryError
         if not parse_special:
             return list(text.encode())
         tokens: list[int] = []

@@ -190,7 +190,7 @@ def test_template_and_tokens_are_the_models_own(backend: LlamaBackend) -> None:
     tokens = builder.build([Turn("system", "Be brief."), Turn("user", "Hi")])
     text = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
-    assert tokens == backend.tokenize(text, parse_special=True, add_special=False)
+    assert tokens == backend.tokenize(text, parse_special=True, add_bos=False)
     assert len(tokens) < len(text) / 2
 
 
@@ -202,7 +202,7 @@ def test_callers_can_not_write_control_tokens(backend: LlamaBackend) -> None:
     controls = {
         token
         for text in backend.control_texts()
-        for token in backend.tokenize(text, parse_special=True, add_special=False)
+        for token in backend.tokenize(text, parse_special=True, add_bos=False)
     }
 
     assert sum(token in controls for token in faked) == sum(token in controls for token in plain)

@@ -71,8 +71,8 @@ class Backend(Protocol):
 
     model: Model
 
-    def tokenize(self, text: str, *, parse_special: bool, add_special: bool) -> list[int]:
-        """Token ids of a text."""
+    def tokenize(self, text: str, *, parse_special: bool, add_bos: bool) -> list[int]:
+        """Token ids of a text, behind the BOS token where asked. Never an EOS: an answer follows."""
         ...
 
     def piece(self, token: int) -> bytes:

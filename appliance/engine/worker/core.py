@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from appliance.clock import Clock
-from appliance.engine.messages import Delta, Failed, Finished, Stats, ToGateway
+from appliance.engine.messages import Delta, Failed, Finished, Started, Stats, ToGateway
 from appliance.engine.worker.backend import Backend, BatchItem, DecodeStatus, Sampler
 from appliance.engine.worker.budget import StepBudget
 from appliance.engine.worker.detokenizer import Detokenizer
@@ -67,12 +67,17 @@ class EngineCore:
         return self._scheduler.has_work
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a request, or fail it where the queue is full."""
+        """Queue a request and say Started, or fail it where the queue is full.
+
+        Started is a promise of an answer, and the gateway's status line hangs on it: it is given
+        only here, where the queue is known.
+        """
         sequence.arrived_us = self._clock.monotonic_us()
         if not self._scheduler.add(sequence):
             self._emit([Failed(sequence.request_id, "overloaded", "the model's queue is full")])
             return
         self._sequences[sequence.request_id] = sequence
+        self._emit([Started(sequence.request_id, sequence.num_prompt)])
 
     def abort(self, request_id: str) -> None:
         """The caller has gone. A request that is over already needs nothing."""
@@ -84,7 +89,8 @@ class EngineCore:
         """One forward pass for everybody."""
         step = self._scheduler.schedule(self._budget.tokens(num_decoding=self._scheduler.num_decoding))
         self._act(step.actions)
-        if not step.chunks:
+        if not step.chunks:  # whoever was left has gone
+            self._emit(self._stats())
             return
         batch, rows = self._batch(step.chunks)
         began_us = self._clock.monotonic_us()

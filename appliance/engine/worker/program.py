@@ -30,7 +30,6 @@ from appliance.engine.messages import (
     Ready,
     Rejected,
     Shutdown,
-    Started,
     ToGateway,
     ToWorker,
 )
@@ -109,7 +108,6 @@ def _intake(
                     if isinstance(prepared, Rejected):
                         channel.send(prepared)
                     else:
-                        channel.send(Started(message.request_id, prepared.num_prompt))
                         inbox.put(prepared)
                 case Abort():
                     inbox.put(message)
@@ -119,6 +117,9 @@ def _intake(
                     raise ChannelError("a second LoadModel")
     except (ChannelError, OSError) as error:
         sys.stderr.write(f"the gateway can not be understood: {type(error).__name__}\n")
+        os._exit(1)
+    except Exception as error:  # the thread's edge: without it nobody hears callers, or the gateway's end
+        sys.stderr.write(f"the intake thread failed: {type(error).__name__}\n")
         os._exit(1)
 
 

@@ -16,6 +16,8 @@ from appliance.engine.messages import (
     LoadModel,
     Rejected,
     Sampling,
+    Started,
+    Stats,
     ToGateway,
     Turn,
 )
@@ -172,6 +174,34 @@ def test_abort_frees_at_once() -> None:
     assert len(running) <= 3
     bench.run()
     bench.assert_clean()
+
+
+def test_the_last_picture_shows_nobody() -> None:
+    """Also where the last one left instead of finishing: nobody is counted for ever."""
+    bench = Bench()
+    bench.ask("a", "say 50 tokens")
+    for _ in range(4):
+        bench.core.step()
+    bench.core.abort("a")
+    bench.core.step()
+    last = [m for m in bench.said if isinstance(m, Stats)][-1]
+
+    assert (last.running, last.waiting) == (0, 0)
+
+
+def test_taken_requests_start_and_refused_ones_do_not() -> None:
+    """`Started` comes first and once, with the prompt's length, and only where there was room."""
+    bench = Bench()
+    lengths = {str(n): bench.ask(str(n), "echo: " + "x" * n).num_prompt for n in range(LOAD.max_waiting + 2)}
+    bench.run()
+    firsts: dict[str, ToGateway] = {}
+    for message in bench.said:
+        if not isinstance(message, Stats):
+            firsts.setdefault(message.request_id, message)  # type: ignore[union-attr]
+    started = [m for m in bench.said if isinstance(m, Started)]
+
+    assert started == [Started(str(n), lengths[str(n)]) for n in range(LOAD.max_waiting)]
+    assert [type(firsts[name]) for name in lengths] == [Started] * LOAD.max_waiting + [Failed] * 2
 
 
 def test_prompt_that_can_not_fit_is_refused_with_numbers() -> None:
