@@ -70,6 +70,7 @@ def started(*first: ToWorker) -> Iterator[Worker]:
         try:
             yield Worker(process, channel, ours)
         finally:
+            channel._stream.close()
             process.kill()
             process.wait(5)
 

@@ -28,7 +28,6 @@ _PIECE_BYTES = 256
 _GGML_LOG_WARN = 3
 _PENALTY_WINDOW = 256
 _MAX_SEQUENCE_IDS = 256  # LLAMA_MAX_SEQ
-_MAX_TEMPLATE_BYTES = 1 << 20
 
 
 class LoadError(Exception):
@@ -58,10 +57,10 @@ class LlamaBackend:
         self._batch = _Batch(self.model.n_batch)
         self._outputs: frozenset[int] = frozenset()
         self._pieces: list[bytes | None] = [None] * self.model.n_vocab
-        self._rows: Any = None
 
-    def tokenize(self, text: str, *, parse_special: bool, add_special: bool) -> list[int]:
+    def tokenize(self, text: str, *, parse_special: bool, add_bos: bool) -> list[int]:
         """llama_tokenize; it returns the negative of what it needs where the room is too small."""
+        add_special = False  # it would end some models' prompts with EOS, too
         data = text.encode("utf-8")
         room = len(data) + 8
         tokens = (lib.llama_token * room)()
@@ -72,7 +71,8 @@ class LlamaBackend:
             count = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, add_special, parse_special)
         if count < 0:
             raise RuntimeError("the text can not be tokenised")
-        return list(tokens[:count])
+        bos = lib.llama_vocab_bos(self._vocab) if add_bos else -1
+        return [*([bos] if bos >= 0 else []), *tokens[:count]]
 
     def piece(self, token: int) -> bytes:
         """Cached: a vocabulary is small and a step is short."""
@@ -171,7 +171,7 @@ class LlamaBackend:
             description=description.value.decode("utf-8", "replace"),
             backend=_device_name(),
             library=f"llama-cpp-python {llama_cpp.__version__}",
-            template=template[:_MAX_TEMPLATE_BYTES].decode("utf-8", "replace"),
+            template=template.decode("utf-8", "replace"),
             bos_text=self._token_text(lib.llama_vocab_bos(self._vocab)),
             eos_text=self._token_text(lib.llama_vocab_eos(self._vocab)),
             adds_bos=bool(lib.llama_vocab_get_add_bos(self._vocab)),

@@ -71,7 +71,7 @@ class PromptBuilder:
             index = int(match[1])
             if index >= len(swapped):  # a caller wrote our placeholder: it was swapped like the rest
                 raise PromptError("template_error", "the chat template altered its messages")
-            tokens += self._backend.tokenize(swapped[index], parse_special=False, add_special=False)
+            tokens += self._backend.tokenize(swapped[index], parse_special=False, add_bos=False)
             position = match.end()
         return tokens + self._special(text[position:], first=not tokens, has_bos=has_bos)
 
@@ -79,7 +79,7 @@ class PromptBuilder:
         adds = first and not has_bos and self._backend.model.adds_bos
         if not text and not adds:
             return []
-        return self._backend.tokenize(text, parse_special=True, add_special=adds)
+        return self._backend.tokenize(text, parse_special=True, add_bos=adds)
 
     def _swap(self, content: str, swapped: list[str]) -> str:
         def placeholder(match: re.Match[str]) -> str:
@@ -110,8 +110,8 @@ class PromptBuilder:
                 pieces.append(piece)
         except PromptError:
             raise
-        except (TemplateError, TypeError, ValueError, KeyError, RecursionError) as error:
-            # A foreign template failing on these messages: its words may quote them.
+        except Exception as error:
+            # A foreign program failing on these messages, with whatever error: its words may quote them.
             raise PromptError("template_error", "the model's chat template refuses these messages") from error
         return "".join(pieces)
 
@@ -120,8 +120,16 @@ def _raise_exception(message: str) -> NoReturn:
     raise TemplateError(message)
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,  # noqa: FBT001, FBT002 - the order that templates are written for
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,  # noqa: FBT001, FBT002
+) -> str:
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def _strftime_now(form: str) -> str:

@@ -25,7 +25,7 @@ from appliance.core import (
     SamplingParams,
     Started,
 )
-from appliance.engine import process
+from appliance.engine import process, supervisor
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.engine.supervisor import Engine, State
 from appliance.errors import RequestError, Unavailable
@@ -143,6 +143,31 @@ async def test_closing_a_generator_frees_its_sequence() -> None:
             await anext(stream)
         text, _ = await asyncio.wait_for(collect(engine, ask("echo: my turn", "req_2")), 3)
         assert text == "my turn"
+
+
+async def test_stop_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that does not react is killed, whether it was answering or still loading."""
+    monkeypatch.setattr(supervisor, "STOP_GRACE_SECONDS", 0.2)
+    async with running() as (frozen, _):
+        pid = worker_pid(frozen)
+        os.kill(pid, signal.SIGSTOP)
+    assert not Path(f"/proc/{pid}").exists()
+
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    engine = Engine(
+        SPEC,
+        EngineSettings(),
+        clock=SystemClock(),
+        on_event=lambda _: None,
+        command=(sys.executable, "-c", deaf),
+    )
+    await engine.start()
+    await until(lambda: engine._worker is not None)
+    pid = worker_pid(engine)
+    await engine.stop()
+
+    assert not Path(f"/proc/{pid}").exists()
+    assert engine.status.state is State.STOPPED
 
 
 async def test_refusals_of_the_worker_are_request_errors() -> None:
