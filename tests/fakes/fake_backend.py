@@ -18,6 +18,9 @@ import signal
 import time
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from appliance.engine.messages import LoadModel, Sampling
 from appliance.engine.worker.backend import BatchItem, DecodeStatus, Model
 
@@ -56,6 +59,7 @@ class FakeBackend:
         self.cells: dict[int, list[int]] = {}
         self.physical: dict[int, list[int]] = {}  # names of the real cells behind each sequence
         self.num_computed = 0
+        self.num_restored = 0
         self.rows: dict[int, int] = {}
         self.num_samplers = 0
         self.fail_next_decode = False
@@ -112,9 +116,29 @@ class FakeBackend:
         self.cells[target] = self.cells[source][:length]
         self.physical[target] = self.physical[source][:length]
 
-    def remove(self, seq_id: int) -> None:
+    def remove(self, seq_id: int, begin: int = 0) -> None:
+        if begin:
+            del self.cells[seq_id][begin:], self.physical[seq_id][begin:]
+            return
         self.cells.pop(seq_id, None)
         self.physical.pop(seq_id, None)
+
+    def save(self, seq_id: int) -> npt.NDArray[np.uint8]:
+        if seq_id >= self.model.n_seq_max:
+            raise RuntimeError("only what can be decoded can be saved")
+        return np.array(self.cells[seq_id], np.int32).view(np.uint8)
+
+    def restore(self, seq_id: int, data: npt.NDArray[np.uint8]) -> bool:
+        tokens = [int(token) for token in data.view(np.int32)]
+        if self.cells.get(seq_id):
+            raise RuntimeError("a restore onto something")
+        if self.num_cells + len(tokens) > self.model.n_ctx:
+            return False
+        self.cells[seq_id] = tokens
+        self.physical[seq_id] = [self.num_computed + 1 + at for at in range(len(tokens))]
+        self.num_computed += len(tokens)
+        self.num_restored += len(tokens)
+        return True
 
     def close(self) -> None:
         self.cells.clear()
@@ -142,6 +166,13 @@ class FakeSampler:
             raise RuntimeError("the library failed")
         script = answer_to(asked)
         return script[written] if written < len(script) else END
+
+    def choose(self, row: int, allowed: npt.NDArray[np.bool_] | None) -> int:
+        token = self.sample(row)
+        return token if allowed is None or allowed[token] else int(np.flatnonzero(allowed)[0])
+
+    def accept(self, token: int) -> None:
+        """The script knows what it said."""
 
     def close(self) -> None:
         self._backend.num_samplers -= 1

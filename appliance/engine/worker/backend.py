@@ -15,6 +15,7 @@ import numpy.typing as npt
 from appliance.engine.messages import Sampling
 
 Logits = npt.NDArray[np.float32]
+MAX_SEQUENCE_IDS = 256  # LLAMA_MAX_SEQ: ids from n_seq_max on hold cells and are never decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,14 @@ class Sampler(Protocol):
         """The next token from the batch's row (index into the batch)."""
         ...
 
+    def choose(self, row: int, allowed: npt.NDArray[np.bool_] | None) -> int:
+        """The next token among the allowed ones (all, where None), without remembering it."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Remember a token that `choose` gave."""
+        ...
+
     def close(self) -> None:
         """Free it. Safe to call once."""
         ...
@@ -99,8 +108,16 @@ class Backend(Protocol):
         """The first `length` cells of `source` belong to `target` too. `target` must be empty."""
         ...
 
-    def remove(self, seq_id: int) -> None:
-        """Free a sequence's cells."""
+    def remove(self, seq_id: int, begin: int = 0) -> None:
+        """Free a sequence's cells from position `begin` on."""
+        ...
+
+    def save(self, seq_id: int) -> npt.NDArray[np.uint8]:
+        """A sequence's cells as bytes, for `restore` in this process. Ids below n_seq_max only."""
+        ...
+
+    def restore(self, seq_id: int, data: npt.NDArray[np.uint8]) -> bool:
+        """Cells from `save` into fresh ones of an empty sequence; False where there is no room."""
         ...
 
     def close(self) -> None:

@@ -10,14 +10,19 @@ from dataclasses import dataclass
 
 from appliance.clock import Clock
 from appliance.engine.messages import Delta, Failed, Finished, Started, Stats, ToGateway
-from appliance.engine.worker.backend import Backend, BatchItem, DecodeStatus, Sampler
+from appliance.engine.worker.backend import (
+    MAX_SEQUENCE_IDS,
+    Backend,
+    BatchItem,
+    DecodeStatus,
+    Sampler,
+)
 from appliance.engine.worker.budget import StepBudget
 from appliance.engine.worker.detokenizer import Detokenizer
 from appliance.engine.worker.scheduler import Action, Chunk, Copy, Free, Scheduler
 from appliance.engine.worker.sequence import Sequence, Status
 
 STATS_EVERY_US = 1_000_000
-MAX_SEQUENCE_IDS = 256  # LLAMA_MAX_SEQ: ids from n_seq_max on hold cells and are never decoded
 
 
 @dataclass(slots=True)

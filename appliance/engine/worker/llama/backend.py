@@ -1,0 +1,96 @@
+"""`LlamaBackend`: the port of the engine's core, over one loaded model and its contexts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance.engine.messages import LoadModel, Sampling
+from appliance.engine.worker.backend import BatchItem, DecodeStatus, Logits, Model, Sampler
+from appliance.engine.worker.llama import library, samplers
+from appliance.engine.worker.llama.context import Context, ContextShape
+from appliance.engine.worker.llama.library import LoadError
+from appliance.engine.worker.llama.model import LoadedModel
+
+
+class LlamaBackend:
+    """One model and its main context: unified, so that sequences share cells."""
+
+    def __init__(self, load: LoadModel) -> None:
+        library.init_library()
+        self._loaded = LoadedModel(load.path, n_gpu_layers=load.n_gpu_layers)
+        if not self._loaded.template:
+            raise LoadError("the model's file has no chat template")
+        self._context = Context(
+            self._loaded,
+            ContextShape(
+                n_ctx=load.n_ctx,
+                n_seq_max=load.n_seq_max,
+                n_batch=load.n_batch,
+                n_outputs_max=load.n_seq_max,  # a step samples each running sequence at most once
+                n_threads=load.n_threads,
+                n_threads_batch=load.n_threads_batch,
+                kv_unified=True,
+                flash_attn=load.n_gpu_layers != 0,
+            ),
+        )
+        self.model = self._describe()
+
+    def tokenize(self, text: str, *, parse_special: bool, add_bos: bool) -> list[int]:
+        return self._loaded.tokenize(text, parse_special=parse_special, add_bos=add_bos)
+
+    def piece(self, token: int) -> bytes:
+        return self._loaded.piece(token)
+
+    def is_end(self, token: int) -> bool:
+        return self._loaded.is_end(token)
+
+    def control_texts(self) -> list[str]:
+        return self._loaded.control_texts()
+
+    def decode(self, batch: Sequence[BatchItem]) -> DecodeStatus:
+        return self._context.decode(batch)
+
+    def logits(self, row: int) -> Logits:
+        return self._context.logits(row)
+
+    def new_sampler(self, sampling: Sampling) -> Sampler:
+        return samplers.new_sampler(self._context, self._loaded.n_vocab, sampling)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        self._context.copy(source, target, length)
+
+    def remove(self, seq_id: int, begin: int = 0) -> None:
+        self._context.remove(seq_id, begin)
+
+    def save(self, seq_id: int) -> npt.NDArray[np.uint8]:
+        return self._context.save(seq_id)
+
+    def restore(self, seq_id: int, data: npt.NDArray[np.uint8]) -> bool:
+        return self._context.restore(seq_id, data)
+
+    def close(self) -> None:
+        self._context.close()
+        self._loaded.close()
+
+    def _describe(self) -> Model:
+        loaded, context = self._loaded, self._context
+        bos, eos = library.special_tokens(loaded.vocab)
+        return Model(
+            n_ctx=context.n_ctx,
+            n_ctx_train=loaded.n_ctx_train,
+            n_seq_max=context.n_seq_max,
+            n_batch=context.n_batch,
+            n_vocab=loaded.n_vocab,
+            n_params=loaded.n_params,
+            description=loaded.description,
+            backend=library.device_name(),
+            library=library.version(),
+            template=loaded.template,
+            bos_text=loaded.text_of(bos),
+            eos_text=loaded.text_of(eos),
+            adds_bos=library.adds_bos(loaded.vocab),
+            can_share_prefixes=loaded.can_share_prefixes,
+        )

@@ -1,0 +1,115 @@
+"""A loaded model: weights and vocabulary, and what they say of themselves.
+
+`tokenize` may be called from any thread (llama.h documents it so); everything else belongs to the
+thread that loaded the model.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any
+
+from llama_cpp import llama_cpp as lib
+
+from appliance.engine.worker.llama.library import LoadError
+
+_PIECE_BYTES = 256
+
+
+class LoadedModel:
+    """Owner of the library's model. Close every context before it."""
+
+    def __init__(self, path: str, *, n_gpu_layers: int) -> None:
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = n_gpu_layers
+        self.pointer: Any = lib.llama_model_load_from_file(os.fsencode(path), params)
+        if not self.pointer:
+            raise LoadError("llama.cpp can not load this file; its own words stand above")
+        self.vocab: Any = lib.llama_model_get_vocab(self.pointer)
+        self.n_vocab = int(lib.llama_vocab_n_tokens(self.vocab))
+        self._pieces: list[bytes | None] = [None] * self.n_vocab
+
+    def tokenize(self, text: str, *, parse_special: bool, add_bos: bool) -> list[int]:
+        """llama_tokenize; it returns the negative of what it needs where the room is too small."""
+        add_special = False  # it would end some models' prompts with EOS, too
+        data = text.encode("utf-8")
+        room = len(data) + 8
+        tokens = (lib.llama_token * room)()
+        count = lib.llama_tokenize(self.vocab, data, len(data), tokens, room, add_special, parse_special)
+        if count < 0:
+            room = -count
+            tokens = (lib.llama_token * room)()
+            count = lib.llama_tokenize(self.vocab, data, len(data), tokens, room, add_special, parse_special)
+        if count < 0:
+            raise RuntimeError("the text can not be tokenised")
+        bos = lib.llama_vocab_bos(self.vocab) if add_bos else -1
+        return [*([bos] if bos >= 0 else []), *tokens[:count]]
+
+    def piece(self, token: int) -> bytes:
+        """Cached: a vocabulary is small and a step is short."""
+        cached = self._pieces[token]
+        if cached is None:
+            cached = self._pieces[token] = self.read_piece(token, special=False)
+        return cached
+
+    def is_end(self, token: int) -> bool:
+        return bool(lib.llama_vocab_is_eog(self.vocab, token))
+
+    def is_control(self, token: int) -> bool:
+        return bool(lib.llama_vocab_is_control(self.vocab, token))
+
+    def control_texts(self) -> list[str]:
+        """The texts of all control tokens, longest first."""
+        found = {
+            self.text_of(token)
+            for token in range(self.n_vocab)
+            if self.is_control(token) or self.is_end(token)
+        }
+        return sorted(found - {""}, key=len, reverse=True)
+
+    def text_of(self, token: int) -> str:
+        """A token's text, control tokens too; empty for a token that there is not."""
+        return self.read_piece(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
+
+    def read_piece(self, token: int, *, special: bool) -> bytes:
+        """A token's bytes from the library; control tokens only with `special`."""
+        room = _PIECE_BYTES
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            size = lib.llama_token_to_piece(self.vocab, token, buffer, room, 0, special)
+            if size >= 0:
+                return buffer.raw[:size]
+            room = -size
+
+    @property
+    def n_params(self) -> int:
+        return int(lib.llama_model_n_params(self.pointer))
+
+    @property
+    def n_ctx_train(self) -> int:
+        return int(lib.llama_model_n_ctx_train(self.pointer))
+
+    @property
+    def description(self) -> str:
+        buffer = ctypes.create_string_buffer(256)
+        lib.llama_model_desc(self.pointer, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    @property
+    def template(self) -> str:
+        """The chat template that the file carries; empty where it carries none."""
+        found = lib.llama_model_chat_template(self.pointer, None)
+        return found.decode("utf-8", "replace") if found else ""
+
+    @property
+    def can_share_prefixes(self) -> bool:
+        """Cells by position only: no recurrent state, no sliding window."""
+        return not (
+            lib.llama_model_is_recurrent(self.pointer)
+            or lib.llama_model_is_hybrid(self.pointer)
+            or lib.llama_model_n_swa(self.pointer) > 0
+        )
+
+    def close(self) -> None:
+        lib.llama_model_free(self.pointer)
