@@ -36,8 +36,15 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shutdown_grace_seconds: Positive = 10
 
 
+class SharedPrefix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A system prompt that is no secret: its cells serve every key, and are computed at the start."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    system: Annotated[str, Meta(min_length=1, max_length=1_000_000)]
+
+
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The worker's share of the machine. 0 threads means: chosen from the number of cores."""
+    """The worker's share of the machine. 0 threads means: measured when the model is loaded first."""
 
     n_ctx: Positive = 16384  # cells of the key-value pool, shared by all running sequences
     n_seq_max: Annotated[int, Meta(ge=1, le=64)] = 16
@@ -49,6 +56,9 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step_target_ms: Annotated[int, Meta(ge=10, le=10_000)] = 150
     # Cells kept for prefixes that may come again; 0 switches sharing off.
     prefix_cache_cells: Annotated[int, Meta(ge=0)] = 2048
+    spill_mib: Annotated[int, Meta(ge=0)] = 512  # host memory for prefixes that had to leave the pool
+    shared_prefixes: tuple[SharedPrefix, ...] = ()
+    speculation: bool = True
     max_waiting: Positive = 256
     load_timeout_seconds: Positive = 300
     request_timeout_seconds: Positive = 600
@@ -106,6 +116,11 @@ class Home(msgspec.Struct, frozen=True):
     @property
     def models(self) -> Path:
         return self.root / "models"
+
+    @property
+    def tuning(self) -> Path:
+        """What was measured for each model on this machine."""
+        return self.root / "tuning"
 
     @property
     def head(self) -> Path:
@@ -177,5 +192,8 @@ def _check(settings: Settings, source: str) -> None:
             code="tls_required",
             hint="set server.tls_certificate and server.tls_key",
         )
-    if settings.engine.n_batch < settings.engine.n_seq_max:
-        raise SetupError(f"{source}: engine.n_batch must not be below engine.n_seq_max", code="bad_config")
+    if settings.engine.n_batch <= settings.engine.n_seq_max:
+        raise SetupError(f"{source}: engine.n_batch must be above engine.n_seq_max", code="bad_config")
+    names = [each.name for each in settings.engine.shared_prefixes]
+    if len(names) != len(set(names)):
+        raise SetupError(f"{source}: two engine.shared_prefixes have one name", code="bad_config")

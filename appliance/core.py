@@ -94,6 +94,7 @@ class InferenceRequest:
     messages: tuple[ChatMessage, ...] = field(repr=False)
     sampling: SamplingParams
     stream: bool = False
+    schema: str = field(default="", repr=False)  # JSON Schema that the answer keeps to; empty: none
     # What the caller sent besides (user, metadata, …): no effect on the answer, sealed on the record.
     annotations: Mapping[str, object] = field(default_factory=dict, repr=False)
 

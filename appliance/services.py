@@ -27,6 +27,7 @@ from appliance.core import ModelSpec
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
+from appliance.engine.tunings import Tunings
 from appliance.errors import AuditUnavailable, InternalError, SetupError
 from appliance.inference import Inference
 from appliance.log import get_logger
@@ -125,6 +126,7 @@ async def run_services(
             clock=clock,
             on_event=recorder.on_event,
             command=worker_command or DEFAULT_COMMAND,
+            tunings=Tunings(home.tuning, n_gpu_layers=settings.engine.n_gpu_layers),
         )
         engines = {spec.id: engine}
         inference = Inference(

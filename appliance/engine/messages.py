@@ -11,6 +11,9 @@ from typing import Literal
 
 import msgspec
 
+# Upper bounds of the steps' histogram, microseconds.
+STEP_BUCKETS_US = (2_000, 5_000, 10_000, 20_000, 35_000, 50_000, 75_000, 100_000, 150_000, 300_000, 1_000_000)
+
 
 class _Message(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
     """Base: messages are immutable and tagged by their class name."""
@@ -33,6 +36,28 @@ class LoadModel(_Message, frozen=True):
     max_waiting: int
     step_target_us: int
     prefix_cache_cells: int
+    spill_bytes: int = 0  # of the host's memory, for prefixes that had to leave the pool
+    speculation: bool = True
+    shared_prefixes: tuple[str, ...] = ()  # system prompts that all tenants may share
+    tuning: Tuning | None = None  # None: the worker measures what fits this machine
+    thorough: bool = False  # measure longer, for a person who waits for it
+
+
+class Tuning(msgspec.Struct, frozen=True):
+    """How the library computes on this machine. Results of different tunings differ in rounding."""
+
+    flash_attn: bool
+    n_threads: int  # of steps of one token
+    n_threads_batch: int  # of larger steps
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One candidate's figures, in tokens/s: prompts, and answers alone and eight at once."""
+
+    tuning: Tuning
+    prefill: float
+    decode_1: float
+    decode_8: float
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -64,6 +89,7 @@ class Generate(_Message, frozen=True):
     messages: tuple[Turn, ...]
     sampling: Sampling
     tenant: str = ""  # whose prefixes may be shared: requests of one tenant only
+    schema: str = ""  # JSON Schema that the answer keeps to; empty: none
 
 
 class Abort(_Message, frozen=True):
@@ -92,6 +118,10 @@ class Ready(_Message, frozen=True):
     library: str  # version of the library that computes
     template_sha256: str
     load_us: int
+    can_share_prefixes: bool
+    cell_bytes: int
+    tuning: Tuning
+    trials: tuple[Trial, ...] = ()  # what was measured to find the tuning; empty where it was given
 
 
 class LoadFailed(_Message, frozen=True):
@@ -152,10 +182,16 @@ class Stats(_Message, frozen=True):
     waiting: int
     cells_used: int
     cells_cached: int
+    cells_spilled: int
     steps: int
+    step_us: int  # of all steps together
+    step_buckets: tuple[int, ...]  # steps by their time: STEP_BUCKETS_US, and longer ones
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
+    restored_tokens: int
+    drafted_tokens: int
+    accepted_tokens: int
 
 
 ToWorker = LoadModel | Generate | Abort | Shutdown

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,10 +31,11 @@ from appliance.core import (
     Timings,
     Usage,
 )
-from appliance.engine import messages, threads
+from appliance.engine import messages
 from appliance.engine.channel import ChannelError
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.engine.process import DEFAULT_COMMAND, WorkerProcess
+from appliance.engine.tunings import Tunings
 from appliance.errors import RequestError, Unavailable
 from appliance.log import get_logger
 
@@ -81,12 +81,16 @@ class Engine:
         clock: Clock,
         on_event: Callable[[EngineEvent], None],
         command: Sequence[str] = DEFAULT_COMMAND,
+        tunings: Tunings | None = None,
+        thorough: bool = False,
     ) -> None:
         self.spec = spec
         self._settings = settings
         self._clock = clock
         self._on_event = on_event
         self._command = command
+        self._tunings = tunings
+        self._thorough = thorough  # measure anew, and longer
         self._state = State.STOPPED
         self._ready: messages.Ready | None = None
         self._changed = asyncio.Event()
@@ -218,6 +222,7 @@ class Engine:
                 worker.is_ready = True
                 self._ready = message
                 self._last_error = ""
+                self._keep_tuning(message)
                 self._enter(State.READY)
                 self._on_event(ModelLoaded(self.spec, message))
                 log.info(
@@ -225,6 +230,9 @@ class Engine:
                     model=self.spec.id,
                     pid=worker.pid,
                     backend=message.backend,
+                    flash_attn=message.tuning.flash_attn,
+                    n_threads=message.tuning.n_threads,
+                    n_threads_batch=message.tuning.n_threads_batch,
                     load_us=message.load_us,
                 )
                 return ""
@@ -268,22 +276,49 @@ class Engine:
         self._state = state
         self._changed.set()
 
+    def _keep_tuning(self, ready: messages.Ready) -> None:
+        """What was measured once holds until the machine, the library or the model changes."""
+        if self._tunings is None or not ready.trials:
+            return
+        try:
+            self._tunings.store(self.spec, ready.tuning, ready.trials)
+        except OSError as error:  # the next load measures again; the model answers all the same
+            log.warning("tuning_not_stored", model=self.spec.id, error=type(error).__name__)
+
     def _load_message(self) -> messages.LoadModel:
-        cores = len(os.sched_getaffinity(0))
         settings = self._settings
+        tuning = None
+        if not self._thorough and self._tunings is not None:
+            tuning = self._tunings.find(self.spec)
         return messages.LoadModel(
             model_id=self.spec.id,
             path=str(self.spec.path),
             n_ctx=settings.n_ctx,
             n_seq_max=settings.n_seq_max,
             n_batch=settings.n_batch,
-            n_threads=threads.decode_threads(settings.n_threads, cores),
-            n_threads_batch=threads.batch_threads(settings.n_threads_batch, cores),
+            n_threads=settings.n_threads,
+            n_threads_batch=settings.n_threads_batch,
             n_gpu_layers=settings.n_gpu_layers,
             max_waiting=settings.max_waiting,
             step_target_us=settings.step_target_ms * 1000,
             prefix_cache_cells=settings.prefix_cache_cells,
+            spill_bytes=settings.spill_mib * 1024 * 1024,
+            speculation=settings.speculation,
+            shared_prefixes=tuple(each.system for each in settings.shared_prefixes),
+            tuning=_with_given_threads(tuning, settings),
+            thorough=self._thorough,
         )
+
+
+def _with_given_threads(tuning: messages.Tuning | None, settings: EngineSettings) -> messages.Tuning | None:
+    """Threads that an operator wrote down beat those that were measured."""
+    if tuning is None:
+        return None
+    return messages.Tuning(
+        tuning.flash_attn,
+        settings.n_threads or tuning.n_threads,
+        settings.n_threads_batch or tuning.n_threads_batch,
+    )
 
 
 def _to_wire(request: InferenceRequest, tenant: str) -> messages.Generate:
@@ -305,6 +340,7 @@ def _to_wire(request: InferenceRequest, tenant: str) -> messages.Generate:
         ),
         # Tells callers apart and names none of them.
         tenant=hashlib.sha256(tenant.encode()).hexdigest()[:16],
+        schema=request.schema,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 import time
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import numpy as np
 from appliance.clock import SystemClock
 from appliance.config import Engine as EngineSettings
 from appliance.core import ChatMessage, Finished, InferenceRequest, ModelSpec, SamplingParams, Started
-from appliance.engine import threads
 from appliance.engine.messages import LoadModel, Turn
 from appliance.engine.supervisor import Engine
 from appliance.engine.worker.backend import BatchItem
@@ -40,15 +38,14 @@ def run(scratch: Path) -> dict[str, str]:
 
 
 def _load() -> LoadModel:
-    cores = len(os.sched_getaffinity(0))
     return LoadModel(
         "starter",
         str(starter_model()),
         SETTINGS.n_ctx,
         SETTINGS.n_seq_max,
         SETTINGS.n_batch,
-        threads.decode_threads(0, cores),
-        threads.batch_threads(0, cores),
+        0,
+        0,
         0,
         64,
         SETTINGS.step_target_ms * 1000,

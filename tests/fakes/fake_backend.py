@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from appliance.engine.messages import LoadModel, Sampling
+from appliance.engine.messages import LoadModel, Sampling, Trial, Tuning
 from appliance.engine.worker.backend import BatchItem, DecodeStatus, Model
 
 WORD, END, SYSTEM, USER, ASSISTANT = 256, 257, 258, 259, 260
@@ -55,12 +55,17 @@ class FakeBackend:
             eos_text="<|end|>",
             adds_bos=False,
             can_share_prefixes=True,
+            max_drafts=8,
+            cell_bytes=4,
         )
+        self.tuning = load.tuning or Tuning(flash_attn=False, n_threads=1, n_threads_batch=1)
+        self.trials: tuple[Trial, ...] = () if load.tuning else (Trial(self.tuning, 1000.0, 100.0, 500.0),)
         self.cells: dict[int, list[int]] = {}
         self.physical: dict[int, list[int]] = {}  # names of the real cells behind each sequence
         self.num_computed = 0
         self.num_restored = 0
-        self.rows: dict[int, int] = {}
+        self._num_named = 0
+        self.rows: dict[int, list[int]] = {}  # row → what the sequence held up to there
         self.num_samplers = 0
         self.fail_next_decode = False
 
@@ -83,6 +88,9 @@ class FakeBackend:
     def is_end(self, token: int) -> bool:
         return token == END
 
+    def vocabulary(self) -> tuple[list[bytes], list[int]]:
+        return [self.piece(token) for token in range(self.model.n_vocab)], [END]
+
     def control_texts(self) -> Sequence[str]:
         return sorted(_CONTROLS, key=len, reverse=True)
 
@@ -92,14 +100,16 @@ class FakeBackend:
             return DecodeStatus.NO_ROOM
         self.rows = {}
         for row, item in enumerate(batch):
+            if item.seq_id >= self.model.n_seq_max:
+                raise RuntimeError("an id that can not be decoded")
             cells = self.cells.setdefault(item.seq_id, [])
             if item.position != len(cells):
                 raise RuntimeError("positions must go on where the sequence ends")
             cells.append(item.token)
             self.num_computed += 1
-            self.physical.setdefault(item.seq_id, []).append(self.num_computed)
+            self.physical.setdefault(item.seq_id, []).append(self._new_cell())
             if item.wants_logits:
-                self.rows[row] = item.seq_id
+                self.rows[row] = list(cells)
         running = (cells for seq_id, cells in self.cells.items() if seq_id < self.model.n_seq_max)
         if any(b"please be slow" in bytes_of(cells) for cells in running):
             time.sleep(0.05)
@@ -124,7 +134,7 @@ class FakeBackend:
         self.physical.pop(seq_id, None)
 
     def save(self, seq_id: int) -> npt.NDArray[np.uint8]:
-        if seq_id >= self.model.n_seq_max:
+        if seq_id > self.model.n_seq_max:
             raise RuntimeError("only what can be decoded can be saved")
         return np.array(self.cells[seq_id], np.int32).view(np.uint8)
 
@@ -135,13 +145,16 @@ class FakeBackend:
         if self.num_cells + len(tokens) > self.model.n_ctx:
             return False
         self.cells[seq_id] = tokens
-        self.physical[seq_id] = [self.num_computed + 1 + at for at in range(len(tokens))]
-        self.num_computed += len(tokens)
+        self.physical[seq_id] = [self._new_cell() for _ in tokens]
         self.num_restored += len(tokens)
         return True
 
     def close(self) -> None:
         self.cells.clear()
+
+    def _new_cell(self) -> int:
+        self._num_named += 1
+        return self._num_named
 
     @property
     def num_cells(self) -> int:
@@ -156,7 +169,7 @@ class FakeSampler:
         self._backend = backend
 
     def sample(self, row: int) -> int:
-        cells = self._backend.cells[self._backend.rows[row]]
+        cells = self._backend.rows[row]
         start = len(cells) - cells[::-1].index(ASSISTANT)
         written = len(cells) - start
         asked = bytes_of(cells[:start])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
 
@@ -22,12 +23,13 @@ from appliance.engine.messages import (
     Rejected,
     Sampling,
     ToGateway,
+    Tuning,
     Turn,
 )
 from appliance.engine.worker.backend import BatchItem, DecodeStatus
-from appliance.engine.worker.core import EngineCore
+from appliance.engine.worker.core import EngineCore, Limits
 from appliance.engine.worker.llama import LlamaBackend, LoadError
-from appliance.engine.worker.program import prepare
+from appliance.engine.worker.prepare import Preparer
 from appliance.engine.worker.prompt import PromptBuilder
 from appliance.engine.worker.sequence import Sequence
 from tests.clocks import ManualClock
@@ -48,7 +50,20 @@ QUESTIONS = [
 
 @pytest.fixture(scope="module")
 def backend(starter_model_path: Path) -> Iterator[LlamaBackend]:
-    load = LoadModel("starter", str(starter_model_path), 2048, 8, 256, 1, 2, 0, 32, 150_000, 512)
+    load = LoadModel(
+        "starter",
+        str(starter_model_path),
+        2048,
+        8,
+        256,
+        0,
+        0,
+        0,
+        32,
+        150_000,
+        512,
+        tuning=Tuning(flash_attn=True, n_threads=1, n_threads_batch=2),
+    )
     made = LlamaBackend(load)
     yield made
     made.close()
@@ -57,22 +72,30 @@ def backend(starter_model_path: Path) -> Iterator[LlamaBackend]:
 class Bench:
     """A core over the shared backend, and what it said."""
 
-    def __init__(self, backend: LlamaBackend, *, prefix_cache_cells: int = 0) -> None:
+    def __init__(
+        self,
+        backend: LlamaBackend,
+        *,
+        prefix_cache_cells: int = 0,
+        spilled_cells: int = 0,
+        speculation: bool = True,
+    ) -> None:
         self.backend = backend
         self.builder = PromptBuilder(backend)
         self.said: list[ToGateway] = []
         self.core = EngineCore(
             backend,
-            max_waiting=32,
-            step_target_us=150_000,
-            prefix_cache_cells=prefix_cache_cells,
+            Limits(32, 150_000, prefix_cache_cells, spilled_cells, speculation),
             clock=ManualClock(),
             emit=self.said.extend,
         )
+        self.preparer = Preparer(self.builder, backend)
 
-    def ask(self, request_id: str, text: str, sampling: Sampling = GREEDY, system: str = "") -> Any:
+    def ask(
+        self, request_id: str, text: str, sampling: Sampling = GREEDY, system: str = "", schema: str = ""
+    ) -> Any:
         turns = (*((Turn("system", system),) if system else ()), Turn("user", text))
-        prepared = prepare(Generate(request_id, turns, sampling), self.builder, self.backend)
+        prepared = self.preparer.prepare(Generate(request_id, turns, sampling, schema=schema))
         if isinstance(prepared, Sequence):
             self.core.add(prepared)
         return prepared
@@ -184,6 +207,72 @@ def test_system_prompt_is_computed_once(backend: LlamaBackend) -> None:
     assert all(ends[each].cached_tokens > 100 for each in ("1", "2", "3", "again"))
 
 
+def test_spilled_cells_come_back_as_they_were(backend: LlamaBackend) -> None:
+    """Logits behind a prefix from the host's memory are those behind the same prefix in its cells."""
+    prompt = PromptBuilder(backend).build([Turn("user", "Count the bridges of the city. " * 20)])
+    kept, scratch, again = 0, 8, 1
+    prefix = [BatchItem(token, at, kept, wants_logits=False) for at, token in enumerate(prompt[:-1])]
+    assert backend.decode(prefix) is DecodeStatus.OK
+    backend.copy(kept, scratch, len(prefix))
+    data = backend.save(scratch)
+    backend.remove(scratch)
+    assert backend.restore(again, data)
+    found = []
+    for seq_id in (kept, again):
+        assert backend.decode([BatchItem(prompt[-1], len(prefix), seq_id, wants_logits=True)]) == 0
+        found.append(backend.logits(0).copy())
+        backend.remove(seq_id)
+
+    assert np.abs(found[0] - found[1]).max() < 0.05
+    assert len(data) >= len(prefix) * backend.model.cell_bytes
+    assert len(data) < 1.1 * len(prefix) * backend.model.cell_bytes
+
+
+def test_broken_bytes_are_not_restored(backend: LlamaBackend) -> None:
+    """Bytes that are no cells bring nothing back, and end nothing."""
+    assert not backend.restore(0, np.zeros(4096, np.uint8))
+    assert alone(backend, QUESTIONS[0])
+
+
+def test_guesses_change_no_greedy_answer(backend: LlamaBackend) -> None:
+    """Greedy answers are the same with guesses ahead and without, the second time round too."""
+    system = "Form 1 is handed in on floor 2, room 17. Form 2 is handed in on floor 3, room 21."
+    answers: list[dict[str, str]] = []
+    accepted = 0
+    for speculation in (False, True):
+        bench = Bench(backend, prefix_cache_cells=1000, speculation=speculation)
+        texts: dict[str, str] = {}
+        for turn in range(2):
+            for number, text in enumerate((*QUESTIONS, "Where do I hand in form 1?")):
+                bench.ask(f"{number} {turn}", text, system=system)
+                texts |= bench.answers()
+        answers.append(texts)
+        accepted = bench.core._tally.accepted_tokens
+        for tag in range(256):
+            backend.remove(tag)
+
+    assert answers[0] == answers[1]
+    assert accepted > 0
+
+
+def test_json_for_a_schema(backend: LlamaBackend) -> None:
+    """A model that can hardly write JSON writes what the schema asks for, greedy and drawn."""
+    schema = {
+        "type": "object",
+        "properties": {"colour": {"enum": ["red", "green"]}, "number": {"type": "integer"}},
+        "required": ["colour", "number"],
+        "additionalProperties": False,
+    }
+    bench = Bench(backend)
+    for number in range(4):
+        sampling = vary(temperature=0.8 * (number > 0), seed=number, max_tokens=60)
+        bench.ask(f"{number}", "Say a colour and a number.", sampling, schema=json.dumps(schema))
+    for text in bench.answers().values():
+        said = json.loads(text)
+        assert said["colour"] in {"red", "green"}
+        assert isinstance(said["number"], int)
+
+
 def test_template_and_tokens_are_the_models_own(backend: LlamaBackend) -> None:
     """The prompt is what the GGUF's template makes of it, with control tokens as single tokens."""
     builder = PromptBuilder(backend)
@@ -256,7 +345,7 @@ def test_misuse_that_would_abort_is_an_error(backend: LlamaBackend) -> None:
     for batch in (
         [],
         too_many,
-        [BatchItem(1, 0, 8, wants_logits=True)],
+        [BatchItem(1, 0, 9, wants_logits=True)],
         [BatchItem(-1, 0, 0, wants_logits=True)],
         [BatchItem(1, -1, 0, wants_logits=True)],
     ):

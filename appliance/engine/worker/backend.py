@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from appliance.engine.messages import Sampling
+from appliance.engine.messages import Sampling, Trial, Tuning
 
 Logits = npt.NDArray[np.float32]
 MAX_SEQUENCE_IDS = 256  # LLAMA_MAX_SEQ: ids from n_seq_max on hold cells and are never decoded
@@ -36,6 +36,8 @@ class Model:
     eos_text: str
     adds_bos: bool
     can_share_prefixes: bool  # False for recurrent, hybrid and sliding-window models
+    max_drafts: int  # rows that a step may sample beyond one for each running sequence
+    cell_bytes: int  # of one token in the key-value pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class Backend(Protocol):
     """Everything that the core needs. Owned by the step thread; `tokenize` may be called from any."""
 
     model: Model
+    tuning: Tuning
+    trials: tuple[Trial, ...]
 
     def tokenize(self, text: str, *, parse_special: bool, add_bos: bool) -> list[int]:
         """Token ids of a text, behind the BOS token where asked. Never an EOS: an answer follows."""
@@ -90,6 +94,10 @@ class Backend(Protocol):
 
     def is_end(self, token: int) -> bool:
         """Whether this token ends a generation."""
+        ...
+
+    def vocabulary(self) -> tuple[list[bytes], list[int]]:
+        """The bytes of every token (empty for control tokens), and the tokens that end an answer."""
         ...
 
     def control_texts(self) -> Sequence[str]:

@@ -32,6 +32,10 @@ class CellPool:
         """Cells that no running sequence holds."""
         return self.num_used - self._num_running
 
+    def num_private(self, cells: Iterable[int]) -> int:
+        """How many of a leaf's cells nobody else holds."""
+        return sum(self._running[cell] == 0 and self._cached[cell] == 1 for cell in cells)
+
     def take(self, count: int) -> list[int]:
         """Fresh cells for a running sequence. ValueError where there are not enough."""
         if count > len(self._free):

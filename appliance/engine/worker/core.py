@@ -1,4 +1,4 @@
-"""`EngineCore.step`: schedule → decode → sample → update → emit. Owner of everything: one thread.
+"""`EngineCore.step`: guess → schedule → decode → sample → update → emit. Owner of everything: one thread.
 
 The core knows no sockets and no templates: sequences come in, messages go out.
 """
@@ -8,29 +8,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from appliance.clock import Clock
-from appliance.engine.messages import Delta, Failed, Finished, Started, Stats, ToGateway
-from appliance.engine.worker.backend import (
-    MAX_SEQUENCE_IDS,
-    Backend,
-    BatchItem,
-    DecodeStatus,
-    Sampler,
-)
-from appliance.engine.worker.budget import StepBudget
-from appliance.engine.worker.detokenizer import Detokenizer
-from appliance.engine.worker.scheduler import Action, Chunk, Copy, Free, Scheduler
+from appliance.engine.messages import Delta, Failed, Finished, Sampling, Started, Stats, ToGateway
+from appliance.engine.worker.actions import Action, Copy, Forget, Free, Restore, Spill
+from appliance.engine.worker.backend import MAX_SEQUENCE_IDS, Backend, BatchItem, DecodeStatus
+from appliance.engine.worker.budget import StepBudget, StepCost
+from appliance.engine.worker.prefix_cache import DECLARED
+from appliance.engine.worker.scheduler import Chunk, Scheduler
 from appliance.engine.worker.sequence import Sequence, Status
+from appliance.engine.worker.speculation import draft_length, propose
+from appliance.engine.worker.tally import Tally
+from appliance.engine.worker.writer import Writer
 
 STATS_EVERY_US = 1_000_000
+_NOTHING = Sampling(0.0, 1.0, 0, 0.0, 1.0, 0.0, 0.0, None, 0, ())
 
 
-@dataclass(slots=True)
-class _Writing:
-    """What a running sequence needs to turn logits into text."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an engine may use."""
 
-    sampler: Sampler
-    detokenizer: Detokenizer
+    max_waiting: int
+    step_target_us: int
+    prefix_cache_cells: int
+    spilled_cells: int = 0
+    speculation: bool = True
 
 
 class EngineCore:
@@ -39,33 +44,44 @@ class EngineCore:
     def __init__(
         self,
         backend: Backend,
+        limits: Limits,
         *,
-        max_waiting: int,
-        step_target_us: int,
-        prefix_cache_cells: int,
         clock: Clock,
         emit: Callable[[list[ToGateway]], None],
+        declared: Iterable[list[int]] = (),
     ) -> None:
         self._backend = backend
         self._clock = clock
         self._emit = emit
-        shares = backend.model.can_share_prefixes
+        model = backend.model
+        shares = model.can_share_prefixes
+        # The id behind the running ones is kept for what goes to the host's memory: the library
+        # writes only ids that it could decode.
+        self._scratch_id = model.n_seq_max
+        prefixes = [np.array(tokens, np.int32) for tokens in declared] if shares else []
         self._scheduler = Scheduler(
-            num_cells=backend.model.n_ctx,
-            n_seq_max=backend.model.n_seq_max,
-            budget=backend.model.n_batch,
-            max_waiting=max_waiting,
-            cache_tags=range(backend.model.n_seq_max, MAX_SEQUENCE_IDS) if shares else (),
-            max_cached_cells=prefix_cache_cells if shares else 0,
+            num_cells=model.n_ctx,
+            n_seq_max=model.n_seq_max,
+            budget=model.n_batch,
+            max_waiting=limits.max_waiting,
+            # A model that can not forget a part of a sequence can not take back a wrong guess.
+            max_drafts=model.max_drafts if shares and limits.speculation else 0,
+            cache_tags=range(model.n_seq_max + 1, MAX_SEQUENCE_IDS) if shares else (),
+            max_cached_cells=limits.prefix_cache_cells if shares else 0,
+            max_spilled_cells=limits.spilled_cells if shares else 0,
+            declared=prefixes,
         )
-        self._budget = StepBudget(target_us=step_target_us, max_tokens=backend.model.n_batch)
+        self._speculates = shares and limits.speculation and model.max_drafts > 0
+        self._budget = StepBudget(target_us=limits.step_target_us, max_tokens=model.n_batch)
+        self._cost = StepCost()
         self._sequences: dict[str, Sequence] = {}
-        self._writing: dict[str, _Writing] = {}
-        self._num_steps = 0
-        self._num_prompt_tokens = 0
-        self._num_completion_tokens = 0
-        self._num_cached_tokens = 0
+        self._writers: dict[str, Writer] = {}
+        self._spilled: dict[int, npt.NDArray[np.uint8]] = {}
+        self._tally = Tally()
         self._stats_us = 0
+        if limits.prefix_cache_cells:
+            for tokens in prefixes:
+                self._warm(tokens.tolist())
 
     @property
     def has_work(self) -> bool:
@@ -92,86 +108,111 @@ class EngineCore:
 
     def step(self) -> None:
         """One forward pass for everybody."""
+        began_us = self._clock.monotonic_us()
+        self._guess()
         step = self._scheduler.schedule(self._budget.tokens(num_decoding=self._scheduler.num_decoding))
         self._act(step.actions)
-        if not step.chunks:  # whoever was left has gone
+        if not step.chunks:  # whoever was left has gone, or waits for what is being restored
             self._emit(self._stats())
             return
         batch, rows = self._batch(step.chunks)
+        if not self._decode(batch, step.chunks):
+            return
+        messages: list[ToGateway] = []
+        for chunk, row in zip(step.chunks, rows, strict=True):
+            messages += self._advance(chunk, row)
+        self._tally.step(self._clock.monotonic_us() - began_us)
+        self._emit([*messages, *self._stats()])
+
+    def _guess(self) -> None:
+        """Drafts for those who write, where they make the room quicker."""
+        decoding = self._scheduler.decoding if self._speculates else []
+        for sequence in decoding:
+            writer = self._writers[sequence.request_id]
+            rate = writer.acceptance.rate(from_reference=sequence.reference is not None)
+            most = draft_length(self._cost, len(decoding), rate)
+            sequence.draft = propose(sequence, writer.history, most)
+            if not sequence.draft:
+                writer.acceptance.rest()
+
+    def _decode(self, batch: list[BatchItem], chunks: tuple[Chunk, ...]) -> bool:
         began_us = self._clock.monotonic_us()
         if self._backend.decode(batch) is DecodeStatus.NO_ROOM:
             # The library changed nothing (llama.h, llama_decode): make room, and try again.
-            self._act(self._scheduler.give_back(step.chunks))
-            return
-        self._learn(step.chunks, self._clock.monotonic_us() - began_us)
-        messages: list[ToGateway] = []
-        for chunk in step.chunks:
-            chunk.sequence.num_computed += chunk.num_tokens
-        for request_id, row in rows.items():
-            messages += self._advance(self._sequences[request_id], row)
-        self._num_steps += 1
-        self._emit([*messages, *self._stats()])
+            self._act(self._scheduler.give_back(chunks))
+            return False
+        took_us = self._clock.monotonic_us() - began_us
+        # Prompt tokens are those of chunks whose sequence has written nothing yet.
+        num_prefill = sum(each.num_tokens for each in chunks if each.sequence.status is Status.PREFILL)
+        self._budget.observe(num_tokens=len(batch), num_prefill=num_prefill, took_us=took_us)
+        self._cost.observe(len(batch), took_us)
+        return True
 
-    def _batch(self, chunks: tuple[Chunk, ...]) -> tuple[list[BatchItem], dict[str, int]]:
-        """The tokens of a step, and for each sequence that is sampled its row."""
+    def _batch(self, chunks: tuple[Chunk, ...]) -> tuple[list[BatchItem], list[int]]:
+        """The tokens of a step, and for each chunk the first row that is sampled (-1: none)."""
         batch: list[BatchItem] = []
-        rows: dict[str, int] = {}
+        rows: list[int] = []
         for chunk in chunks:
             sequence, begin = chunk.sequence, chunk.sequence.num_computed
             if sequence.started_us == 0:
                 sequence.started_us = self._clock.monotonic_us()
-                self._num_cached_tokens += sequence.num_cached
-            tokens = sequence.known(begin, chunk.num_tokens)
-            last = len(tokens) - 1
-            ends = chunk.ends_input
-            for offset, token in enumerate(tokens):
-                wants = ends and offset == last
-                batch.append(BatchItem(token, begin + offset, sequence.seq_id, wants))
-            if ends:
-                rows[sequence.request_id] = len(batch) - 1
+                self._tally.cached_tokens += sequence.num_cached
+            tokens = sequence.known(begin, chunk.num_known)
             if sequence.status is Status.PREFILL:
-                self._num_prompt_tokens += len(tokens)
+                self._tally.prompt_tokens += len(tokens)
+            first_row = len(tokens) - 1 if chunk.ends_input else chunk.num_tokens
+            rows.append(len(batch) + first_row if chunk.ends_input else -1)
+            batch += [
+                BatchItem(token, begin + offset, sequence.seq_id, offset >= first_row)
+                for offset, token in enumerate([*tokens, *chunk.draft])
+            ]
         return batch, rows
 
-    def _advance(self, sequence: Sequence, row: int) -> list[ToGateway]:
+    def _advance(self, chunk: Chunk, row: int) -> list[ToGateway]:
         """Sample one sequence, and say what can be said."""
-        writing = self._writing.get(sequence.request_id)
-        if writing is None:
-            writing = self._writing[sequence.request_id] = _Writing(
-                self._backend.new_sampler(sequence.sampling), Detokenizer(sequence.sampling.stop)
-            )
+        sequence = chunk.sequence
+        if row < 0:
+            self._scheduler.computed(chunk, 0)
+            return []
+        writer = self._writers.get(sequence.request_id)
+        if writer is None:
+            writer = self._writers[sequence.request_id] = Writer(self._backend, sequence)
             sequence.decoding_us = self._clock.monotonic_us()
         sequence.status = Status.DECODE
-        token = writing.sampler.sample(row)
-        if self._backend.is_end(token):
-            return self._end(sequence, writing, "stop", num_tokens=0)
-        sequence.output.append(token)
-        self._num_completion_tokens += 1
-        text = writing.detokenizer.add(self._backend.piece(token))
-        if writing.detokenizer.is_stopped:
-            return self._end(sequence, writing, "stop", num_tokens=1, text=text)
-        if len(sequence.output) >= sequence.max_tokens:
-            return self._end(sequence, writing, "length", num_tokens=1, text=text)
-        return [Delta(sequence.request_id, text, 1)]
-
-    def _end(
-        self, sequence: Sequence, writing: _Writing, reason: str, *, num_tokens: int, text: str = ""
-    ) -> list[ToGateway]:
-        text += writing.detokenizer.finish()
-        messages: list[ToGateway] = (
-            [Delta(sequence.request_id, text, num_tokens)] if text or num_tokens else []
-        )
-        return [*messages, self._finish(sequence, reason)]
+        tokens = writer.choose(row, chunk.draft)
+        num_right = len(tokens) - 1
+        if chunk.draft:
+            from_reference = sequence.reference is not None
+            writer.acceptance.observe(len(chunk.draft), num_right, from_reference=from_reference)
+            self._tally.drafted_tokens += len(chunk.draft)
+            self._tally.accepted_tokens += num_right
+        said = writer.say(tokens)
+        # A stop among the guesses ends the text before what was computed of them.
+        num_right = min(num_right, max(0, sequence.num_tokens - sequence.num_computed - chunk.num_known))
+        self._scheduler.computed(chunk, num_right)
+        if num_right < len(chunk.draft):
+            self._backend.remove(sequence.seq_id, sequence.num_computed)
+        self._tally.completion_tokens += said.num_tokens
+        messages: list[ToGateway] = []
+        if said.text or said.num_tokens:
+            messages.append(Delta(sequence.request_id, said.text, said.num_tokens))
+        if said.reason is not None:
+            messages.append(self._finish(sequence, said.reason))
+        return messages
 
     def _finish(self, sequence: Sequence, reason: str) -> Finished:
         """Free everything that the sequence held; its one terminal message."""
-        self._drop(sequence)
+        self._act(self._scheduler.release(sequence))
+        del self._sequences[sequence.request_id]
+        writer = self._writers.pop(sequence.request_id, None)
+        if writer is not None:
+            writer.close()
         now_us = self._clock.monotonic_us()
         started = sequence.started_us or now_us
         decoding = sequence.decoding_us or now_us
         return Finished(
             request_id=sequence.request_id,
-            reason=reason,  # type: ignore[arg-type]  # one of the three words above
+            reason=reason,  # type: ignore[arg-type]  # one of the three words
             prompt_tokens=sequence.num_prompt,
             completion_tokens=len(sequence.output),
             cached_tokens=sequence.num_cached,
@@ -179,13 +220,6 @@ class EngineCore:
             prefill_us=max(0, decoding - started),
             decode_us=max(0, now_us - decoding),
         )
-
-    def _drop(self, sequence: Sequence) -> None:
-        self._act(self._scheduler.release(sequence))
-        del self._sequences[sequence.request_id]
-        writing = self._writing.pop(sequence.request_id, None)
-        if writing is not None:
-            writing.sampler.close()
 
     def _act(self, actions: Iterable[Action]) -> None:
         """What the scheduler decided, in its order: an id can be freed and given away in one step."""
@@ -195,27 +229,62 @@ class EngineCore:
                     self._backend.remove(action.seq_id)
                 case Copy():
                     self._backend.copy(action.source, action.target, action.length)
+                case Spill():
+                    self._backend.copy(action.tag, self._scratch_id, action.length)
+                    self._spilled[action.handle] = self._backend.save(self._scratch_id)
+                    self._backend.remove(self._scratch_id)
+                    self._backend.remove(action.tag)
+                case Restore():
+                    self._restore(action)
+                case Forget():
+                    del self._spilled[action.handle]
 
-    def _learn(self, chunks: tuple[Chunk, ...], took_us: int) -> None:
-        """Called before the chunks are counted as computed: prompt tokens are those still unread."""
-        num_prefill = sum(each.num_tokens for each in chunks if each.sequence.status is Status.PREFILL)
-        num_tokens = sum(each.num_tokens for each in chunks)
-        self._budget.observe(num_tokens=num_tokens, num_prefill=num_prefill, took_us=took_us)
+    def _restore(self, action: Restore) -> None:
+        if self._backend.restore(action.seq_id, self._spilled[action.handle]):
+            self._backend.remove(action.seq_id, action.length)
+            self._tally.restored_tokens += action.length
+            return
+        self._act(self._scheduler.not_restored(action.seq_id, action.handle))
+
+    def _warm(self, prompt: list[int]) -> None:
+        """Compute what the operator declared shared, before anybody asks. Without outputs or words."""
+        sequence = Sequence("", prompt, 0, _NOTHING, tenant=DECLARED)
+        self._scheduler.add(sequence)
+        while sequence.num_computed < sequence.num_prompt:
+            step = self._scheduler.schedule()
+            self._act(step.actions)
+            batch = [
+                BatchItem(token, sequence.num_computed + offset, sequence.seq_id, wants_logits=False)
+                for chunk in step.chunks
+                for offset, token in enumerate(sequence.known(sequence.num_computed, chunk.num_tokens))
+            ]
+            if not batch or self._backend.decode(batch) is DecodeStatus.NO_ROOM:
+                raise RuntimeError("the declared prefixes do not fit into the model's cells")
+            for chunk in step.chunks:
+                self._scheduler.computed(chunk, 0)
+        self._act(self._scheduler.release(sequence))
 
     def _stats(self) -> list[ToGateway]:
         now_us = self._clock.monotonic_us()
         if now_us - self._stats_us < STATS_EVERY_US and self._scheduler.has_work:
             return []
         self._stats_us = now_us
+        tally, scheduler = self._tally, self._scheduler
         return [
             Stats(
-                running=self._scheduler.num_running,
-                waiting=self._scheduler.num_waiting,
-                cells_used=self._scheduler.num_cells_used,
-                cells_cached=self._scheduler.num_cells_cached,
-                steps=self._num_steps,
-                prompt_tokens=self._num_prompt_tokens,
-                completion_tokens=self._num_completion_tokens,
-                cached_tokens=self._num_cached_tokens,
+                running=scheduler.num_running,
+                waiting=scheduler.num_waiting,
+                cells_used=scheduler.num_cells_used,
+                cells_cached=scheduler.num_cells_cached,
+                cells_spilled=scheduler.num_cells_spilled,
+                steps=tally.steps,
+                step_us=tally.step_us,
+                step_buckets=tuple(tally.step_buckets),
+                prompt_tokens=tally.prompt_tokens,
+                completion_tokens=tally.completion_tokens,
+                cached_tokens=tally.cached_tokens,
+                restored_tokens=tally.restored_tokens,
+                drafted_tokens=tally.drafted_tokens,
+                accepted_tokens=tally.accepted_tokens,
             )
         ]

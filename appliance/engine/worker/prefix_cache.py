@@ -2,8 +2,13 @@
 
 Pure. A leaf is a finished sequence under a tag, an id that the library keeps cells for but never
 decodes. Sharing copies no cell. A tenant finds only its own leaves: what another one asked can not be
-learnt by timing. At most a few hundred leaves of a few thousand tokens live, so a lookup compares
-arrays one after the other (some microseconds each) and needs no tree.
+learnt by timing. The exception is what the operator declared shared (system prompts in the
+configuration): that much of a leaf, and no token more, serves everybody.
+
+A leaf that must go, and whose cells nobody else holds, is worth keeping in the host's memory: coming
+back from there costs milliseconds, computing it again seconds. At most a few hundred leaves of a few
+thousand tokens live, so a lookup compares arrays one after the other (some microseconds each) and
+needs no tree.
 """
 
 from __future__ import annotations
@@ -14,104 +19,189 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from appliance.engine.worker.actions import Action, Forget, Free, Spill
 from appliance.engine.worker.cells import CellPool
 
 MIN_SHARED_TOKENS = 16  # below it a copy is not worth its call
+MIN_SPILLED_CELLS = 64  # below it computing again is as quick
+DECLARED = "declared"  # the tenant of leaves that the operator declared shared
 
 Tokens = npt.NDArray[np.int32]
 
 
 @dataclass(slots=True, eq=False)
 class Leaf:
-    """A computed token sequence that waits to be useful again."""
+    """A computed token sequence that waits to be useful again: in cells, or spilled (`tag` None)."""
 
-    tag: int
+    tag: int | None
     tenant: str
     tokens: Tokens = field(repr=False)
     cells: list[int] = field(repr=False)
+    handle: int = 0  # of a spilled leaf: the name of its bytes
     used_at: int = 0  # of the cache's own counter, for least-recently-used
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a prefix can be taken from: a sequence id, how much of it, and its cells."""
+    """Where a prefix can be taken from: a sequence id and its cells, or a spilled leaf (no id)."""
 
-    seq_id: int
+    seq_id: int | None
     length: int
     cells: Sequence[int] = field(repr=False)
     leaf: Leaf | None = None
 
 
 class PrefixCache:
-    """Leaves and their tags. Owner: the scheduler."""
+    """Leaves, their tags, and the shelf of spilled ones. Owner: the scheduler."""
 
-    def __init__(self, tags: Iterable[int], max_cells: int, pool: CellPool) -> None:
+    def __init__(
+        self, tags: Iterable[int], max_cells: int, pool: CellPool, *, max_spilled_cells: int = 0
+    ) -> None:
         self._free_tags = list(tags)
         self._max_cells = max_cells
+        self._max_spilled_cells = max_spilled_cells
         self._pool = pool
         self._leaves: list[Leaf] = []
+        self._shelf: list[Leaf] = []
+        self._num_spilled_cells = 0
         self._ticks = 0
+        self._num_handles = 0
 
     @property
     def num_leaves(self) -> int:
         return len(self._leaves)
 
-    def find(self, tenant: str, tokens: Tokens) -> Source | None:
-        """The leaf with the longest common prefix; always at least one token is left to compute."""
+    @property
+    def num_spilled_cells(self) -> int:
+        """Cells' worth of leaves in the host's memory."""
+        return self._num_spilled_cells
+
+    def find(self, tenant: str, tokens: Tokens, num_declared: int = 0) -> Source | None:
+        """The leaf with the longest usable prefix; always at least one token is left to compute.
+
+        `num_declared` tokens of the prompt are declared shared: so much may come from any tenant.
+        """
         best: Source | None = None
-        for leaf in self._leaves:
-            if leaf.tenant != tenant:
-                continue
-            length = min(common_prefix(leaf.tokens, tokens), len(tokens) - 1)
-            if length >= MIN_SHARED_TOKENS and (best is None or length > best.length):
+        for leaf in [*self._leaves, *self._shelf]:
+            length = usable_length(tenant, tokens, num_declared, leaf.tenant, leaf.tokens)
+            # Cells cost nothing; what the shelf has more must be worth a restore.
+            needed, more = (MIN_SHARED_TOKENS, 1) if leaf.tag is not None else (MIN_SPILLED_CELLS,) * 2
+            if length >= needed and (best is None or length >= best.length + more):
                 best = Source(leaf.tag, length, leaf.cells, leaf)
         return best
+
+    def continuation(self, tenant: str, prompt: Tokens) -> Tokens | None:
+        """What followed when this tenant asked exactly this before: a good guess at the answer."""
+        for leaf in reversed(self._leaves):
+            if leaf.tenant != tenant or len(leaf.tokens) <= len(prompt):
+                continue
+            if common_prefix(leaf.tokens, prompt) == len(prompt):
+                return leaf.tokens[len(prompt) :]
+        return None
 
     def touch(self, leaf: Leaf) -> None:
         """It was useful: it is the last to go."""
         self._ticks += 1
         leaf.used_at = self._ticks
 
-    def publish(self, tenant: str, tokens: Tokens, cells: list[int]) -> tuple[int | None, list[int]]:
-        """Keep a finished sequence. The tag to copy it to (None: not kept), and tags to free first."""
-        freed: list[int] = []
+    def publish(self, tenant: str, tokens: Tokens, cells: list[int]) -> tuple[int | None, list[Action]]:
+        """Keep a finished sequence. The tag to copy it to (None: not kept), and what to do first."""
+        actions: list[Action] = []
         if len(tokens) < MIN_SHARED_TOKENS or not self._max_cells:
-            return None, freed
+            return None, actions
         for leaf in [each for each in self._leaves if each.tenant == tenant]:
             length = common_prefix(leaf.tokens, tokens)
             if length == len(tokens):  # nothing new: the leaf that has it lives on
                 self.touch(leaf)
-                return None, freed
+                return None, actions
             if length == len(leaf.tokens):  # the new one says all that this one says
-                freed.append(self._drop(leaf))
+                actions.append(Free(self._drop(leaf)))
+        said_again = [
+            leaf
+            for leaf in self._shelf
+            if leaf.tenant == tenant and common_prefix(leaf.tokens, tokens) == len(leaf.tokens)
+        ]
+        actions += [self._forget(leaf) for leaf in said_again]
         if not self._free_tags:
-            freed += self.evict()
+            actions += self.evict()
         tag = self._free_tags.pop()
         leaf = Leaf(tag, tenant, tokens, cells)
         self._pool.share_cached(cells)
         self._leaves.append(leaf)
         self.touch(leaf)
-        return tag, freed
+        return tag, actions
 
-    def trim(self) -> list[int]:
-        """Tags to free until the cache is within its bound. Call when nobody runs on their cells."""
-        freed: list[int] = []
-        while self._pool.num_cached_only > self._max_cells and self._leaves:
-            freed += self.evict()
-        return freed
+    def trim(self) -> list[Action]:
+        """What to do until the cache is within its bound. Call when nobody runs on their cells."""
+        actions: list[Action] = []
+        while self._pool.num_cached_only > self._max_cells and any(
+            leaf.tenant != DECLARED for leaf in self._leaves
+        ):
+            actions += self.evict()
+        return actions
 
-    def evict(self, keep: Leaf | None = None) -> list[int]:
-        """The least recently used leaf goes; its tag, or nothing where there is none."""
+    def evict(self, keep: Leaf | None = None) -> list[Action]:
+        """The least recently used leaf goes, declared ones last; nothing where there is none."""
         candidates = [leaf for leaf in self._leaves if leaf is not keep]
         if not candidates:
             return []
-        return [self._drop(min(candidates, key=lambda leaf: leaf.used_at))]
+        leaf = min(candidates, key=lambda each: (each.tenant == DECLARED, each.used_at))
+        num_private = self._pool.num_private(leaf.cells)
+        tag = self._drop(leaf)
+        if num_private < MIN_SPILLED_CELLS or len(leaf.tokens) > self._max_spilled_cells:
+            return [Free(tag)]
+        if any(self._covers(each, leaf) for each in self._shelf):
+            return [Free(tag)]
+        return self._shelve(leaf, tag)
+
+    def is_spilled(self, leaf: Leaf) -> bool:
+        """Whether the leaf's bytes are still there."""
+        return leaf in self._shelf
+
+    def forget_spilled(self, handle: int) -> list[Action]:
+        """Bytes that could not be restored are of no use."""
+        return [self._forget(leaf) for leaf in self._shelf if leaf.handle == handle]
+
+    def _shelve(self, leaf: Leaf, tag: int) -> list[Action]:
+        self._num_handles += 1
+        spilled = Leaf(None, leaf.tenant, leaf.tokens, [], self._num_handles, leaf.used_at)
+        self._shelf.append(spilled)
+        self._num_spilled_cells += len(leaf.tokens)
+        actions: list[Action] = [Spill(tag, len(leaf.tokens), spilled.handle)]
+        while self._num_spilled_cells > self._max_spilled_cells:
+            oldest = min(
+                (each for each in self._shelf if each is not spilled),
+                key=lambda each: (each.tenant == DECLARED, each.used_at),
+            )
+            actions.append(self._forget(oldest))
+        return actions
+
+    def _covers(self, spilled: Leaf, leaf: Leaf) -> bool:
+        return spilled.tenant == leaf.tenant and common_prefix(spilled.tokens, leaf.tokens) == len(
+            leaf.tokens
+        )
+
+    def _forget(self, leaf: Leaf) -> Forget:
+        self._shelf.remove(leaf)
+        self._num_spilled_cells -= len(leaf.tokens)
+        return Forget(leaf.handle)
 
     def _drop(self, leaf: Leaf) -> int:
+        if leaf.tag is None:
+            raise ValueError("a spilled leaf has no tag")
         self._leaves.remove(leaf)
         self._pool.drop_cached(leaf.cells)
         self._free_tags.append(leaf.tag)
         return leaf.tag
+
+
+def usable_length(tenant: str, tokens: Tokens, num_declared: int, holder: str, held: Tokens) -> int:
+    """How much of what `holder` computed a prompt of `tenant` may take; one token is always left."""
+    common = min(common_prefix(held, tokens), len(tokens) - 1)
+    if tenant == holder:
+        return common
+    # Of a stranger only what is declared, and only whole: a part would tell of the stranger's prompt.
+    return num_declared if 0 < num_declared <= common else 0
 
 
 def common_prefix(one: Tokens, two: Tokens) -> int:

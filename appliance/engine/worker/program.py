@@ -34,8 +34,9 @@ from appliance.engine.messages import (
     ToWorker,
 )
 from appliance.engine.worker.backend import Backend
-from appliance.engine.worker.core import EngineCore
-from appliance.engine.worker.prompt import PromptBuilder, PromptError
+from appliance.engine.worker.core import EngineCore, Limits
+from appliance.engine.worker.prepare import Preparer
+from appliance.engine.worker.prompt import PromptBuilder
 from appliance.engine.worker.sequence import Sequence
 
 _PR_SET_DUMPABLE = 4
@@ -57,21 +58,26 @@ def run(fd: int, new_backend: NewBackend) -> int:
     try:
         backend = new_backend(load)
         builder = PromptBuilder(backend)
+        core = EngineCore(
+            backend,
+            Limits(
+                max_waiting=load.max_waiting,
+                step_target_us=load.step_target_us,
+                prefix_cache_cells=load.prefix_cache_cells,
+                spilled_cells=load.spill_bytes // max(1, backend.model.cell_bytes),
+                speculation=load.speculation,
+            ),
+            clock=clock,
+            emit=lambda each: channel.send(*each),
+            declared=[builder.declared_prefix(text) for text in load.shared_prefixes],
+        )
     except Exception as error:  # the process edge: whatever it is, the operator must hear of it
         channel.send(LoadFailed(f"{type(error).__name__}: {error}"))
         return 1
-    core = EngineCore(
-        backend,
-        max_waiting=load.max_waiting,
-        step_target_us=load.step_target_us,
-        prefix_cache_cells=load.prefix_cache_cells,
-        clock=clock,
-        emit=lambda each: channel.send(*each),
-    )
     inbox: queue.SimpleQueue[Sequence | Abort] = queue.SimpleQueue()
     channel.send(_ready(backend, clock.monotonic_us() - began_us))
     threading.Thread(
-        target=_intake, args=(channel, builder, backend, inbox), name="intake", daemon=True
+        target=_intake, args=(channel, Preparer(builder, backend), inbox), name="intake", daemon=True
     ).start()
     _step_for_ever(core, inbox)
     return 0
@@ -95,8 +101,7 @@ def _step_for_ever(core: EngineCore, inbox: queue.SimpleQueue[Sequence | Abort])
 
 def _intake(
     channel: Channel,
-    builder: PromptBuilder,
-    backend: Backend,
+    preparer: Preparer,
     inbox: queue.SimpleQueue[Sequence | Abort],
 ) -> None:
     try:
@@ -104,7 +109,7 @@ def _intake(
             message = channel.receive()
             match message:
                 case Generate():
-                    prepared = prepare(message, builder, backend)
+                    prepared = preparer.prepare(message)
                     if isinstance(prepared, Rejected):
                         channel.send(prepared)
                     else:
@@ -123,31 +128,6 @@ def _intake(
         os._exit(1)
 
 
-def prepare(message: Generate, builder: PromptBuilder, backend: Backend) -> Sequence | Rejected:
-    """A sequence that fits, or why there can be none."""
-    try:
-        prompt = builder.build(message.messages)
-    except PromptError as error:
-        return Rejected(message.request_id, error.code, error.message, "messages")
-    limit = min(backend.model.n_ctx, backend.model.n_ctx_train)
-    if not prompt or len(prompt) >= limit:
-        return Rejected(
-            message.request_id,
-            "context_length_exceeded",
-            f"the messages make {len(prompt)} tokens; the model takes {limit} with its answer",
-            "messages",
-        )
-    room = limit - len(prompt)
-    wanted = message.sampling.max_tokens
-    return Sequence(
-        request_id=message.request_id,
-        prompt=prompt,
-        max_tokens=room if wanted is None else min(room, wanted),
-        sampling=message.sampling,
-        tenant=message.tenant,
-    )
-
-
 def _ready(backend: Backend, load_us: int) -> Ready:
     model = backend.model
     return Ready(
@@ -161,6 +141,10 @@ def _ready(backend: Backend, load_us: int) -> Ready:
         library=model.library,
         template_sha256=hashlib.sha256(model.template.encode()).hexdigest(),
         load_us=load_us,
+        can_share_prefixes=model.can_share_prefixes,
+        cell_bytes=model.cell_bytes,
+        tuning=backend.tuning,
+        trials=backend.trials,
     )
 
 

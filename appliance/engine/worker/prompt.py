@@ -75,6 +75,14 @@ class PromptBuilder:
             position = match.end()
         return tokens + self._special(text[position:], first=not tokens, has_bos=has_bos)
 
+    def declared_prefix(self, system: str) -> list[int]:
+        """The tokens that every conversation with this system prompt begins with."""
+        one, two = (
+            self.build([Turn("system", system), Turn("user", question)]) for question in ("a", "Zwei?")
+        )
+        size = next((at for at, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), 0)
+        return one[:size]
+
     def _special(self, text: str, *, first: bool, has_bos: bool) -> list[int]:
         adds = first and not has_bos and self._backend.model.adds_bos
         if not text and not adds:

@@ -4,13 +4,15 @@ Numbered decision tree of `schedule`:
 1. where the decoding sequences would not all find a free cell, cached leaves go, the least recently
    used first; where none is left, the newest running sequence is preempted: it gives its cells back
    and goes to the head of the queue, to be computed again later
-2. every decoding sequence gets one token: nobody's stream stalls because somebody arrived
+2. every decoding sequence gets one token: nobody's stream stalls because somebody arrived; guesses at
+   the tokens behind it are checked in the same step, where cells and outputs are left
 3. sequences that are reading their prompt get chunks, oldest first, from the rest of the budget
 4. waiting requests are looked at, those of the tenant with the fewest running first, then in order of
    arrival, while a sequence id is free:
    a. one whose prefix a running sequence is computing right now waits for it: it is computed once
    b. one that does not fit holds the line, so that nobody starves behind smaller requests
-   c. the others are admitted, on top of the longest prefix that their tenant has in memory
+   c. the others are admitted, on top of the longest prefix that their tenant has in memory, or has
+      spilled to the host's memory: such a one is restored in this step and read on in the next
 5. an admitted request gets its first chunk from what is left of the budget
 
 The library's pool is mirrored by `CellPool`, cell by cell, so that `decode` is never asked for more
@@ -25,8 +27,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from appliance.engine.worker.actions import Action, Copy, Free, Restore
 from appliance.engine.worker.cells import CellPool
-from appliance.engine.worker.prefix_cache import MIN_SHARED_TOKENS, PrefixCache, Source, common_prefix
+from appliance.engine.worker.prefix_cache import (
+    MIN_SHARED_TOKENS,
+    PrefixCache,
+    Source,
+    Tokens,
+    common_prefix,
+    usable_length,
+)
 from appliance.engine.worker.sequence import Sequence, Status
 
 GROWTH_CELLS = 32  # room for growth that an admission leaves for each running sequence
@@ -35,34 +45,24 @@ MAX_LOOKED_AT = 32  # waiting requests that one step looks at
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """`num_tokens` of this sequence are computed in the next step, from `num_computed` on."""
+    """`num_tokens` of this sequence are computed in the next step, from `num_computed` on.
+
+    The last of them may be a draft: guesses that the sampled tokens will confirm or not.
+    """
 
     sequence: Sequence
     num_tokens: int
+    draft: tuple[int, ...] = ()
 
     @property
     def ends_input(self) -> bool:
         """Whether the sequence can be sampled after this chunk."""
-        return self.sequence.num_computed + self.num_tokens == self.sequence.num_tokens
+        return self.sequence.num_computed + self.num_known == self.sequence.num_tokens
 
-
-@dataclass(frozen=True, slots=True)
-class Free:
-    """The library forgets everything under this id."""
-
-    seq_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """The first `length` cells of one id belong to another id too; nothing is moved."""
-
-    source: int
-    target: int
-    length: int
-
-
-Action = Free | Copy
+    @property
+    def num_known(self) -> int:
+        """Tokens that are no guesses."""
+        return self.num_tokens - len(self.draft)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +83,23 @@ class Scheduler:
         n_seq_max: int,
         budget: int,
         max_waiting: int,
+        max_drafts: int = 0,
         cache_tags: Iterable[int] = (),
         max_cached_cells: int = 0,
+        max_spilled_cells: int = 0,
+        declared: Iterable[Tokens] = (),
     ) -> None:
         if budget < n_seq_max:
             raise ValueError("the token budget must hold one token for every running sequence")
         self._budget = budget
         self._max_waiting = max_waiting
         self._pool = CellPool(num_cells)
-        self._cache = PrefixCache(cache_tags, max_cached_cells, self._pool)
+        self._cache = PrefixCache(
+            cache_tags, max_cached_cells, self._pool, max_spilled_cells=max_spilled_cells
+        )
         self._shares = max_cached_cells > 0
+        self._max_drafts = max_drafts  # guesses in one step, of all sequences together
+        self._declared = sorted(declared, key=len, reverse=True)
         self._free_ids = list(range(n_seq_max - 1, -1, -1))
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []  # oldest admission first
@@ -115,33 +122,43 @@ class Scheduler:
         return self._pool.num_cached_only
 
     @property
+    def num_cells_spilled(self) -> int:
+        """Cells' worth of leaves in the host's memory."""
+        return self._cache.num_spilled_cells
+
+    @property
     def has_work(self) -> bool:
         return bool(self._waiting or self._running)
 
     @property
+    def decoding(self) -> list[Sequence]:
+        """The sequences that write one token a step."""
+        return [each for each in self._running if each.status is Status.DECODE]
+
+    @property
     def num_decoding(self) -> int:
-        return sum(each.status is Status.DECODE for each in self._running)
+        return len(self.decoding)
 
     def add(self, sequence: Sequence) -> bool:
         """Queue a request; False where the queue is full."""
         if len(self._waiting) >= self._max_waiting:
             return False
+        sequence.num_declared = self._num_declared(sequence)
         self._waiting.append(sequence)
         return True
 
     def schedule(self, budget: int | None = None) -> Step:
-        """The next step's work. No chunks only where nothing is running and nothing waits.
+        """The next step's work. No chunks only where nobody is there, or all that came is restored first.
 
         `budget` bounds the tokens of this step, within the budget of the whole.
         """
         actions: list[Action] = []
         chunks: list[Chunk] = []
         self._make_room(actions)  # 1
-        for each in self._running:  # 2
-            if each.status is Status.DECODE:
-                self._chunk(each, 1, chunks)
-        left = max(1, min(self._budget, budget or self._budget) - len(chunks))
-        left = min(left, self._budget - len(chunks))
+        self._continue(chunks)  # 2
+        num_tokens = sum(chunk.num_tokens for chunk in chunks)
+        left = max(1, min(self._budget, budget or self._budget) - num_tokens)
+        left = min(left, self._budget - num_tokens)
         for each in self._running:  # 3
             if each.status is Status.PREFILL and left > 0:
                 left -= self._read(each, left, actions, chunks)
@@ -154,8 +171,23 @@ class Scheduler:
             if not self._fits(candidate, source):  # 4b
                 break
             self._admit(candidate, source, actions)  # 4c
+            if source is not None and source.seq_id is None:
+                continue
             left -= self._read(candidate, left, actions, chunks)  # 5
         return Step(tuple(actions), tuple(chunks))
+
+    def computed(self, chunk: Chunk, num_right: int) -> None:
+        """A chunk was computed, and of its guesses `num_right` were right: the rest is not there."""
+        chunk.sequence.num_computed += chunk.num_known + num_right
+        self._return_unused(chunk.sequence)
+
+    def not_restored(self, seq_id: int, handle: int) -> list[Action]:
+        """The library had no room for what was spilled: the prompt is read from its beginning."""
+        for each in self._running:
+            if each.seq_id == seq_id:
+                each.num_computed = each.num_cached = 0
+                self._return_unused(each)
+        return self._cache.forget_spilled(handle)
 
     def release(self, sequence: Sequence) -> list[Action]:
         """A sequence is over. What it computed stays for its tenant, within the cache's bound."""
@@ -168,18 +200,17 @@ class Scheduler:
         if self._shares and sequence.num_computed:
             tokens = np.array(sequence.known(0, sequence.num_computed), np.int32)
             tag, freed = self._cache.publish(sequence.tenant, tokens, sequence.cells)
-            actions += [Free(each) for each in freed]
+            actions += freed
             if tag is not None:
                 actions.append(Copy(sequence.seq_id, tag, sequence.num_computed))
         self._vacate(sequence, actions)
-        actions += [Free(each) for each in self._cache.trim()]
-        return actions
+        return actions + self._cache.trim()
 
     def give_back(self, chunks: Iterable[Chunk]) -> list[Action]:
         """The library had no room after all: nothing was computed, and the newest gives way."""
         for chunk in chunks:
             self._return_unused(chunk.sequence)
-        actions: list[Action] = [Free(tag) for tag in self._cache.evict()]
+        actions = self._cache.evict()
         if not actions:
             if len(self._running) < 2:
                 raise RuntimeError("the key-value pool has no room for a single sequence")
@@ -190,7 +221,7 @@ class Scheduler:
         while self._pool.num_free < self.num_decoding:
             evicted = self._cache.evict()
             if evicted:
-                actions += [Free(tag) for tag in evicted]
+                actions += evicted
             elif len(self._running) > 1:
                 self._preempt_newest(actions)
             else:
@@ -220,15 +251,25 @@ class Scheduler:
         """A chunk of prompt; leaves give way to it, running sequences do not."""
         wanted = min(left, sequence.num_tokens - sequence.num_computed)
         while self._pool.num_free < wanted and (evicted := self._cache.evict()):
-            actions += [Free(tag) for tag in evicted]
+            actions += evicted
         size = min(wanted, self._pool.num_free)
         if size:
             self._chunk(sequence, size, chunks)
         return size
 
-    def _chunk(self, sequence: Sequence, size: int, chunks: list[Chunk]) -> None:
+    def _continue(self, chunks: list[Chunk]) -> None:
+        """One token for everybody who writes; guesses for as long as nobody goes without."""
+        decoding = self.decoding
+        room = self._pool.num_free - len(decoding)
+        room = max(0, min(room, self._max_drafts, self._budget - len(decoding)))
+        for each in decoding:
+            draft = tuple(each.draft[:room])
+            room -= len(draft)
+            self._chunk(each, 1 + len(draft), chunks, draft)
+
+    def _chunk(self, sequence: Sequence, size: int, chunks: list[Chunk], draft: tuple[int, ...] = ()) -> None:
         sequence.cells += self._pool.take(size)
-        chunks.append(Chunk(sequence, size))
+        chunks.append(Chunk(sequence, size, draft))
 
     def _candidates(self) -> list[Sequence]:
         running = Counter(each.tenant for each in self._running)
@@ -239,34 +280,43 @@ class Scheduler:
         """The longest prefix that the tenant has in memory, running or cached."""
         if not self._shares:
             return None
-        best = self._cache.find(sequence.tenant, sequence.prompt_array)
+        prompt = sequence.prompt_array
+        best = self._cache.find(sequence.tenant, prompt, sequence.num_declared)
         for each in self._running:
-            if each.tenant != sequence.tenant:
-                continue
             length = min(self._in_common(sequence, each), each.num_computed)
-            if length >= MIN_SHARED_TOKENS and (best is None or length > best.length):
+            # A restore costs little, but cells that are there already cost nothing.
+            beats = best is None or length > best.length or (best.seq_id is None and length == best.length)
+            if length >= MIN_SHARED_TOKENS and beats:
                 best = Source(each.seq_id, length, each.cells)
         return best
 
     def _is_computed_by_another(self, sequence: Sequence, source: Source | None) -> bool:
         have = source.length if source else 0
         return self._shares and any(
-            each.tenant == sequence.tenant
-            and each.status is Status.PREFILL
+            each.status is Status.PREFILL
             and self._in_common(sequence, each) >= max(have, each.num_computed) + MIN_SHARED_TOKENS
             for each in self._running
         )
 
     def _in_common(self, sequence: Sequence, other: Sequence) -> int:
-        # At least one token of the newcomer's own is left, for its logits.
-        return min(common_prefix(sequence.prompt_array, other.prompt_array), sequence.num_prompt - 1)
+        """What of the other's prompt, computed or still to be, the sequence may take."""
+        return usable_length(
+            sequence.tenant, sequence.prompt_array, sequence.num_declared, other.tenant, other.prompt_array
+        )
+
+    def _num_declared(self, sequence: Sequence) -> int:
+        prompt = sequence.prompt_array
+        for tokens in self._declared:  # the longest first
+            if len(tokens) < len(prompt) and common_prefix(tokens, prompt) == len(tokens):
+                return len(tokens)
+        return 0
 
     def _fits(self, sequence: Sequence, source: Source | None) -> bool:
         if not self._running:  # alone it always fits: the intake refuses what never could
             return True
         to_come = sum(each.num_tokens - len(each.cells) for each in self._running)
         growth = GROWTH_CELLS * (len(self._running) + 1)
-        needed = sequence.num_tokens - (source.length if source else 0)
+        needed = sequence.num_tokens - (source.length if source and source.seq_id is not None else 0)
         available = self._pool.num_free + self._pool.num_cached_only
         return to_come + needed + growth <= available
 
@@ -274,11 +324,22 @@ class Scheduler:
         self._waiting.remove(sequence)
         sequence.seq_id = self._free_ids.pop()
         sequence.status = Status.PREFILL
-        if source is not None:
+        sequence.reference = self._cache.continuation(sequence.tenant, sequence.prompt_array)
+        self._running.append(sequence)
+        if source is None:
+            return
+        if source.leaf is not None:
+            self._cache.touch(source.leaf)
+        if source.seq_id is not None:
             actions.append(Copy(source.seq_id, sequence.seq_id, source.length))
             sequence.cells = list(source.cells[: source.length])
             self._pool.share_running(sequence.cells)
-            sequence.num_computed = sequence.num_cached = source.length
-            if source.leaf is not None:
-                self._cache.touch(source.leaf)
-        self._running.append(sequence)
+        elif source.leaf is not None:
+            # The library brings back the whole leaf before it forgets what is not wanted of it.
+            while self._pool.num_free < len(source.leaf.tokens) and (evicted := self._cache.evict()):
+                actions += evicted
+            if self._pool.num_free < len(source.leaf.tokens) or not self._cache.is_spilled(source.leaf):
+                return  # it is read from its beginning
+            actions.append(Restore(source.leaf.handle, sequence.seq_id, source.length))
+            sequence.cells = self._pool.take(source.length)
+        sequence.num_computed = sequence.num_cached = source.length

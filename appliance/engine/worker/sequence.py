@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.engine.messages import Sampling
+from appliance.engine.worker.grammar import Grammar
 
 
 class Status(Enum):
@@ -28,6 +29,10 @@ class Sequence:
     max_tokens: int
     sampling: Sampling = field(repr=False)
     tenant: str = ""
+    grammar: Grammar | None = field(default=None, repr=False)
+    reference: npt.NDArray[np.int32] | None = field(default=None, repr=False)  # a guess at the answer
+    num_declared: int = 0  # leading tokens of the prompt that the operator declared shared
+    draft: list[int] = field(default_factory=list, repr=False)  # guesses to be checked in the next step
     status: Status = Status.WAITING
     seq_id: int = -1
     num_computed: int = 0  # tokens whose cells are filled: the next position

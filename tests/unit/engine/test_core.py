@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,8 +23,8 @@ from appliance.engine.messages import (
     ToGateway,
     Turn,
 )
-from appliance.engine.worker.core import EngineCore
-from appliance.engine.worker.program import prepare
+from appliance.engine.worker.core import EngineCore, Limits
+from appliance.engine.worker.prepare import Preparer
 from appliance.engine.worker.prompt import PromptBuilder
 from appliance.engine.worker.sequence import Sequence
 from tests.clocks import ManualClock
@@ -34,19 +36,27 @@ LOAD = LoadModel("fake", "", 4096, 4, 64, 1, 1, 0, 8, 150_000, 512)
 class Bench:
     """A core, its backend, and everything that it said."""
 
-    def __init__(self, *, n_cells: int | None = None, cached: int = LOAD.prefix_cache_cells) -> None:
+    def __init__(
+        self,
+        *,
+        n_cells: int | None = None,
+        cached: int = LOAD.prefix_cache_cells,
+        spilled: int = 0,
+        declared: tuple[str, ...] = (),
+        speculation: bool = True,
+    ) -> None:
         self.backend = FakeBackend(LOAD, n_cells=n_cells)
         self.builder = PromptBuilder(self.backend)
         self.said: list[ToGateway] = []
         self.cached = cached
         self.core = EngineCore(
             self.backend,
-            max_waiting=LOAD.max_waiting,
-            step_target_us=LOAD.step_target_us,
-            prefix_cache_cells=cached,
+            Limits(LOAD.max_waiting, LOAD.step_target_us, cached, spilled, speculation),
             clock=ManualClock(),
             emit=self.said.extend,
+            declared=[self.builder.declared_prefix(text) for text in declared],
         )
+        self.preparer = Preparer(self.builder, self.backend)
 
     def ask(
         self,
@@ -56,10 +66,13 @@ class Bench:
         stop: tuple[str, ...] = (),
         max_tokens: int | None = None,
         tenant: str = "kiosk",
+        system: str = "",
+        schema: str = "",
     ) -> Any:
         sampling = Sampling(0.0, 1.0, 40, 0.0, 1.0, 0.0, 0.0, None, max_tokens, stop)
-        question = Generate(request_id, (Turn("user", text),), sampling, tenant)
-        prepared = prepare(question, self.builder, self.backend)
+        turns = (*((Turn("system", system),) if system else ()), Turn("user", text))
+        question = Generate(request_id, turns, sampling, tenant, schema)
+        prepared = self.preparer.prepare(question)
         if isinstance(prepared, Sequence):
             self.core.add(prepared)
         return prepared
@@ -345,3 +358,147 @@ def test_without_a_cache_nothing_is_shared() -> None:
     assert [bench.text(str(n)) for n in range(3)] == ["0", "1", "2"]
     assert [cached_tokens(bench, str(n)) for n in range(3)] == [0, 0, 0]
     assert bench.backend.cells == {}
+
+
+RULES = "The rules of the house: " + "be kind. " * 10
+STORY = "a long story. " * 12
+
+
+def test_what_is_declared_serves_everybody_and_is_computed_once() -> None:
+    """A declared system prompt is warm before the first question, for every tenant, and no token more."""
+    bench = Bench(declared=(RULES,))
+    warm = bench.backend.num_computed
+    for tenant in ("one", "two"):
+        bench.ask(tenant, "echo: hello there", tenant=tenant, system=RULES)
+        bench.run()
+
+    assert cached_tokens(bench, "one") == cached_tokens(bench, "two") == warm > len(RULES)
+    assert [bench.text("one"), bench.text("two")] == ["hello there"] * 2
+    bench.assert_clean()
+
+
+def test_a_part_of_what_is_declared_is_not_shared() -> None:
+    """A prompt that only begins like a declared one shares nothing with strangers."""
+    bench = Bench(declared=(RULES,))
+    bench.ask("one", "hello", tenant="one", system=RULES[:60])
+    bench.run()
+
+    assert cached_tokens(bench, "one") == 0
+
+
+def test_declared_prefixes_are_the_last_to_go() -> None:
+    """Leaves of callers give way before what the operator declared."""
+    bench = Bench(declared=(RULES,), cached=200)
+    for number in range(6):
+        bench.ask(f"filler {number}", f"echo: {number}" + "x" * 100, tenant=f"filler {number}")
+        bench.run()
+    bench.ask("late", "hello", tenant="late", system=RULES)
+    bench.run()
+
+    assert cached_tokens(bench, "late") > len(RULES)
+
+
+def told_and_spilled() -> Bench:
+    """A bench whose first conversation has left the cells for the host's memory."""
+    bench = Bench(cached=500, spilled=4000)
+    bench.ask("first", f"echo: {STORY}")
+    bench.run()
+    for number in range(4):
+        bench.ask(f"other {number}", f"echo: {number}" + "y" * 200, tenant="other")
+        bench.run()
+    assert bench.core._scheduler.num_cells_spilled > len(STORY)
+    return bench
+
+
+def test_spilled_prefixes_come_back() -> None:
+    """A conversation that had to leave the cells goes on from the host's memory, not from its start."""
+    bench = told_and_spilled()
+    bench.ask("again", f"echo: {STORY}and then?")
+    bench.run()
+
+    assert bench.backend.num_restored > len(STORY)
+    assert cached_tokens(bench, "again") >= len(STORY)
+    assert bench.text("again") == f"{STORY}and then?"
+    bench.assert_clean()
+
+
+def test_failed_restores_cost_time_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the library has no room for what was spilled, the prompt is computed again."""
+    bench = told_and_spilled()
+    monkeypatch.setattr(bench.backend, "restore", lambda *_args: False)
+    bench.ask("again", f"echo: {STORY}and then?")
+    bench.run()
+
+    assert cached_tokens(bench, "again") == 0
+    assert bench.text("again") == f"{STORY}and then?"
+    bench.assert_clean()
+
+
+@pytest.mark.parametrize("text", ["echo: " + "la la la la " * 8, "say 40 tokens", "echo: no repetition"])
+@pytest.mark.parametrize("max_tokens", [1, 7, 33, None])
+def test_guesses_change_no_answer(text: str, max_tokens: int | None) -> None:
+    """With and without guesses ahead the answer, its length and its end are the same."""
+    answers = []
+    for speculation in (False, True):
+        bench = Bench(speculation=speculation)
+        for number in range(2):  # the second finds the first one's answer as a guess
+            bench.ask(f"{number}", text, max_tokens=max_tokens, stop=("house",))
+            bench.run()
+            end = bench.ends(f"{number}")[0]
+            assert isinstance(end, Finished)
+            answers.append((bench.text(f"{number}"), end.reason, end.completion_tokens))
+        bench.assert_clean()
+
+    assert len(set(answers)) == 1
+
+
+def test_guesses_that_come_true_save_steps() -> None:
+    """An answer that was given before takes far fewer steps the second time."""
+    bench = Bench()
+    for size in (1, 2):  # a device on which one token more costs next to nothing
+        bench.core._cost.observe(size, 10_000 + size)
+    steps = []
+    for number in range(2):
+        before = bench.core._tally.steps
+        bench.ask(f"{number}", "say 60 tokens")
+        bench.run()
+        steps.append(bench.core._tally.steps - before)
+
+    assert steps[1] < steps[0] < 60
+    assert bench.core._tally.accepted_tokens > 60
+    bench.assert_clean()
+
+
+SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {"a": {"enum": [1, 2]}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+)
+
+
+def test_answers_keep_to_their_schema() -> None:
+    """What the model would say is cut to what the schema allows, and ends where it is complete."""
+    bench = Bench()
+    bench.ask("one", "echo: no JSON at all", schema=SCHEMA)
+    bench.ask("two", 'echo: {"a": 2}', schema=SCHEMA)
+    bench.run()
+    ends = [*bench.ends("one"), *bench.ends("two")]
+
+    assert json.loads(bench.text("one")) in ({"a": 1}, {"a": 2})
+    assert bench.text("two") == '{"a": 2}'
+    assert [end.reason for end in ends if isinstance(end, Finished)] == ["stop", "stop"]
+    bench.assert_clean()
+
+
+@pytest.mark.parametrize("schema", ['{"type": "strin"}', "{", '{"$ref": "http://example.org/x"}'])
+def test_schemas_that_can_not_be_kept_to_are_refused(schema: str) -> None:
+    """A schema that does not compile is the caller's mistake, said before anything is computed."""
+    bench = Bench()
+    refused = bench.ask("one", "hello", schema=schema)
+
+    assert isinstance(refused, Rejected)
+    assert refused.code == "unsupported_schema"
+    assert not bench.core.has_work

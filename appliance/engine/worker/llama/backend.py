@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from appliance.engine.messages import LoadModel, Sampling
+from appliance.engine.messages import LoadModel, Sampling, Trial
 from appliance.engine.worker.backend import BatchItem, DecodeStatus, Logits, Model, Sampler
-from appliance.engine.worker.llama import library, samplers
+from appliance.engine.worker.llama import library, memory, samplers, tune
 from appliance.engine.worker.llama.context import Context, ContextShape
 from appliance.engine.worker.llama.library import LoadError
 from appliance.engine.worker.llama.model import LoadedModel
+
+MAX_DRAFTS = 24  # rows for guesses in one step; each costs a row of logits in the buffers
 
 
 class LlamaBackend:
     """One model and its main context: unified, so that sequences share cells."""
 
     def __init__(self, load: LoadModel) -> None:
+        if load.n_batch < load.n_seq_max + 1:
+            raise LoadError("n_batch must be above n_seq_max")
         library.init_library()
+        on_host = load.n_gpu_layers == 0
+        if on_host:
+            memory.check_weights(load.path)
         self._loaded = LoadedModel(load.path, n_gpu_layers=load.n_gpu_layers)
         if not self._loaded.template:
             raise LoadError("the model's file has no chat template")
+        outputs = load.n_seq_max + MAX_DRAFTS
+        if on_host:
+            memory.check_context(
+                n_ctx=load.n_ctx,
+                cell_bytes=self._loaded.cell_bytes,
+                buffer_bytes=(load.n_batch * self._loaded.n_embd * 16 + outputs * self._loaded.n_vocab) * 4,
+            )
+        self.trials: tuple[Trial, ...] = ()
+        if load.tuning is not None:
+            self.tuning = load.tuning
+        else:
+            self.tuning, self.trials = tune.measure(
+                self._loaded,
+                len(os.sched_getaffinity(0)),
+                thorough=load.thorough,
+                n_threads=load.n_threads,
+                n_threads_batch=load.n_threads_batch,
+            )
         self._context = Context(
             self._loaded,
             ContextShape(
                 n_ctx=load.n_ctx,
-                n_seq_max=load.n_seq_max,
+                n_seq_max=load.n_seq_max + 1,  # one to carry leaves to the host's memory
                 n_batch=load.n_batch,
-                n_outputs_max=load.n_seq_max,  # a step samples each running sequence at most once
-                n_threads=load.n_threads,
-                n_threads_batch=load.n_threads_batch,
+                n_outputs_max=outputs,
+                n_threads=self.tuning.n_threads,
+                n_threads_batch=self.tuning.n_threads_batch,
                 kv_unified=True,
-                flash_attn=load.n_gpu_layers != 0,
+                flash_attn=self.tuning.flash_attn,
             ),
         )
         self.model = self._describe()
@@ -46,6 +72,11 @@ class LlamaBackend:
 
     def is_end(self, token: int) -> bool:
         return self._loaded.is_end(token)
+
+    def vocabulary(self) -> tuple[list[bytes], list[int]]:
+        tokens = range(self._loaded.n_vocab)
+        pieces = [b"" if self._loaded.is_control(token) else self._loaded.piece(token) for token in tokens]
+        return pieces, [token for token in tokens if self._loaded.is_end(token)]
 
     def control_texts(self) -> list[str]:
         return self._loaded.control_texts()
@@ -81,7 +112,7 @@ class LlamaBackend:
         return Model(
             n_ctx=context.n_ctx,
             n_ctx_train=loaded.n_ctx_train,
-            n_seq_max=context.n_seq_max,
+            n_seq_max=context.n_seq_max - 1,
             n_batch=context.n_batch,
             n_vocab=loaded.n_vocab,
             n_params=loaded.n_params,
@@ -93,4 +124,6 @@ class LlamaBackend:
             eos_text=loaded.text_of(eos),
             adds_bos=library.adds_bos(loaded.vocab),
             can_share_prefixes=loaded.can_share_prefixes,
+            max_drafts=MAX_DRAFTS,
+            cell_bytes=loaded.cell_bytes,
         )

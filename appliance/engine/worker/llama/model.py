@@ -103,6 +103,28 @@ class LoadedModel:
         return found.decode("utf-8", "replace") if found else ""
 
     @property
+    def n_embd(self) -> int:
+        return int(lib.llama_model_n_embd(self.pointer))
+
+    @property
+    def cell_bytes(self) -> int:
+        """Of one token in a key-value pool of 16-bit floats: keys and values of every layer.
+
+        Layers without attention or with a window need less: an upper bound for those models.
+        """
+        width = self.n_embd // max(1, int(lib.llama_model_n_head(self.pointer)))
+        arch = self._meta("general.architecture")
+        keys = int(self._meta(f"{arch}.attention.key_length") or width)
+        values = int(self._meta(f"{arch}.attention.value_length") or width)
+        heads = int(lib.llama_model_n_head_kv(self.pointer))
+        return int(lib.llama_model_n_layer(self.pointer)) * heads * (keys + values) * 2
+
+    def _meta(self, key: str) -> str:
+        buffer = ctypes.create_string_buffer(256)
+        size = lib.llama_model_meta_val_str(self.pointer, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if size >= 0 else ""
+
+    @property
     def can_share_prefixes(self) -> bool:
         """Cells by position only: no recurrent state, no sliding window."""
         return not (

@@ -1,0 +1,165 @@
+"""How this model computes best on this machine: measured, not guessed.
+
+Which attention kernel is quicker depends on the processor (without flash attention: 1.3 times quicker
+on one, 1.8 times slower on another), and one thread too many costs three times the time where the
+gateway wants a core. So a few candidates compute the same small piece of a kiosk's room: a prompt,
+then answers alone and eight at once on top of it, beside a thread that keeps a core as busy as a
+gateway does. The quantization of the cells is no candidate: it would change answers, which is an
+operator's decision; the layout is none either: sharing prefixes needs the unified one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from appliance.clock import SystemClock
+from appliance.engine.messages import Trial, Tuning
+from appliance.engine.worker.backend import BatchItem
+from appliance.engine.worker.llama.context import Context, ContextShape
+from appliance.engine.worker.llama.model import LoadedModel
+
+STREAMS = 8
+_QUICK_SECONDS, _THOROUGH_SECONDS = 4.0, 30.0
+_MIN_PROMPT, _MAX_PROMPT = 16, 384
+_MIN_STEPS, _MAX_STEPS = 2, 24
+_BUSY_SECONDS, _IDLE_SECONDS = 0.001, 0.004  # a gateway's share of a core, while answers stream
+_PREFILL_WEIGHT, _DECODE_1_WEIGHT, _DECODE_8_WEIGHT = 0.3, 0.2, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """How much a candidate computes: tokens of prompt, and steps of one and of eight."""
+
+    prompt: int
+    steps: int
+
+
+def measure(
+    model: LoadedModel, cores: int, *, thorough: bool, n_threads: int, n_threads_batch: int
+) -> tuple[Tuning, tuple[Trial, ...]]:
+    """The best tuning, and every candidate's figures. Threads other than 0 are given, not measured."""
+    counts = thread_candidates(cores)
+    trials: list[Trial] = []
+    seconds = _THOROUGH_SECONDS if thorough else _QUICK_SECONDS
+    with _gateway_beside():
+        for flash_attn in (False, True):
+            context = _context(model, flash_attn=flash_attn)
+            try:
+                piece = _affordable(context, seconds / 2 / len(counts))
+                trials += [_trial(context, piece, flash_attn, count) for count in counts]
+            finally:
+                context.close()
+    return choose(trials, n_threads, n_threads_batch), tuple(trials)
+
+
+def thread_candidates(cores: int) -> list[int]:
+    """Thread counts worth a trial: a few, up to all cores."""
+    return sorted({max(1, cores // 4), max(1, cores // 2), max(1, cores - 1), cores})
+
+
+def choose(trials: list[Trial], n_threads: int = 0, n_threads_batch: int = 0) -> Tuning:
+    """For each kernel its best threads, then the best kernel, by the weights of a kiosk's room."""
+    candidates: list[tuple[float, Tuning]] = []
+    for flash_attn in (False, True):
+        mine = [each for each in trials if each.tuning.flash_attn is flash_attn]
+        alone = max(mine, key=lambda each: each.decode_1)
+        room = max(mine, key=lambda each: each.prefill**_PREFILL_WEIGHT * each.decode_8**_DECODE_8_WEIGHT)
+        score = (
+            room.prefill**_PREFILL_WEIGHT * room.decode_8**_DECODE_8_WEIGHT * alone.decode_1**_DECODE_1_WEIGHT
+        )
+        tuning = Tuning(
+            flash_attn,
+            n_threads or alone.tuning.n_threads,
+            n_threads_batch or room.tuning.n_threads_batch,
+        )
+        candidates.append((score, tuning))
+    return max(candidates, key=lambda each: each[0])[1]
+
+
+def _context(model: LoadedModel, *, flash_attn: bool) -> Context:
+    cells = _MAX_PROMPT + (STREAMS + 1) * _MAX_STEPS
+    return Context(
+        model,
+        ContextShape(
+            n_ctx=cells,
+            n_seq_max=STREAMS + 1,
+            n_batch=_MAX_PROMPT,
+            n_outputs_max=STREAMS + 1,
+            n_threads=1,
+            n_threads_batch=1,
+            kv_unified=True,
+            flash_attn=flash_attn,
+        ),
+    )
+
+
+def _affordable(context: Context, seconds: float) -> _Piece:
+    """So much that a candidate keeps to its time, by the time of one small prompt."""
+    _prompt(context, _MIN_PROMPT)  # the first batch of a context also reserves its buffers
+    context.remove(0)
+    per_token = _prompt(context, _MIN_PROMPT) / _MIN_PROMPT
+    context.remove(0)
+    tokens = seconds / per_token
+    return _Piece(
+        prompt=int(min(_MAX_PROMPT, max(_MIN_PROMPT, tokens * 0.5))),
+        steps=int(min(_MAX_STEPS, max(_MIN_STEPS, tokens * 0.5 / (STREAMS + 1)))),
+    )
+
+
+def _trial(context: Context, piece: _Piece, flash_attn: bool, count: int) -> Trial:  # noqa: FBT001
+    context.set_threads(count, count)
+    prompt_seconds = _prompt(context, piece.prompt)
+    for seq_id in range(1, STREAMS + 1):
+        context.copy(0, seq_id, piece.prompt)
+    alone_seconds = _answers(context, range(1), piece)
+    room_seconds = _answers(context, range(1, STREAMS + 1), piece)
+    for seq_id in range(STREAMS + 1):
+        context.remove(seq_id)
+    return Trial(
+        tuning=Tuning(flash_attn, count, count),
+        prefill=piece.prompt / prompt_seconds,
+        decode_1=piece.steps / alone_seconds,
+        decode_8=piece.steps * STREAMS / room_seconds,
+    )
+
+
+def _prompt(context: Context, size: int) -> float:
+    batch = [BatchItem(token, token, 0, token == size - 1) for token in range(size)]
+    return _timed(context, batch)
+
+
+def _answers(context: Context, ids: range, piece: _Piece) -> float:
+    return sum(
+        _timed(context, [BatchItem(step, piece.prompt + step, seq_id, wants_logits=True) for seq_id in ids])
+        for step in range(piece.steps)
+    )
+
+
+def _timed(context: Context, batch: list[BatchItem]) -> float:
+    began_us = SystemClock().monotonic_us()
+    context.decode(batch)
+    context.logits(len(batch) - 1)  # waits for a device that computes on its own
+    return max(1, SystemClock().monotonic_us() - began_us) / 1e6
+
+
+@contextmanager
+def _gateway_beside() -> Iterator[None]:
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(_IDLE_SECONDS):
+            began = time.perf_counter()
+            while time.perf_counter() - began < _BUSY_SECONDS:
+                pass
+
+    thread = threading.Thread(target=work, name="gateway beside", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

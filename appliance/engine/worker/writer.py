@@ -1,0 +1,111 @@
+"""One answer being written: from rows of logits to text, within its schema, its stops and its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from appliance.engine.worker.backend import Backend
+from appliance.engine.worker.detokenizer import Detokenizer
+from appliance.engine.worker.prefix_cache import Tokens
+from appliance.engine.worker.sequence import Sequence
+from appliance.engine.worker.speculation import Acceptance
+
+Reason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one step added to an answer. `reason` is set where it is the last of it."""
+
+    text: str = field(repr=False)
+    num_tokens: int
+    reason: Reason | None = None
+
+
+class Writer:
+    """Sampler, schema and detokenizer of one sequence. Owner: the engine's core."""
+
+    def __init__(self, backend: Backend, sequence: Sequence) -> None:
+        self._backend = backend
+        self._sequence = sequence
+        self._sampler = backend.new_sampler(sequence.sampling)
+        self._detokenizer = Detokenizer(sequence.sampling.stop)
+        self.acceptance = Acceptance()
+        self._history = np.empty(sequence.num_tokens + 256, np.int32)
+        self._num_history = 0
+        self._remember([*sequence.prompt, *sequence.output])
+
+    @property
+    def history(self) -> Tokens:
+        """Prompt and answer so far."""
+        return self._history[: self._num_history]
+
+    def choose(self, row: int, draft: Items[int]) -> list[int]:
+        """The tokens that this step gives: guesses that came true, and one behind them.
+
+        `row` is the sequence's first row of the batch, the draft's rows follow it.
+        """
+        chosen: list[int] = []
+        for offset in range(len(draft) + 1):
+            token = self._sample(row + offset)
+            chosen.append(token)
+            if offset == len(draft) or token != draft[offset]:
+                break
+            if self._is_complete or self._backend.is_end(token):
+                break
+        return chosen
+
+    def say(self, tokens: Items[int]) -> Said:
+        """Add tokens to the answer, up to its end."""
+        sequence = self._sequence
+        text: list[str] = []
+        num_tokens = 0
+        reason: Reason | None = None
+        last = len(tokens) - 1
+        for at, token in enumerate(tokens):
+            if self._backend.is_end(token):
+                reason = "stop"
+                break
+            sequence.output.append(token)
+            self._remember([token])
+            num_tokens += 1
+            text.append(self._detokenizer.add(self._backend.piece(token)))
+            if self._detokenizer.is_stopped or (at == last and self._is_complete):
+                reason = "stop"
+                break
+            if len(sequence.output) >= sequence.max_tokens:
+                reason = "length"
+                break
+        if reason is not None:
+            text.append(self._detokenizer.finish())
+        return Said("".join(text), num_tokens, reason)
+
+    def close(self) -> None:
+        self._sampler.close()
+
+    @property
+    def _is_complete(self) -> bool:
+        grammar = self._sequence.grammar
+        return grammar is not None and grammar.is_complete
+
+    def _sample(self, row: int) -> int:
+        grammar = self._sequence.grammar
+        if grammar is None:
+            return self._sampler.sample(row)
+        token = self._sampler.choose(row, None)
+        if not grammar.allows(token):
+            token = self._sampler.choose(row, grammar.mask())
+        self._sampler.accept(token)
+        grammar.accept(token)
+        return token
+
+    def _remember(self, tokens: Items[int]) -> None:
+        end = self._num_history + len(tokens)
+        if end > len(self._history):
+            self._history = np.resize(self._history, max(end, 2 * len(self._history)))
+        self._history[self._num_history : end] = tokens
+        self._num_history = end
