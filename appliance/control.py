@@ -82,7 +82,7 @@ class Problem(_Message, frozen=True):
 
 Command = CreateKey | RevokeKey | ListKeys | RecordReading | Recover
 Answer = Done | Problem
-_READINGS = frozenset({entry.Kind.AUDIT_SEARCHED, entry.Kind.AUDIT_READ})
+_READINGS = frozenset({entry.Kind.AUDIT_SEARCHED, entry.Kind.AUDIT_READ, entry.Kind.AUDIT_REPLAYED})
 
 
 async def perform(command: Command, administration: Administration, audit: AuditLog) -> Answer:

@@ -86,6 +86,27 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Setup:
+    """What a reproducible answer depends on besides its request and its model; all of it on the record."""
+
+    n_ctx: int
+    n_batch: int
+    n_threads: int
+    flash_attn: bool
+    library: str = ""
+    backend: str = ""
+    template_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a reproducible answer was, token by token: ids, and eight bytes of each token's logits' hash."""
+
+    tokens: tuple[int, ...] = field(repr=False)
+    digests: tuple[str, ...] = field(repr=False)  # hex
+
+
+@dataclass(frozen=True, slots=True)
 class InferenceRequest:
     """One admitted-or-not question, independent of the wire format that carried it."""
 
@@ -95,6 +116,8 @@ class InferenceRequest:
     sampling: SamplingParams
     stream: bool = False
     schema: str = field(default="", repr=False)  # JSON Schema that the answer keeps to; empty: none
+    reproducible: bool = False
+    setup: Setup | None = None  # where reproducible: it is computed alone, in exactly this setup
     # What the caller sent besides (user, metadata, …): no effect on the answer, sealed on the record.
     annotations: Mapping[str, object] = field(default_factory=dict, repr=False)
 
@@ -143,6 +166,7 @@ class Finished:
     reason: FinishReason
     usage: Usage
     timings: Timings = Timings()
+    trace: Trace | None = None  # of reproducible requests
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class Exchange:
         self.model = model
         self.receipt: Receipt | None = None  # of the opening, once it is durable
         self.began_us = 0
+        self.token_us = 0  # when the worker's last token came
         self.has_delivered = False
         self.is_gone = False
         self.wake = asyncio.Event()  # something changed: text, the end, or the caller left

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import secrets
 from collections.abc import AsyncGenerator, Mapping
 
 from appliance.audit import entry
@@ -25,6 +27,7 @@ from appliance.core import (
     Delta,
     Finished,
     InferenceRequest,
+    ModelSpec,
     Outcome,
     Principal,
     Started,
@@ -42,6 +45,8 @@ from appliance.exchange import Answer, Exchange
 from appliance.log import get_logger
 from appliance.metrics import Metrics
 from appliance.policy.admission import Admit, Load, Refuse, decide
+
+_SEEDS = 0xFFFF_FFFF  # the library reads 2**32 - 1 as "choose one"
 
 log = get_logger(__name__)
 
@@ -76,11 +81,20 @@ class Inference:
         decision = self._decide(request)
         if isinstance(decision, Refuse):
             raise _refusal(decision)
+        if request.reproducible:
+            request = self._reproducible(request, decision.model)
         exchange = Exchange(request, principal, caller, decision.model)
         task = asyncio.create_task(self._run(exchange), name=f"exchange {request.request_id}")
         self._running.add(task)
         task.add_done_callback(lambda ended: self._after(exchange, ended))
         return exchange
+
+    def _reproducible(self, request: InferenceRequest, model: ModelSpec) -> InferenceRequest:
+        """With everything that a replay needs: the setup, and a seed where the caller named none."""
+        sampling = request.sampling
+        if sampling.seed is None:
+            sampling = dataclasses.replace(sampling, seed=secrets.randbelow(_SEEDS))
+        return dataclasses.replace(request, sampling=sampling, setup=self._engines[model.id].setup)
 
     async def drain(self, grace_seconds: float) -> None:
         """Wait until every running exchange is closed, at most `grace_seconds`."""
@@ -164,6 +178,7 @@ class Inference:
         try:
             async with asyncio.timeout(self._timeout_seconds), contextlib.aclosing(stream) as items:
                 async for item in items:
+                    self._observe(exchange, item)
                     answer.add(item)
                     exchange.wake.set()
         except ApplianceError as error:
@@ -176,6 +191,18 @@ class Inference:
         finally:
             exchange.ended.set()
             exchange.wake.set()
+
+    def _observe(self, exchange: Exchange, item: Started | Delta | Finished) -> None:
+        if not isinstance(item, Delta) or not item.num_tokens:
+            return
+        now_us = self._clock.monotonic_us()
+        model = exchange.model.id
+        if exchange.token_us == 0:
+            self._metrics.first_token(model=model, duration_us=now_us - exchange.began_us)
+        else:
+            gap_us = now_us - exchange.token_us
+            self._metrics.next_tokens(model=model, duration_us=gap_us, num_tokens=item.num_tokens)
+        exchange.token_us = now_us
 
     def _decide(self, request: InferenceRequest) -> Admit | Refuse:
         model = self._catalog.resolve(request.model)
@@ -214,6 +241,7 @@ def _closing(exchange: Exchange, answer: Answer, outcome: Outcome) -> Entry:
         num_segments=answer.num_segments,
         output_sha256=answer.digest.hexdigest(),
         output=answer.take_unrecorded(),
+        trace=answer.finished.trace if answer.finished else None,
     )
 
 

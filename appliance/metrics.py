@@ -6,12 +6,36 @@ One registry per appliance, so that tests do not share state. Label values come 
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 from appliance.core import Outcome, Usage
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60, 300)
+
+
+_GAP_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFigures:
+    """What a model's worker last told about itself. Counts begin again with each worker."""
+
+    running: int
+    waiting: int
+    cells: int  # of the whole pool
+    cells_used: int
+    cells_cached: int
+    cells_spilled: int
+    step_us: int
+    step_bounds_us: Sequence[int]
+    step_buckets: Sequence[int]  # one more than bounds: the last is for longer steps
+    tokens: dict[str, int]  # by kind: prompt, cached, restored, completion, drafted, accepted
 
 
 class Metrics:
@@ -76,18 +100,22 @@ class Metrics:
             ("model",),
             registry=self._registry,
         )
-        self._sequences = Gauge(
-            "appliance_sequences",
-            "Sequences in the model's worker",
-            ("model", "state"),
+        self._first_token = Histogram(
+            "appliance_time_to_first_token_seconds",
+            "From admission to the first token that the worker gave",
+            ("model",),
+            buckets=_SECONDS,
             registry=self._registry,
         )
-        self._cells = Gauge(
-            "appliance_cells",
-            "Cells of the model's key-value pool, by who holds them",
-            ("model", "holder"),
+        self._gap = Histogram(
+            "appliance_inter_token_seconds",
+            "Between two messages of one answer from the worker, by token",
+            ("model",),
+            buckets=_GAP_SECONDS,
             registry=self._registry,
         )
+        self._workers = _Workers()
+        self._registry.register(self._workers)
 
     def request_closed(self, *, model: str, outcome: Outcome, usage: Usage, duration_us: int) -> None:
         """A closing is durable."""
@@ -100,6 +128,14 @@ class Metrics:
     def first_piece(self, *, model: str, duration_us: int) -> None:
         """The first piece of an answer was handed to the border."""
         self._first_piece.labels(model).observe(duration_us / 1e6)
+
+    def first_token(self, *, model: str, duration_us: int) -> None:
+        """The worker's first token has come; strict mode has yet to record it."""
+        self._first_token.labels(model).observe(duration_us / 1e6)
+
+    def next_tokens(self, *, model: str, duration_us: int, num_tokens: int) -> None:
+        """The worker's next tokens have come, so long after those before."""
+        self._gap.labels(model).observe(duration_us / 1e6 / max(1, num_tokens))
 
     def request_failed_unrecorded(self) -> None:
         """The log latched under a running request."""
@@ -119,15 +155,59 @@ class Metrics:
         self._engine_ready.labels(model).set(ready)
         self._engine_restarts.labels(model).set(restarts)
 
-    def scheduler(
-        self, model: str, *, running: int, waiting: int, cells_used: int, cells_cached: int
-    ) -> None:
-        """The worker's newest picture of its scheduler."""
-        self._sequences.labels(model, "running").set(running)
-        self._sequences.labels(model, "waiting").set(waiting)
-        self._cells.labels(model, "running").set(cells_used - cells_cached)
-        self._cells.labels(model, "cached").set(cells_cached)
+    def worker(self, model: str, figures: WorkerFigures | None) -> None:
+        """The worker's newest picture of itself; None while there is none."""
+        if figures is None:
+            self._workers.figures.pop(model, None)
+        else:
+            self._workers.figures[model] = figures
 
     def render(self) -> bytes:
         """The exposition text."""
         return generate_latest(self._registry)
+
+
+class _Workers(Collector):
+    """Figures that are counted in the workers, told as they were told here."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, WorkerFigures] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        """Called at each scrape."""
+        sequences = GaugeMetricFamily(
+            "appliance_sequences", "Sequences in the model's worker", labels=("model", "state")
+        )
+        cells = GaugeMetricFamily(
+            "appliance_cells",
+            "Cells of the model's key-value pool by who holds them; spilled ones lie in the host's memory",
+            labels=("model", "holder"),
+        )
+        tokens = CounterMetricFamily(
+            "appliance_worker_tokens",
+            "Tokens in the worker: computed, taken from a prefix, guessed and found right",
+            labels=("model", "kind"),
+        )
+        steps = HistogramMetricFamily(
+            "appliance_step_seconds", "One forward pass for everybody, sampling included", labels=("model",)
+        )
+        for model, each in self.figures.items():
+            sequences.add_metric((model, "running"), each.running)
+            sequences.add_metric((model, "waiting"), each.waiting)
+            cells.add_metric((model, "running"), each.cells_used - each.cells_cached)
+            cells.add_metric((model, "cached"), each.cells_cached)
+            cells.add_metric((model, "free"), each.cells - each.cells_used)
+            cells.add_metric((model, "spilled"), each.cells_spilled)
+            for kind, count in each.tokens.items():
+                tokens.add_metric((model, kind), count)
+            steps.add_metric((model,), buckets=_cumulative(each), sum_value=each.step_us / 1e6)
+        yield from (sequences, cells, tokens, steps)
+
+
+def _cumulative(figures: WorkerFigures) -> list[tuple[str, float]]:
+    total = 0
+    buckets: list[tuple[str, float]] = []
+    for bound, count in zip(figures.step_bounds_us, figures.step_buckets, strict=False):
+        total += count
+        buckets.append((str(bound / 1e6), total))
+    return [*buckets, ("+Inf", total + figures.step_buckets[-1])]

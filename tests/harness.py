@@ -22,10 +22,13 @@ from typing import Any, Literal
 
 import httpx
 
-from appliance import control
+from appliance import config, control
+from appliance.catalog import Catalog
 from appliance.config import Home
 from appliance.control import Answer, Command, CreateKey, Done
 from appliance.core import Role
+from appliance.engine.messages import Tuning
+from appliance.engine.tunings import Tunings
 from tests.homes import make_home
 
 START_SECONDS = 30.0
@@ -146,11 +149,21 @@ class Gateway:
 def gateway(root: Path, *, worker: Literal["fake", "model"] = "fake", toml: str = "") -> Iterator[Gateway]:
     """A started gateway over a fresh home; stopped at the end whatever happened."""
     running = Gateway(home=make_home(root, toml=toml), worker=worker)
+    if worker == "model":
+        keep_tuning(running.home)
     try:
         yield running.start()
     finally:
         if running.process is not None and running.process.poll() is None:
             running.stop()
+
+
+def keep_tuning(home: Home) -> None:
+    """A choice as the first load would store it: tests need not measure the machine."""
+    spec = Catalog.load(home=home, default_model=config.load(home).default_model).resolve("default")
+    assert spec is not None
+    tuning = Tuning(flash_attn=True, n_threads=1, n_threads_batch=2)
+    Tunings(home.tuning, n_gpu_layers=0).store(spec, tuning, ())
 
 
 def question(text: str, **options: Any) -> dict[str, Any]:

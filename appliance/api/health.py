@@ -101,12 +101,5 @@ async def metrics(request: Request) -> Response:
     for model, engine in services.engines.items():
         status = engine.status
         services.metrics.engine(model, ready=engine.is_ready, restarts=status.restarts)
-        if stats := status.stats:
-            services.metrics.scheduler(
-                model,
-                running=stats.running,
-                waiting=stats.waiting,
-                cells_used=stats.cells_used,
-                cells_cached=stats.cells_cached,
-            )
+        services.metrics.worker(model, engine.figures)
     return Response(services.metrics.render(), media_type=CONTENT_TYPE)

@@ -10,10 +10,29 @@ from pydantic import BaseModel
 from appliance.accounts.roles import Permission
 from appliance.api.access import require
 from appliance.core import ModelSpec
+from appliance.engine.supervisor import EngineStatus
 from appliance.errors import RequestError
 from appliance.services import Services, services_of
 
 router = APIRouter()
+
+
+class Capacity(BaseModel):
+    """What the loaded model can do here, now. Tokens per second are those that were measured."""
+
+    n_params: int
+    description: str
+    backend: str
+    library: str
+    cells: int  # of the key-value pool, shared by all that run
+    cell_bytes: int
+    sequences: int  # that run at once; more wait
+    shares_prefixes: bool
+    flash_attention: bool
+    n_threads: int
+    n_threads_batch: int
+    running: int
+    waiting: int
 
 
 class Model(BaseModel):
@@ -28,6 +47,7 @@ class Model(BaseModel):
     licence: str
     state: str
     context_length: int
+    capacity: Capacity | None = None  # of one model's own page, while it is loaded
 
 
 class ModelList(BaseModel):
@@ -37,7 +57,7 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
-@router.get("/v1/models", dependencies=[require(Permission.LIST_MODELS)])
+@router.get("/v1/models", dependencies=[require(Permission.LIST_MODELS)], response_model_exclude_none=True)
 async def list_models(request: Request) -> ModelList:
     """Every model that this appliance serves, and its aliases."""
     services = services_of(request.app)
@@ -53,10 +73,10 @@ async def retrieve_model(request: Request, name: str) -> Model:
     spec = services.catalog.resolve(name)
     if spec is None or spec.id not in services.engines:
         raise RequestError("this model is not installed", code="model_not_found", param="model")
-    return _model(services, spec, name)
+    return _model(services, spec, name, capacity=_capacity(services.engines[spec.id].status))
 
 
-def _model(services: Services, spec: ModelSpec, name: str) -> Model:
+def _model(services: Services, spec: ModelSpec, name: str, *, capacity: Capacity | None = None) -> Model:
     status = services.engines[spec.id].status
     return Model(
         id=name,
@@ -66,4 +86,27 @@ def _model(services: Services, spec: ModelSpec, name: str) -> Model:
         licence=spec.licence,
         state=status.state.lower(),
         context_length=status.ready.n_ctx if status.ready else spec.n_ctx,
+        capacity=capacity,
+    )
+
+
+def _capacity(status: EngineStatus) -> Capacity | None:
+    ready = status.ready
+    if ready is None:
+        return None
+    stats = status.stats
+    return Capacity(
+        n_params=ready.n_params,
+        description=ready.description,
+        backend=ready.backend,
+        library=ready.library,
+        cells=ready.n_cells,
+        cell_bytes=ready.cell_bytes,
+        sequences=ready.n_seq_max,
+        shares_prefixes=ready.can_share_prefixes,
+        flash_attention=ready.tuning.flash_attn,
+        n_threads=ready.tuning.n_threads,
+        n_threads_batch=ready.tuning.n_threads_batch,
+        running=stats.running if stats else 0,
+        waiting=stats.waiting if stats else 0,
     )

@@ -11,6 +11,7 @@ The rule for parameters, written once (`chat` reads it from here, and so does th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -24,6 +25,8 @@ _T = TypeVar("_T")
 MAX_MESSAGES = 2048
 MAX_STOPS = 4
 MAX_TOKENS = 1 << 24
+MAX_SCHEMA_CHARACTERS = 64 * 1024
+_ANY_OBJECT = '{"type":"object"}'
 _SEEDS = 0xFFFF_FFFF  # the library reads 2**32 - 1 as "choose one": never hand that value down
 
 NO_EFFECT = (
@@ -46,7 +49,6 @@ OFF_VALUES: Mapping[str, tuple[object, ...]] = {
     "modalities": (["text"],),
     "n": (1,),
     "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
     "store": (False,),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
@@ -93,6 +95,22 @@ class StreamOptions(_Wire):
     include_obfuscation: bool | None = None
 
 
+class JsonSchema(_Wire):
+    """A schema and its name. `strict` is the only way here: answers always keep to it."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    description: str | None = None
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    strict: bool | None = None
+
+
+class ResponseFormat(_Wire):
+    """Free text, any JSON object, or JSON that fits a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -113,6 +131,9 @@ class ChatCompletionRequest(_Wire):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    response_format: ResponseFormat | None = None
+    # Ours: the same request gives the same answer, bit by bit, and it can be replayed from the record.
+    reproducible: bool | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
     # No effect on the answer; on the record.
     metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
@@ -132,7 +153,6 @@ class ChatCompletionRequest(_Wire):
     modalities: Any = None
     n: Any = None
     reasoning_effort: Any = None
-    response_format: Any = None
     store: Any = None
     tool_choice: Any = None
     tools: Any = None
@@ -154,6 +174,7 @@ class ChatCompletionRequest(_Wire):
             raise RequestError(
                 "stream_options needs stream: true", code="invalid_value", param="stream_options"
             )
+        self._schema()
 
     def to_core(self, request_id: str, model: ModelSpec | None) -> InferenceRequest:
         """The question, with the model's own defaults where the caller named no value."""
@@ -180,8 +201,32 @@ class ChatCompletionRequest(_Wire):
                 stop=stop,
             ),
             stream=bool(self.stream),
+            schema=self._schema(),
+            reproducible=bool(self.reproducible),
             annotations=annotations,
         )
+
+    def _schema(self) -> str:
+        """The schema's text; empty where the answer is free. RequestError where it is too large."""
+        asked = self.response_format
+        if asked is None or asked.type == "text":
+            return ""
+        if asked.type == "json_object":
+            return _ANY_OBJECT
+        if asked.json_schema is None:
+            raise RequestError(
+                "missing required parameter: response_format.json_schema",
+                code="missing_required_parameter",
+                param="response_format.json_schema",
+            )
+        text = json.dumps(asked.json_schema.schema_, ensure_ascii=False, separators=(",", ":"))
+        if len(text) > MAX_SCHEMA_CHARACTERS:
+            raise RequestError(
+                f"the schema is longer than {MAX_SCHEMA_CHARACTERS} characters",
+                code="unsupported_schema",
+                param="response_format.json_schema.schema",
+            )
+        return text
 
     @property
     def wants_usage(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -24,6 +24,7 @@ from appliance.core import (
     Outcome,
     Principal,
     Timings,
+    Trace,
     Usage,
 )
 from appliance.errors import InternalError, VerificationError
@@ -53,6 +54,7 @@ class Kind(StrEnum):
     MODEL_UNLOADED = "model:unloaded"
     AUDIT_SEARCHED = "audit:searched"
     AUDIT_READ = "audit:read"
+    AUDIT_REPLAYED = "audit:replayed"
 
 
 _ROW = frozenset({"row_table", "row_id", "row_sha256"})
@@ -90,6 +92,7 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.MODEL_UNLOADED: frozenset({"model"}),
     Kind.AUDIT_SEARCHED: frozenset({"num_results"}),
     Kind.AUDIT_READ: frozenset({"target"}),
+    Kind.AUDIT_REPLAYED: frozenset({"target", "identical"}),
 }
 
 _KINDS = frozenset(str(kind) for kind in Kind)
@@ -199,6 +202,8 @@ def opened(request: InferenceRequest, principal: Principal, caller: Caller, mode
                 "max_tokens": sampling.max_tokens,
                 "stop": list(sampling.stop),
             },
+            **({"schema": request.schema} if request.schema else {}),
+            **({"setup": asdict(request.setup)} if request.setup else {}),
             "annotations": dict(request.annotations),
             "principal": _person(principal),
             "caller": {"address": caller.address, "user_agent": caller.user_agent},
@@ -231,8 +236,12 @@ def closed(
     num_segments: int = 0,
     output_sha256: str = "",
     output: str = "",
+    trace: Trace | None = None,
 ) -> Entry:
     """The one end of a request (law 3). `output` is what no segment holds."""
+    content: dict[str, Any] = {"output": output} if output else {}
+    if trace is not None:
+        content |= {"tokens": list(trace.tokens), "logits": " ".join(trace.digests)}
     return Entry(
         kind=Kind.REQUEST_CLOSED,
         public={
@@ -248,7 +257,7 @@ def closed(
             "decode_us": timings.decode_us,
             "output_sha256": output_sha256,
         },
-        content={"output": output} if output else None,
+        content=content or None,
         request_id=request_id,
         opening=opening,
     )

@@ -25,6 +25,7 @@ _COMMANDS = {
     "model": ("appliance.cli.model", "model"),
     "audit": ("appliance.cli.audit", "audit"),
     "db": ("appliance.cli.db", "database"),
+    "bench": ("appliance.cli.bench", "bench"),
     "doctor": ("appliance.cli.doctor", "doctor"),
 }
 

@@ -1,4 +1,4 @@
-"""`appliance audit`: search, show, verify, recover.
+"""`appliance audit`: search, show, replay, verify, recover.
 
 A search or a reading is on the record before its result is shown; where it can not be recorded,
 nothing is shown. On a copy (`--database FILE`) nothing can be recorded, and that is said.
@@ -6,7 +6,6 @@ nothing is shown. On a copy (`--database FILE`) nothing can be recorded, and tha
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import sys
 from datetime import UTC, datetime
@@ -16,28 +15,30 @@ from typing import Any
 import click
 from sqlalchemy import create_engine, pool
 
-from appliance import config, control, db
+from appliance import control, db
 from appliance.audit import files, fsck, query
 from appliance.audit.entry import Kind
 from appliance.audit.query import Opened, Record
-from appliance.audit.recipients import Identity, parse_identity
 from appliance.audit.report import Expected, lines_of
 from appliance.audit.report import as_json as report_json
-from appliance.cli.base import command_gateway, home_option, json_option, show, table, warn, when
-from appliance.cli.init import DEV_IDENTITY
+from appliance.cli.base import command_gateway, home_option, json_option, show, table, when
+from appliance.cli.reading import identity_of, on_record, safe
+from appliance.cli.replay import replay
 from appliance.config import Home
-from appliance.control import ListKeys, RecordReading, Recover
+from appliance.control import ListKeys, Recover
 from appliance.core import Outcome
 from appliance.errors import SetupError
 from appliance.services import STATE_TABLES
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _PROGRESS_FROM = 20_000
 
 
 @click.group()
 def audit() -> None:
-    """The record: search, show, verify, recover."""
+    """The record: search, show, replay, verify, recover."""
+
+
+audit.add_command(replay)
 
 
 def database_option(function: Any) -> Any:
@@ -98,7 +99,7 @@ def search(
         "before_seq": before_seq,
         "limit": limit,
     }
-    _on_record(home, database, Kind.AUDIT_SEARCHED, {"num_results": len(found)}, {"filters": filters})
+    on_record(home, database, Kind.AUDIT_SEARCHED, {"num_results": len(found)}, {"filters": filters})
     rows = [
         (str(each.seq), when(each.ts), str(each.kind), each.request_id or "", _said(each.public))
         for each in found
@@ -127,9 +128,9 @@ def show_(
     Example: appliance audit show 12 --identity alice.identity
     """
     path = database or home.database
-    identity = _identity(home, identity_path)
+    identity = identity_of(home, identity_path)
     records = query.exchange(path, target)
-    _on_record(
+    on_record(
         home,
         database,
         Kind.AUDIT_READ,
@@ -237,32 +238,6 @@ class _Progress:
             self._bar.render_finish()
 
 
-def _on_record(
-    home: Home,
-    database: Path | None,
-    kind: Kind,
-    public: dict[str, str | int],
-    content: dict[str, Any],
-) -> None:
-    if database is not None:
-        warn("reading a copy: this can not be put on the record")
-        return
-    command_gateway(home, RecordReading(event=str(kind), public=public, content=content))
-
-
-def _identity(home: Home, path: Path | None) -> Identity:
-    if path is None:
-        path = home.keys / DEV_IDENTITY
-        if config.load(home).profile != "dev" or not path.is_file():
-            raise SetupError(
-                "reading needs an auditor's identity",
-                code="identity_required",
-                hint="pass --identity FILE",
-            )
-        warn("using the identity that profile 'dev' keeps in the home; production has none here")
-    return parse_identity(path.read_text(encoding="utf-8"))
-
-
 def _head_note(home: Home) -> str | None:
     return home.head.read_text(encoding="utf-8") if home.head.exists() else None
 
@@ -288,7 +263,7 @@ def _said(public: dict[str, str | int]) -> str:
         for name, value in public.items()
         if value not in ("", 0) and not name.endswith("sha256")
     )
-    return _safe(" ".join(shown))
+    return safe(" ".join(shown))
 
 
 def _told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str]:
@@ -297,13 +272,13 @@ def _told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str
         size, included = proofs[each.record.seq]
         mark = f"included in the tree of {size}" if included else "NOT INCLUDED IN THE TREE"
         lines.append(f"── {each.record.kind}  seq {each.record.seq}  {when(each.record.ts)}  {mark}")
-        lines += [f"   {name}: {_safe(str(value))}" for name, value in each.record.public.items()]
+        lines += [f"   {name}: {safe(str(value))}" for name, value in each.record.public.items()]
         lines += _content_lines(each.content)
     answer = "".join(
         str((each.content or {}).get("text", "") or (each.content or {}).get("output", "")) for each in opened
     )
     if answer:
-        lines += ["── answer", *(f"   {line}" for line in _safe(answer).split("\n"))]
+        lines += ["── answer", *(f"   {line}" for line in safe(answer).split("\n"))]
     return lines
 
 
@@ -311,12 +286,7 @@ def _content_lines(content: dict[str, Any] | None) -> list[str]:
     lines = []
     for name, value in (content or {}).items():
         if name == "messages":
-            lines += [f"   {turn['role']}> {_safe(turn['content'])}" for turn in value]
+            lines += [f"   {turn['role']}> {safe(turn['content'])}" for turn in value]
         elif name not in {"text", "output"}:
-            lines.append(f"   {name}: {_safe(str(value))}")
+            lines.append(f"   {name}: {safe(str(value))}")
     return lines
-
-
-def _safe(text: str) -> str:
-    """Content is foreign: control characters could rewrite the auditor's screen (ASVS 16.4.1)."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

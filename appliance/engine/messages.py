@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+DIGEST_BYTES = 8
 # Upper bounds of the steps' histogram, microseconds.
 STEP_BUCKETS_US = (2_000, 5_000, 10_000, 20_000, 35_000, 50_000, 75_000, 100_000, 150_000, 300_000, 1_000_000)
 
@@ -49,6 +50,15 @@ class Tuning(msgspec.Struct, frozen=True):
     flash_attn: bool
     n_threads: int  # of steps of one token
     n_threads_batch: int  # of larger steps
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """Everything that a reproducible answer depends on besides its request, its model and its machine."""
+
+    n_ctx: int
+    n_batch: int  # prompts are read in chunks of so many tokens
+    n_threads: int
+    flash_attn: bool
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -90,6 +100,7 @@ class Generate(_Message, frozen=True):
     sampling: Sampling
     tenant: str = ""  # whose prefixes may be shared: requests of one tenant only
     schema: str = ""  # JSON Schema that the answer keeps to; empty: none
+    setup: Setup | None = None  # reproducible: computed alone, in exactly this setup
 
 
 class Abort(_Message, frozen=True):
@@ -108,8 +119,9 @@ class Shutdown(_Message, frozen=True):
 class Ready(_Message, frozen=True):
     """The model is loaded and answers. Sizes are what the library granted, not what was asked."""
 
-    n_ctx: int
+    n_ctx: int  # that one request may use
     n_ctx_train: int
+    n_cells: int  # of the pool that all of them share
     n_seq_max: int
     n_vocab: int
     n_params: int
@@ -121,6 +133,7 @@ class Ready(_Message, frozen=True):
     can_share_prefixes: bool
     cell_bytes: int
     tuning: Tuning
+    setup: Setup  # of reproducible requests
     trials: tuple[Trial, ...] = ()  # what was measured to find the tuning; empty where it was given
 
 
@@ -156,6 +169,9 @@ class Finished(_Message, frozen=True):
     queue_us: int
     prefill_us: int
     decode_us: int
+    # Of reproducible requests: what was chosen, and DIGEST_BYTES of each token's logits.
+    tokens: tuple[int, ...] = ()
+    digests: bytes = b""
 
 
 class Rejected(_Message, frozen=True):

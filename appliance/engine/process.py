@@ -117,4 +117,10 @@ def _environment() -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE",
     )
     environment = {name: os.environ[name] for name in kept if name in os.environ}  # noqa: TID251
-    return environment | {"GGML_NO_BACKTRACE": "1", "PYTHONUNBUFFERED": "1"}
+    return environment | {
+        "GGML_NO_BACKTRACE": "1",
+        "PYTHONUNBUFFERED": "1",
+        # Threads that wait for each other sleep instead of spinning. Beside one busy neighbour on two
+        # cores that makes steps of two threads 3 to 20 times quicker, and costs little without one.
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }

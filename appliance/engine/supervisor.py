@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,20 +23,19 @@ from appliance.config import Engine as EngineSettings
 from appliance.core import (
     Delta,
     Finished,
-    FinishReason,
     InferenceRequest,
     ModelSpec,
+    Setup,
     Started,
-    Timings,
-    Usage,
 )
-from appliance.engine import messages
+from appliance.engine import messages, wire
 from appliance.engine.channel import ChannelError
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.engine.process import DEFAULT_COMMAND, WorkerProcess
-from appliance.engine.tunings import Tunings
-from appliance.errors import RequestError, Unavailable
+from appliance.engine.tunings import TuningStore
+from appliance.errors import Unavailable
 from appliance.log import get_logger
+from appliance.metrics import WorkerFigures
 
 FIRST_BACKOFF_SECONDS = 0.5
 HEALTHY_SECONDS = 60.0  # a worker that lived this long starts the next back-off from the beginning
@@ -81,7 +79,7 @@ class Engine:
         clock: Clock,
         on_event: Callable[[EngineEvent], None],
         command: Sequence[str] = DEFAULT_COMMAND,
-        tunings: Tunings | None = None,
+        tunings: TuningStore | None = None,
         thorough: bool = False,
     ) -> None:
         self.spec = spec
@@ -108,6 +106,22 @@ class Engine:
     @property
     def status(self) -> EngineStatus:
         return EngineStatus(self._state, self._ready, self._restarts, self._last_error, self._stats)
+
+    @property
+    def figures(self) -> WorkerFigures | None:
+        """What the worker last told about itself; None while there is nothing."""
+        stats, ready = self._stats, self._ready
+        if stats is None or ready is None:
+            return None
+        return wire.figures_of(stats, ready)
+
+    @property
+    def setup(self) -> Setup | None:
+        """In which a reproducible request would be computed now; None while no worker is ready."""
+        ready = self._ready
+        if ready is None:
+            return None
+        return wire.setup_of(ready)
 
     async def start(self) -> None:
         """Begin the worker's life; readiness comes later."""
@@ -153,11 +167,11 @@ class Engine:
         self._inboxes[request.request_id] = inbox
         is_over = False
         try:
-            worker.channel.send(_to_wire(request, tenant))
+            worker.channel.send(wire.to_wire(request, tenant))
             while True:
                 message = await inbox.get()
                 is_over = isinstance(message, messages.Finished | messages.Rejected | messages.Failed)
-                yield _to_core(message)
+                yield wire.to_core(message)
                 if is_over:
                     return
         finally:
@@ -286,82 +300,10 @@ class Engine:
             log.warning("tuning_not_stored", model=self.spec.id, error=type(error).__name__)
 
     def _load_message(self) -> messages.LoadModel:
-        settings = self._settings
         tuning = None
         if not self._thorough and self._tunings is not None:
             tuning = self._tunings.find(self.spec)
-        return messages.LoadModel(
-            model_id=self.spec.id,
-            path=str(self.spec.path),
-            n_ctx=settings.n_ctx,
-            n_seq_max=settings.n_seq_max,
-            n_batch=settings.n_batch,
-            n_threads=settings.n_threads,
-            n_threads_batch=settings.n_threads_batch,
-            n_gpu_layers=settings.n_gpu_layers,
-            max_waiting=settings.max_waiting,
-            step_target_us=settings.step_target_ms * 1000,
-            prefix_cache_cells=settings.prefix_cache_cells,
-            spill_bytes=settings.spill_mib * 1024 * 1024,
-            speculation=settings.speculation,
-            shared_prefixes=tuple(each.system for each in settings.shared_prefixes),
-            tuning=_with_given_threads(tuning, settings),
-            thorough=self._thorough,
-        )
-
-
-def _with_given_threads(tuning: messages.Tuning | None, settings: EngineSettings) -> messages.Tuning | None:
-    """Threads that an operator wrote down beat those that were measured."""
-    if tuning is None:
-        return None
-    return messages.Tuning(
-        tuning.flash_attn,
-        settings.n_threads or tuning.n_threads,
-        settings.n_threads_batch or tuning.n_threads_batch,
-    )
-
-
-def _to_wire(request: InferenceRequest, tenant: str) -> messages.Generate:
-    sampling = request.sampling
-    return messages.Generate(
-        request_id=request.request_id,
-        messages=tuple(messages.Turn(each.role, each.content) for each in request.messages),
-        sampling=messages.Sampling(
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            min_p=sampling.min_p,
-            repeat_penalty=sampling.repeat_penalty,
-            presence_penalty=sampling.presence_penalty,
-            frequency_penalty=sampling.frequency_penalty,
-            seed=sampling.seed,
-            max_tokens=sampling.max_tokens,
-            stop=sampling.stop,
-        ),
-        # Tells callers apart and names none of them.
-        tenant=hashlib.sha256(tenant.encode()).hexdigest()[:16],
-        schema=request.schema,
-    )
-
-
-def _to_core(message: messages.ToGateway) -> Started | Delta | Finished:
-    match message:
-        case messages.Started():
-            return Started(prompt_tokens=message.prompt_tokens)
-        case messages.Delta():
-            return Delta(text=message.text, num_tokens=message.num_tokens)
-        case messages.Finished() if message.reason != "aborted":
-            return Finished(
-                reason=FinishReason(message.reason),
-                usage=Usage(message.prompt_tokens, message.completion_tokens, message.cached_tokens),
-                timings=Timings(message.queue_us, message.prefill_us, message.decode_us),
-            )
-        case messages.Rejected():
-            raise RequestError(message.message, code=message.code, param=message.param)
-        case messages.Failed():
-            raise Unavailable(message.message, code=message.code, retry_after_seconds=2)
-        case _:
-            raise Unavailable("the model's worker is out of step", code="engine_failed")
+        return wire.load_message(self.spec, self._settings, tuning, thorough=self._thorough)
 
 
 def _death(code: int) -> str:

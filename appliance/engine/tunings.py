@@ -11,6 +11,7 @@ import hashlib
 import os
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -36,6 +37,32 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     machine: Machine
     tuning: Tuning
     trials: tuple[Trial, ...]
+
+
+class TuningStore(Protocol):
+    """Where an engine asks how a model computes here, and keeps what it measured."""
+
+    def find(self, spec: ModelSpec) -> Tuning | None:
+        """What holds for this model; None where it is to be measured."""
+        ...
+
+    def store(self, spec: ModelSpec, tuning: Tuning, trials: tuple[Trial, ...]) -> None:
+        """Keep a choice, with the figures behind it. OSError where that fails."""
+        ...
+
+
+class Fixed:
+    """One tuning for everything; nothing is measured or kept."""
+
+    def __init__(self, tuning: Tuning) -> None:
+        self._tuning = tuning
+
+    def find(self, spec: ModelSpec) -> Tuning | None:
+        del spec
+        return self._tuning
+
+    def store(self, spec: ModelSpec, tuning: Tuning, trials: tuple[Trial, ...]) -> None:
+        """Nothing to keep."""
 
 
 class Tunings:

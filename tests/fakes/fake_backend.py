@@ -12,16 +12,18 @@ Anything else is answered with "ok". Token 256 is the word of `say`; 257 ends an
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
 import time
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from appliance.engine.messages import LoadModel, Sampling, Trial, Tuning
+from appliance.engine.messages import DIGEST_BYTES, LoadModel, Sampling, Setup, Trial, Tuning
 from appliance.engine.worker.backend import BatchItem, DecodeStatus, Model
 
 WORD, END, SYSTEM, USER, ASSISTANT = 256, 257, 258, 259, 260
@@ -60,6 +62,8 @@ class FakeBackend:
         )
         self.tuning = load.tuning or Tuning(flash_attn=False, n_threads=1, n_threads_batch=1)
         self.trials: tuple[Trial, ...] = () if load.tuning else (Trial(self.tuning, 1000.0, 100.0, 500.0),)
+        self.setup = Setup(n_ctx=self.model.n_ctx, n_batch=32, n_threads=1, flash_attn=False)
+        self.load = load
         self.cells: dict[int, list[int]] = {}
         self.physical: dict[int, list[int]] = {}  # names of the real cells behind each sequence
         self.num_computed = 0
@@ -119,6 +123,14 @@ class FakeBackend:
         del sampling
         self.num_samplers += 1
         return FakeSampler(self)
+
+    def open_lane(self, setup: Setup) -> FakeBackend:
+        if setup.n_ctx > 10 * self.load.n_ctx:
+            raise MemoryError("no memory for so many cells")
+        return FakeBackend(msgspec.structs.replace(self.load, n_seq_max=1), n_cells=setup.n_ctx)
+
+    def digest(self, row: int) -> bytes:
+        return hashlib.sha256(repr(self.rows[row]).encode()).digest()[:DIGEST_BYTES]
 
     def copy(self, source: int, target: int, length: int) -> None:
         if length > len(self.cells[source]) or self.cells.get(target):

@@ -3,137 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openai
 import pytest
 
-from appliance.audit import query
-from appliance.audit.entry import Kind
 from appliance.engine.messages import (
-    Delta,
     Finished,
-    Generate,
     LoadModel,
     Rejected,
-    Sampling,
-    ToGateway,
-    Tuning,
     Turn,
 )
 from appliance.engine.worker.backend import BatchItem, DecodeStatus
-from appliance.engine.worker.core import EngineCore, Limits
 from appliance.engine.worker.llama import LlamaBackend, LoadError
-from appliance.engine.worker.prepare import Preparer
 from appliance.engine.worker.prompt import PromptBuilder
-from appliance.engine.worker.sequence import Sequence
-from tests.clocks import ManualClock
-from tests.harness import appliance as program
-from tests.harness import gateway, question, sse
-from tests.records import assert_verified, closing_of
+from tests.integration.real import QUESTIONS, Bench, alone, last_logits, vary
 
 pytestmark = pytest.mark.model
-
-GREEDY = Sampling(0.0, 1.0, 40, 0.0, 1.0, 0.0, 0.0, None, 24, ())
-QUESTIONS = [
-    "What is a tax return?",
-    "Name three colours.",
-    "Where do I hand in form 12?",
-    "Is the office open on Friday?",
-]
-
-
-@pytest.fixture(scope="module")
-def backend(starter_model_path: Path) -> Iterator[LlamaBackend]:
-    load = LoadModel(
-        "starter",
-        str(starter_model_path),
-        2048,
-        8,
-        256,
-        0,
-        0,
-        0,
-        32,
-        150_000,
-        512,
-        tuning=Tuning(flash_attn=True, n_threads=1, n_threads_batch=2),
-    )
-    made = LlamaBackend(load)
-    yield made
-    made.close()
-
-
-class Bench:
-    """A core over the shared backend, and what it said."""
-
-    def __init__(
-        self,
-        backend: LlamaBackend,
-        *,
-        prefix_cache_cells: int = 0,
-        spilled_cells: int = 0,
-        speculation: bool = True,
-    ) -> None:
-        self.backend = backend
-        self.builder = PromptBuilder(backend)
-        self.said: list[ToGateway] = []
-        self.core = EngineCore(
-            backend,
-            Limits(32, 150_000, prefix_cache_cells, spilled_cells, speculation),
-            clock=ManualClock(),
-            emit=self.said.extend,
-        )
-        self.preparer = Preparer(self.builder, backend)
-
-    def ask(
-        self, request_id: str, text: str, sampling: Sampling = GREEDY, system: str = "", schema: str = ""
-    ) -> Any:
-        turns = (*((Turn("system", system),) if system else ()), Turn("user", text))
-        prepared = self.preparer.prepare(Generate(request_id, turns, sampling, schema=schema))
-        if isinstance(prepared, Sequence):
-            self.core.add(prepared)
-        return prepared
-
-    def answers(self) -> dict[str, str]:
-        while self.core.has_work:
-            self.core.step()
-        texts: dict[str, str] = {}
-        for message in self.said:
-            if isinstance(message, Delta):
-                texts[message.request_id] = texts.get(message.request_id, "") + message.text
-        return texts
-
-
-def alone(backend: LlamaBackend, text: str, sampling: Sampling = GREEDY) -> str:
-    bench = Bench(backend)
-    bench.ask("only", text, sampling)
-    return bench.answers()["only"]
-
-
-def vary(**changes: Any) -> Sampling:
-    fields = {name: getattr(GREEDY, name) for name in GREEDY.__struct_fields__}
-    return Sampling(**(fields | changes))
-
-
-def last_logits(backend: LlamaBackend, prompts: list[list[int]]) -> list[Any]:
-    """The logits behind each prompt, all prompts computed in one batch."""
-    batch = [
-        BatchItem(token, position, seq_id, wants_logits=position == len(prompt) - 1)
-        for seq_id, prompt in enumerate(prompts)
-        for position, token in enumerate(prompt)
-    ]
-    assert backend.decode(batch) is DecodeStatus.OK
-    rows = [row for row, item in enumerate(batch) if item.wants_logits]
-    found = [backend.logits(row).copy() for row in rows]
-    for seq_id in range(len(prompts)):
-        backend.remove(seq_id)
-    return found
 
 
 def test_neighbours_change_rounding_and_nothing_else(backend: LlamaBackend) -> None:
@@ -150,7 +37,7 @@ def test_neighbours_change_rounding_and_nothing_else(backend: LlamaBackend) -> N
 
     rounding = max(float(abs(a - b).mean()) for a, b in zip(together, single, strict=True))
     control = min(float(abs(single[0] - other).mean()) for other in single[1:])
-    assert rounding < control / 10
+    assert rounding < control / 4
 
 
 def test_many_at_once_are_all_answered(backend: LlamaBackend) -> None:
@@ -216,14 +103,14 @@ def test_spilled_cells_come_back_as_they_were(backend: LlamaBackend) -> None:
     backend.copy(kept, scratch, len(prefix))
     data = backend.save(scratch)
     backend.remove(scratch)
-    assert backend.restore(again, data)
     found = []
     for seq_id in (kept, again):
+        assert seq_id == kept or backend.restore(again, data)  # into the cells that it was read from
         assert backend.decode([BatchItem(prompt[-1], len(prefix), seq_id, wants_logits=True)]) == 0
         found.append(backend.logits(0).copy())
         backend.remove(seq_id)
 
-    assert np.abs(found[0] - found[1]).max() < 0.05
+    assert np.array_equal(found[0], found[1])
     assert len(data) >= len(prefix) * backend.model.cell_bytes
     assert len(data) < 1.1 * len(prefix) * backend.model.cell_bytes
 
@@ -369,61 +256,3 @@ def test_files_that_are_no_models_are_errors(tmp_path: Path, starter_model_path:
     for path in (cut, foreign, tmp_path / "missing.gguf"):
         with pytest.raises(LoadError):
             LlamaBackend(LoadModel("bad", str(path), 512, 1, 64, 1, 1, 0, 1, 150_000, 0))
-
-
-def test_whole_appliance_over_the_model(tmp_path: Path) -> None:
-    """The official client chats, the record decrypts that very exchange, and verifies."""
-    with gateway(tmp_path / "home", worker="model") as running:
-        with openai.OpenAI(base_url=f"{running.url}/v1", api_key=running.key(), max_retries=0) as client:
-            whole = client.chat.completions.create(
-                model="default",
-                messages=[{"role": "user", "content": QUESTIONS[0]}],
-                temperature=0,
-                max_tokens=24,
-            )
-            stream = client.chat.completions.create(
-                model="default",
-                messages=[{"role": "user", "content": QUESTIONS[0]}],
-                temperature=0,
-                max_tokens=24,
-                stream=True,
-            )
-            pieces = "".join(c.delta.content or "" for chunk in stream for c in chunk.choices)
-        answer = whole.choices[0].message.content
-        assert answer
-        # Behind a shared prefix the library rounds differently, so this is not the other answer's text:
-        # it is what the record holds of this stream, piece by piece.
-        newest = query.search(running.home.database, kind=Kind.REQUEST_CLOSED, limit=1)[0]
-        told = json.loads(program("audit", "show", str(newest.seq), "--json", home=running.home).stdout)
-        contents = [record["content"] or {} for record in told["records"]]
-        assert pieces == "".join(each.get("text", "") + each.get("output", "") for each in contents)
-        assert whole.usage is not None
-        assert whole.usage.completion_tokens == 24
-        shown = program("audit", "show", str(whole._request_id), home=running.home)
-        assert QUESTIONS[0] in shown.stdout
-        assert answer.splitlines()[0] in shown.stdout
-        assert "included in the tree" in shown.stdout
-        assert_verified(running.home)
-
-
-def test_model_worker_killed_in_mid_stream(tmp_path: Path) -> None:
-    """The real worker too: an error event, a record that says failed, and it comes back."""
-    with gateway(tmp_path / "home", worker="model") as running:
-        with (
-            running.client() as client,
-            client.stream(
-                "POST",
-                "/v1/chat/completions",
-                json=question("Write a very long story about a river.", stream=True, max_tokens=4000),
-            ) as answer,
-        ):
-            events = sse(answer.iter_lines())
-            for _ in range(4):
-                next(events)
-            os.kill(running.worker_pid, signal.SIGKILL)
-            rest: list[Any] = list(events)
-        assert rest[-1]["error"]["code"] == "engine_failed"
-        closing = closing_of(running.home, answer.headers["x-request-id"])
-        assert closing.public["outcome"] == "failed"
-        running.wait_ready()
-        assert running.chat("Hello", max_tokens=4).status_code == 200

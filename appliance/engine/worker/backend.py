@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from appliance.engine.messages import Sampling, Trial, Tuning
+from appliance.engine.messages import Sampling, Setup, Trial, Tuning
 
 Logits = npt.NDArray[np.float32]
 MAX_SEQUENCE_IDS = 256  # LLAMA_MAX_SEQ: ids from n_seq_max on hold cells and are never decoded
@@ -77,12 +77,29 @@ class Sampler(Protocol):
         ...
 
 
+class Lane(Protocol):
+    """A context for one sequence alone (id 0), the same each time for the same setup."""
+
+    def decode(self, batch: Sequence[BatchItem]) -> DecodeStatus: ...
+
+    def new_sampler(self, sampling: Sampling) -> Sampler: ...
+
+    def digest(self, row: int) -> bytes:
+        """DIGEST_BYTES of the SHA-256 of a row's logits."""
+        ...
+
+    def remove(self, seq_id: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Backend(Protocol):
     """Everything that the core needs. Owned by the step thread; `tokenize` may be called from any."""
 
     model: Model
     tuning: Tuning
     trials: tuple[Trial, ...]
+    setup: Setup  # what a lane is opened with where nobody asks for another one
 
     def tokenize(self, text: str, *, parse_special: bool, add_bos: bool) -> list[int]:
         """Token ids of a text, behind the BOS token where asked. Never an EOS: an answer follows."""
@@ -110,6 +127,10 @@ class Backend(Protocol):
 
     def new_sampler(self, sampling: Sampling) -> Sampler:
         """A sampler for one sequence."""
+        ...
+
+    def open_lane(self, setup: Setup) -> Lane:
+        """A context of its own for reproducible requests. Any error: it can not be had."""
         ...
 
     def copy(self, source: int, target: int, length: int) -> None:

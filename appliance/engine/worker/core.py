@@ -14,11 +14,12 @@ import numpy.typing as npt
 from appliance.clock import Clock
 from appliance.engine.messages import Delta, Failed, Finished, Sampling, Started, Stats, ToGateway
 from appliance.engine.worker.actions import Action, Copy, Forget, Free, Restore, Spill
+from appliance.engine.worker.alone import Alone
 from appliance.engine.worker.backend import MAX_SEQUENCE_IDS, Backend, BatchItem, DecodeStatus
 from appliance.engine.worker.budget import StepBudget, StepCost
 from appliance.engine.worker.prefix_cache import DECLARED
 from appliance.engine.worker.scheduler import Chunk, Scheduler
-from appliance.engine.worker.sequence import Sequence, Status
+from appliance.engine.worker.sequence import Sequence, Status, finished
 from appliance.engine.worker.speculation import draft_length, propose
 from appliance.engine.worker.tally import Tally
 from appliance.engine.worker.writer import Writer
@@ -78,6 +79,7 @@ class EngineCore:
         self._writers: dict[str, Writer] = {}
         self._spilled: dict[int, npt.NDArray[np.uint8]] = {}
         self._tally = Tally()
+        self._alone = Alone(backend, max_waiting=limits.max_waiting, clock=clock, emit=emit)
         self._stats_us = 0
         if limits.prefix_cache_cells:
             for tokens in prefixes:
@@ -85,7 +87,7 @@ class EngineCore:
 
     @property
     def has_work(self) -> bool:
-        return self._scheduler.has_work
+        return self._scheduler.has_work or self._alone.has_work
 
     def add(self, sequence: Sequence) -> None:
         """Queue a request and say Started, or fail it where the queue is full.
@@ -93,6 +95,9 @@ class EngineCore:
         Started is a promise of an answer, and the gateway's status line hangs on it: it is given
         only here, where the queue is known.
         """
+        if sequence.setup is not None:
+            self._alone.add(sequence)
+            return
         sequence.arrived_us = self._clock.monotonic_us()
         if not self._scheduler.add(sequence):
             self._emit([Failed(sequence.request_id, "overloaded", "the model's queue is full")])
@@ -105,9 +110,16 @@ class EngineCore:
         sequence = self._sequences.get(request_id)
         if sequence is not None:
             self._emit([self._finish(sequence, "aborted")])
+        else:
+            self._alone.abort(request_id)
 
     def step(self) -> None:
-        """One forward pass for everybody."""
+        """One forward pass for everybody, and a turn for whoever computes alone."""
+        self._step_together()
+        if self._alone.has_work:
+            self._alone.step()
+
+    def _step_together(self) -> None:
         began_us = self._clock.monotonic_us()
         self._guess()
         step = self._scheduler.schedule(self._budget.tokens(num_decoding=self._scheduler.num_decoding))
@@ -176,7 +188,8 @@ class EngineCore:
             return []
         writer = self._writers.get(sequence.request_id)
         if writer is None:
-            writer = self._writers[sequence.request_id] = Writer(self._backend, sequence)
+            sampler = self._backend.new_sampler(sequence.sampling)
+            writer = self._writers[sequence.request_id] = Writer(self._backend, sequence, sampler)
             sequence.decoding_us = self._clock.monotonic_us()
         sequence.status = Status.DECODE
         tokens = writer.choose(row, chunk.draft)
@@ -207,19 +220,7 @@ class EngineCore:
         writer = self._writers.pop(sequence.request_id, None)
         if writer is not None:
             writer.close()
-        now_us = self._clock.monotonic_us()
-        started = sequence.started_us or now_us
-        decoding = sequence.decoding_us or now_us
-        return Finished(
-            request_id=sequence.request_id,
-            reason=reason,  # type: ignore[arg-type]  # one of the three words
-            prompt_tokens=sequence.num_prompt,
-            completion_tokens=len(sequence.output),
-            cached_tokens=sequence.num_cached,
-            queue_us=max(0, started - sequence.arrived_us),
-            prefill_us=max(0, decoding - started),
-            decode_us=max(0, now_us - decoding),
-        )
+        return finished(sequence, reason, self._clock.monotonic_us())
 
     def _act(self, actions: Iterable[Action]) -> None:
         """What the scheduler decided, in its order: an id can be freed and given away in one step."""
@@ -266,14 +267,14 @@ class EngineCore:
 
     def _stats(self) -> list[ToGateway]:
         now_us = self._clock.monotonic_us()
-        if now_us - self._stats_us < STATS_EVERY_US and self._scheduler.has_work:
+        if now_us - self._stats_us < STATS_EVERY_US and self.has_work:
             return []
         self._stats_us = now_us
         tally, scheduler = self._tally, self._scheduler
         return [
             Stats(
-                running=scheduler.num_running,
-                waiting=scheduler.num_waiting,
+                running=scheduler.num_running + self._alone.num_running,
+                waiting=scheduler.num_waiting + self._alone.num_waiting,
                 cells_used=scheduler.num_cells_used,
                 cells_cached=scheduler.num_cells_cached,
                 cells_spilled=scheduler.num_cells_spilled,

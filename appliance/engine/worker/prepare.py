@@ -52,4 +52,5 @@ class Preparer:
             sampling=message.sampling,
             tenant=message.tenant,
             grammar=grammar,
+            setup=message.setup,
         )

@@ -133,6 +133,7 @@ def _ready(backend: Backend, load_us: int) -> Ready:
     return Ready(
         n_ctx=min(model.n_ctx, model.n_ctx_train),
         n_ctx_train=model.n_ctx_train,
+        n_cells=model.n_ctx,
         n_seq_max=model.n_seq_max,
         n_vocab=model.n_vocab,
         n_params=model.n_params,
@@ -144,6 +145,7 @@ def _ready(backend: Backend, load_us: int) -> Ready:
         can_share_prefixes=model.can_share_prefixes,
         cell_bytes=model.cell_bytes,
         tuning=backend.tuning,
+        setup=backend.setup,
         trials=backend.trials,
     )
 

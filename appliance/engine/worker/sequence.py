@@ -8,7 +8,7 @@ from enum import Enum, auto
 import numpy as np
 import numpy.typing as npt
 
-from appliance.engine.messages import Sampling
+from appliance.engine.messages import Finished, Sampling, Setup
 from appliance.engine.worker.grammar import Grammar
 
 
@@ -33,6 +33,7 @@ class Sequence:
     reference: npt.NDArray[np.int32] | None = field(default=None, repr=False)  # a guess at the answer
     num_declared: int = 0  # leading tokens of the prompt that the operator declared shared
     draft: list[int] = field(default_factory=list, repr=False)  # guesses to be checked in the next step
+    setup: Setup | None = None  # reproducible: it is computed alone
     status: Status = Status.WAITING
     seq_id: int = -1
     num_computed: int = 0  # tokens whose cells are filled: the next position
@@ -67,3 +68,21 @@ class Sequence:
             return self.output[begin - num_prompt : begin - num_prompt + size]
         head = self.prompt[begin : begin + size]
         return head + self.output[: size - len(head)]
+
+
+def finished(sequence: Sequence, reason: str, now_us: int, *, digests: bytes = b"") -> Finished:
+    """The one terminal message of an answer that was given, whole or not."""
+    started = sequence.started_us or now_us
+    decoding = sequence.decoding_us or now_us
+    return Finished(
+        request_id=sequence.request_id,
+        reason=reason,  # type: ignore[arg-type]  # one of the three words
+        prompt_tokens=sequence.num_prompt,
+        completion_tokens=len(sequence.output),
+        cached_tokens=sequence.num_cached,
+        queue_us=max(0, started - sequence.arrived_us),
+        prefill_us=max(0, decoding - started),
+        decode_us=max(0, now_us - decoding),
+        tokens=tuple(sequence.output) if sequence.setup is not None else (),
+        digests=digests,
+    )

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from appliance.engine.worker.backend import Backend
+from appliance.engine.worker.backend import Backend, Sampler
 from appliance.engine.worker.detokenizer import Detokenizer
 from appliance.engine.worker.prefix_cache import Tokens
 from appliance.engine.worker.sequence import Sequence
@@ -29,10 +29,10 @@ class Said:
 class Writer:
     """Sampler, schema and detokenizer of one sequence. Owner: the engine's core."""
 
-    def __init__(self, backend: Backend, sequence: Sequence) -> None:
+    def __init__(self, backend: Backend, sequence: Sequence, sampler: Sampler) -> None:
         self._backend = backend
         self._sequence = sequence
-        self._sampler = backend.new_sampler(sequence.sampling)
+        self._sampler = sampler
         self._detokenizer = Detokenizer(sequence.sampling.stop)
         self.acceptance = Acceptance()
         self._history = np.empty(sequence.num_tokens + 256, np.int32)

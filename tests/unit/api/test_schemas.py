@@ -115,7 +115,11 @@ def test_parts_developer_and_newer_limit_are_understood() -> None:
         (BASE | {"n": True}, ("unsupported_parameter", "n")),
         (BASE | {"tools": [{"type": "function"}]}, ("unsupported_parameter", "tools")),
         (BASE | {"logprobs": True}, ("unsupported_parameter", "logprobs")),
-        (BASE | {"response_format": {"type": "json_object"}}, ("unsupported_parameter", "response_format")),
+        (BASE | {"response_format": {"type": "xml"}}, ("invalid_value", "response_format.type")),
+        (BASE | {"response_format": {"type": "json_schema"}}, ("missing_required_parameter", "response_format.json_schema")),
+        (BASE | {"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, ("missing_required_parameter", "response_format.json_schema.schema")),
+        (BASE | {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"enum": ["x" * 70_000]}}}}, ("unsupported_schema", "response_format.json_schema.schema")),
+        (BASE | {"reproducible": "yes"}, ("invalid_type", "reproducible")),
     ],
 )  # fmt: skip
 def test_each_mistake_has_its_code_and_place(

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from appliance.engine.messages import LoadModel, Sampling, Trial
-from appliance.engine.worker.backend import BatchItem, DecodeStatus, Logits, Model, Sampler
+from appliance.engine.messages import LoadModel, Sampling, Setup, Trial
+from appliance.engine.worker.backend import BatchItem, DecodeStatus, Lane, Logits, Model, Sampler
 from appliance.engine.worker.llama import library, memory, samplers, tune
+from appliance.engine.worker.llama.alone import LlamaLane
 from appliance.engine.worker.llama.context import Context, ContextShape
 from appliance.engine.worker.llama.library import LoadError
 from appliance.engine.worker.llama.model import LoadedModel
 
+REPRODUCIBLE_CHUNK = 32  # tokens: small enough to take turns with everybody else's steps
 MAX_DRAFTS = 24  # rows for guesses in one step; each costs a row of logits in the buffers
 
 
@@ -63,6 +65,12 @@ class LlamaBackend:
             ),
         )
         self.model = self._describe()
+        self.setup = Setup(
+            n_ctx=min(self.model.n_ctx, self.model.n_ctx_train),
+            n_batch=REPRODUCIBLE_CHUNK,
+            n_threads=self.tuning.n_threads_batch,
+            flash_attn=False,  # its kernels change with the number of tokens and of threads
+        )
 
     def tokenize(self, text: str, *, parse_special: bool, add_bos: bool) -> list[int]:
         return self._loaded.tokenize(text, parse_special=parse_special, add_bos=add_bos)
@@ -89,6 +97,9 @@ class LlamaBackend:
 
     def new_sampler(self, sampling: Sampling) -> Sampler:
         return samplers.new_sampler(self._context, self._loaded.n_vocab, sampling)
+
+    def open_lane(self, setup: Setup) -> Lane:
+        return LlamaLane(self._loaded, setup)
 
     def copy(self, source: int, target: int, length: int) -> None:
         self._context.copy(source, target, length)

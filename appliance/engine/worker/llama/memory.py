@@ -23,7 +23,10 @@ def available_bytes() -> int:
 
 def check_weights(path: str) -> None:
     """LoadError where the weights are larger than the memory."""
-    needed = Path(path).stat().st_size
+    try:
+        needed = Path(path).stat().st_size
+    except OSError as error:
+        raise LoadError(f"the model's file can not be read: {error.strerror}") from error
     free = available_bytes()
     if needed + _RESERVE_BYTES > free:
         raise LoadError(

@@ -26,16 +26,21 @@ STREAMS = 8
 _QUICK_SECONDS, _THOROUGH_SECONDS = 4.0, 30.0
 _MIN_PROMPT, _MAX_PROMPT = 16, 384
 _MIN_STEPS, _MAX_STEPS = 2, 24
+_READ_TOKENS = 64  # of a prompt at once
 _BUSY_SECONDS, _IDLE_SECONDS = 0.001, 0.004  # a gateway's share of a core, while answers stream
 _PREFILL_WEIGHT, _DECODE_1_WEIGHT, _DECODE_8_WEIGHT = 0.3, 0.2, 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """How much a candidate computes: tokens of prompt, and steps of one and of eight."""
+    """How much a candidate computes: tokens of prompt, and steps of one and of eight.
+
+    A candidate that turns out to be far slower than it should be is not waited for.
+    """
 
     prompt: int
     steps: int
+    seconds: float  # for each of the three
 
 
 def measure(
@@ -87,7 +92,7 @@ def _context(model: LoadedModel, *, flash_attn: bool) -> Context:
         ContextShape(
             n_ctx=cells,
             n_seq_max=STREAMS + 1,
-            n_batch=_MAX_PROMPT,
+            n_batch=_READ_TOKENS,
             n_outputs_max=STREAMS + 1,
             n_threads=1,
             n_threads_batch=1,
@@ -107,36 +112,52 @@ def _affordable(context: Context, seconds: float) -> _Piece:
     return _Piece(
         prompt=int(min(_MAX_PROMPT, max(_MIN_PROMPT, tokens * 0.5))),
         steps=int(min(_MAX_STEPS, max(_MIN_STEPS, tokens * 0.5 / (STREAMS + 1)))),
+        seconds=max(seconds, per_token * _MIN_PROMPT * 2),
     )
 
 
 def _trial(context: Context, piece: _Piece, flash_attn: bool, count: int) -> Trial:  # noqa: FBT001
     context.set_threads(count, count)
-    prompt_seconds = _prompt(context, piece.prompt)
+    prefill = _prompt_rate(context, piece)
+    num_prompt = piece.prompt
+    if prefill is None:
+        # So slow that not all of the prompt was read: answers will not save this candidate.
+        context.remove(0)
+        return Trial(Tuning(flash_attn, count, count), 0.0, 0.0, 0.0)
     for seq_id in range(1, STREAMS + 1):
-        context.copy(0, seq_id, piece.prompt)
-    alone_seconds = _answers(context, range(1), piece)
-    room_seconds = _answers(context, range(1, STREAMS + 1), piece)
+        context.copy(0, seq_id, num_prompt)
+    alone = _answer_rate(context, range(1), piece)
+    room = _answer_rate(context, range(1, STREAMS + 1), piece)
     for seq_id in range(STREAMS + 1):
         context.remove(seq_id)
-    return Trial(
-        tuning=Tuning(flash_attn, count, count),
-        prefill=piece.prompt / prompt_seconds,
-        decode_1=piece.steps / alone_seconds,
-        decode_8=piece.steps * STREAMS / room_seconds,
-    )
+    return Trial(Tuning(flash_attn, count, count), prefill, alone, room)
 
 
 def _prompt(context: Context, size: int) -> float:
-    batch = [BatchItem(token, token, 0, token == size - 1) for token in range(size)]
-    return _timed(context, batch)
+    return _timed(context, [BatchItem(at, at, 0, wants_logits=at == size - 1) for at in range(size)])
 
 
-def _answers(context: Context, ids: range, piece: _Piece) -> float:
-    return sum(
-        _timed(context, [BatchItem(step, piece.prompt + step, seq_id, wants_logits=True) for seq_id in ids])
-        for step in range(piece.steps)
-    )
+def _prompt_rate(context: Context, piece: _Piece) -> float | None:
+    """Tokens/s of a prompt read in pieces; None where its time ran out."""
+    took = 0.0
+    for begin in range(0, piece.prompt, _READ_TOKENS):
+        end = min(begin + _READ_TOKENS, piece.prompt)
+        took += _timed(
+            context, [BatchItem(at, at, 0, wants_logits=at == end - 1) for at in range(begin, end)]
+        )
+        if took > piece.seconds and end < piece.prompt:
+            return None
+    return piece.prompt / took
+
+
+def _answer_rate(context: Context, ids: range, piece: _Piece) -> float:
+    took = 0.0
+    for step in range(piece.steps):
+        position = piece.prompt + step
+        took += _timed(context, [BatchItem(step, position, seq_id, wants_logits=True) for seq_id in ids])
+        if took > piece.seconds:
+            return (step + 1) * len(ids) / took
+    return piece.steps * len(ids) / took
 
 
 def _timed(context: Context, batch: list[BatchItem]) -> float:

@@ -1,0 +1,153 @@
+"""Between the gateway's words (`core`, `config`) and the worker's (`messages`). Pure."""
+
+from __future__ import annotations
+
+import hashlib
+
+from appliance.config import Engine as EngineSettings
+from appliance.core import (
+    Delta,
+    Finished,
+    FinishReason,
+    InferenceRequest,
+    ModelSpec,
+    Setup,
+    Started,
+    Timings,
+    Trace,
+    Usage,
+)
+from appliance.engine import messages
+from appliance.errors import RequestError, Unavailable
+from appliance.metrics import WorkerFigures
+
+
+def load_message(
+    spec: ModelSpec, settings: EngineSettings, tuning: messages.Tuning | None, *, thorough: bool
+) -> messages.LoadModel:
+    """What a worker is told first. Without a tuning it measures one."""
+    return messages.LoadModel(
+        model_id=spec.id,
+        path=str(spec.path),
+        n_ctx=settings.n_ctx,
+        n_seq_max=settings.n_seq_max,
+        n_batch=settings.n_batch,
+        n_threads=settings.n_threads,
+        n_threads_batch=settings.n_threads_batch,
+        n_gpu_layers=settings.n_gpu_layers,
+        max_waiting=settings.max_waiting,
+        step_target_us=settings.step_target_ms * 1000,
+        prefix_cache_cells=settings.prefix_cache_cells,
+        spill_bytes=settings.spill_mib * 1024 * 1024,
+        speculation=settings.speculation,
+        shared_prefixes=tuple(each.system for each in settings.shared_prefixes),
+        tuning=_with_given_threads(tuning, settings),
+        thorough=thorough,
+    )
+
+
+def figures_of(stats: messages.Stats, ready: messages.Ready) -> WorkerFigures:
+    """A worker's picture of itself, for the metrics."""
+    return WorkerFigures(
+        running=stats.running,
+        waiting=stats.waiting,
+        cells=ready.n_cells,
+        cells_used=stats.cells_used,
+        cells_cached=stats.cells_cached,
+        cells_spilled=stats.cells_spilled,
+        step_us=stats.step_us,
+        step_bounds_us=messages.STEP_BUCKETS_US,
+        step_buckets=stats.step_buckets,
+        tokens={
+            "prompt": stats.prompt_tokens,
+            "cached": stats.cached_tokens,
+            "restored": stats.restored_tokens,
+            "completion": stats.completion_tokens,
+            "drafted": stats.drafted_tokens,
+            "accepted": stats.accepted_tokens,
+        },
+    )
+
+
+def setup_of(ready: messages.Ready) -> Setup:
+    """In which a reproducible request would be computed by this worker."""
+    setup = ready.setup
+    return Setup(
+        n_ctx=setup.n_ctx,
+        n_batch=setup.n_batch,
+        n_threads=setup.n_threads,
+        flash_attn=setup.flash_attn,
+        library=ready.library,
+        backend=ready.backend,
+        template_sha256=ready.template_sha256,
+    )
+
+
+def _with_given_threads(tuning: messages.Tuning | None, settings: EngineSettings) -> messages.Tuning | None:
+    """Threads that an operator wrote down beat those that were measured."""
+    if tuning is None:
+        return None
+    return messages.Tuning(
+        tuning.flash_attn,
+        settings.n_threads or tuning.n_threads,
+        settings.n_threads_batch or tuning.n_threads_batch,
+    )
+
+
+def to_wire(request: InferenceRequest, tenant: str) -> messages.Generate:
+    """A question, on its way to the worker. `tenant` names who may share its prefix: hashed here."""
+    sampling = request.sampling
+    return messages.Generate(
+        request_id=request.request_id,
+        messages=tuple(messages.Turn(each.role, each.content) for each in request.messages),
+        sampling=messages.Sampling(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            repeat_penalty=sampling.repeat_penalty,
+            presence_penalty=sampling.presence_penalty,
+            frequency_penalty=sampling.frequency_penalty,
+            seed=sampling.seed,
+            max_tokens=sampling.max_tokens,
+            stop=sampling.stop,
+        ),
+        # Tells callers apart and names none of them.
+        tenant=hashlib.sha256(tenant.encode()).hexdigest()[:16],
+        schema=request.schema,
+        setup=_setup_to_wire(request.setup) if request.setup else None,
+    )
+
+
+def to_core(message: messages.ToGateway) -> Started | Delta | Finished:
+    """What came from the worker. RequestError or Unavailable where that is a refusal or a failure."""
+    match message:
+        case messages.Started():
+            return Started(prompt_tokens=message.prompt_tokens)
+        case messages.Delta():
+            return Delta(text=message.text, num_tokens=message.num_tokens)
+        case messages.Finished() if message.reason != "aborted":
+            return Finished(
+                reason=FinishReason(message.reason),
+                usage=Usage(message.prompt_tokens, message.completion_tokens, message.cached_tokens),
+                timings=Timings(message.queue_us, message.prefill_us, message.decode_us),
+                trace=_trace_of(message),
+            )
+        case messages.Rejected():
+            raise RequestError(message.message, code=message.code, param=message.param)
+        case messages.Failed():
+            raise Unavailable(message.message, code=message.code, retry_after_seconds=2)
+        case _:
+            raise Unavailable("the model's worker is out of step", code="engine_failed")
+
+
+def _setup_to_wire(setup: Setup) -> messages.Setup:
+    return messages.Setup(setup.n_ctx, setup.n_batch, setup.n_threads, setup.flash_attn)
+
+
+def _trace_of(message: messages.Finished) -> Trace | None:
+    if not message.digests:
+        return None
+    size = messages.DIGEST_BYTES
+    parts = (message.digests[at : at + size].hex() for at in range(0, len(message.digests), size))
+    return Trace(tokens=message.tokens, digests=tuple(parts))
