@@ -12,6 +12,7 @@ from appliance.engine.messages import (
     LoadModel,
     Rejected,
     Sampling,
+    Setup,
     ToGateway,
     Turn,
 )
@@ -60,10 +61,11 @@ class Bench:
         tenant: str = "kiosk",
         system: str = "",
         schema: str = "",
+        setup: Setup | None = None,
     ) -> Any:
         sampling = Sampling(0.0, 1.0, 40, 0.0, 1.0, 0.0, 0.0, None, max_tokens, stop)
         turns = (*((Turn("system", system),) if system else ()), Turn("user", text))
-        question = Generate(request_id, turns, sampling, tenant, schema)
+        question = Generate(request_id, turns, sampling, tenant, schema, setup)
         prepared = self.preparer.prepare(question)
         if isinstance(prepared, Sequence):
             self.core.add(prepared)

@@ -124,6 +124,7 @@ class Gateway:
     def client(self, role: Role | None = Role.KIOSK, **options: Any) -> httpx.Client:
         """A client with a key of this role, or none."""
         headers = {"authorization": f"Bearer {self.key(role)}"} if role else {}
+        headers |= options.pop("headers", {})
         return httpx.Client(base_url=self.url, headers=headers, timeout=30, **options)
 
     def chat(self, text: str, **options: Any) -> httpx.Response:

@@ -19,6 +19,14 @@ from appliance.errors import RequestError
 BASE: dict[str, Any] = {"model": "default", "messages": [{"role": "user", "content": "hi"}]}
 
 
+def shaped(**schema: Any) -> dict[str, Any]:
+    """A question whose answer is to keep to a schema."""
+    return BASE | {"response_format": {"type": "json_schema"} | ({"json_schema": schema} if schema else {})}
+
+
+HUGE = {"enum": ["x" * 70_000]}
+
+
 def parse(body: bytes | dict[str, Any]) -> ChatCompletionRequest:
     """As the route does it."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -116,9 +124,10 @@ def test_parts_developer_and_newer_limit_are_understood() -> None:
         (BASE | {"tools": [{"type": "function"}]}, ("unsupported_parameter", "tools")),
         (BASE | {"logprobs": True}, ("unsupported_parameter", "logprobs")),
         (BASE | {"response_format": {"type": "xml"}}, ("invalid_value", "response_format.type")),
-        (BASE | {"response_format": {"type": "json_schema"}}, ("missing_required_parameter", "response_format.json_schema")),
-        (BASE | {"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, ("missing_required_parameter", "response_format.json_schema.schema")),
-        (BASE | {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"enum": ["x" * 70_000]}}}}, ("unsupported_schema", "response_format.json_schema.schema")),
+        (shaped(), ("missing_required_parameter", "response_format.json_schema")),
+        (shaped(name="a"), ("missing_required_parameter", "response_format.json_schema.schema")),
+        (shaped(name="a", schema=HUGE), ("unsupported_schema", "response_format.json_schema.schema")),
+        (shaped(name="a", schema=[]), ("invalid_type", "response_format.json_schema.schema")),
         (BASE | {"reproducible": "yes"}, ("invalid_type", "reproducible")),
     ],
 )  # fmt: skip
