@@ -7,6 +7,7 @@ Words that the last user message may hold:
     please crash       the process kills itself with SIGKILL at the third token of this answer
     please fail        the library fails for good at the third token (RuntimeError)
     please break the tokenizer    the intake thread meets a MemoryError
+In an input of an embedding `please be slow`, `please crash` and `please fail` do the like.
 Anything else is answered with "ok". Token 256 is the word of `say`; 257 ends an answer.
 """
 
@@ -23,6 +24,8 @@ import numpy.typing as npt
 
 from appliance.engine.messages import LoadModel, Sampling
 from appliance.engine.worker.backend import BatchItem, DecodeStatus, Model
+from appliance.engine.worker.embedder import EmbeddingShape, RerankShape
+from tests.fakes.fake_embedder import N_EMBD, FakeEmbedder
 
 WORD, END, SYSTEM, USER, ASSISTANT = 256, 257, 258, 259, 260
 _CONTROLS = {"<|end|>": END, "<|system|>": SYSTEM, "<|user|>": USER, "<|assistant|>": ASSISTANT}
@@ -55,7 +58,14 @@ class FakeBackend:
             eos_text="<|end|>",
             adds_bos=False,
             can_share_prefixes=True,
+            embedding=EmbeddingShape(
+                n_embd=N_EMBD,
+                max_tokens=load.embedding_n_ctx,
+                pooling="mean",
+                rerank=RerankShape(middle=(END,), tail=(END,)),
+            ),
         )
+        self._load = load
         self.cells: dict[int, list[int]] = {}
         self.physical: dict[int, list[int]] = {}  # names of the real cells behind each sequence
         self.num_computed = 0
@@ -76,6 +86,17 @@ class FakeBackend:
             tokens += [*text[position : match.start()].encode(), _CONTROLS[match[0]]]
             position = match.end()
         return tokens + list(text[position:].encode())
+
+    def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        tokens = self.tokenize(text, parse_special=parse_special, add_bos=False)
+        return [*tokens, END] if add_special else tokens
+
+    def spell(self, token: int) -> bytes:
+        names = {number: name for name, number in _CONTROLS.items()}
+        return names[token].encode() if token in names else self.piece(token)
+
+    def new_embedder(self) -> FakeEmbedder:
+        return FakeEmbedder(self._load.embedding_n_batch)
 
     def piece(self, token: int) -> bytes:
         return b" word" if token == WORD else bytes([token]) if token < WORD else b""

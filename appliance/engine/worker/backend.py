@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.engine.messages import Sampling
+from appliance.engine.worker.embedder import Embedder, EmbeddingShape
 
 Logits = npt.NDArray[np.float32]
 MAX_SEQUENCE_IDS = 256  # LLAMA_MAX_SEQ: ids from n_seq_max on hold cells and are never decoded
@@ -36,6 +37,7 @@ class Model:
     eos_text: str
     adds_bos: bool
     can_share_prefixes: bool  # False for recurrent, hybrid and sliding-window models
+    embedding: EmbeddingShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ class Sampler(Protocol):
 
 
 class Backend(Protocol):
-    """Everything that the core needs. Owned by the step thread; `tokenize` may be called from any."""
+    """Everything that the core needs. Owned by the step thread; `tokenize`, `encode` and `spell` may be
+    called from any.
+    """
 
     model: Model
 
@@ -84,8 +88,16 @@ class Backend(Protocol):
         """Token ids of a text, behind the BOS token where asked. Never an EOS: an answer follows."""
         ...
 
+    def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Token ids of a text, with what the vocabulary puts around one (BOS, EOS, SEP) where asked."""
+        ...
+
     def piece(self, token: int) -> bytes:
         """The bytes of a token; empty for control tokens."""
+        ...
+
+    def spell(self, token: int) -> bytes:
+        """The bytes of a token, control tokens too. The caller has checked that it exists."""
         ...
 
     def is_end(self, token: int) -> bool:
@@ -118,6 +130,10 @@ class Backend(Protocol):
 
     def restore(self, seq_id: int, data: npt.NDArray[np.uint8]) -> bool:
         """Cells from `save` into fresh ones of an empty sequence; False where there is no room."""
+        ...
+
+    def new_embedder(self) -> Embedder:
+        """A context of its own for vectors. CanNotEmbed where there can be none."""
         ...
 
     def close(self) -> None:

@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from appliance.engine.messages import LoadModel, Sampling
 from appliance.engine.worker.backend import BatchItem, DecodeStatus, Logits, Model, Sampler
+from appliance.engine.worker.embedder import EmbeddingShape
 from appliance.engine.worker.llama import library, samplers
 from appliance.engine.worker.llama.context import Context, ContextShape
+from appliance.engine.worker.llama.embedding import EmbeddingContext, EmbeddingLimits, pooling_of
 from appliance.engine.worker.llama.library import LoadError
 from appliance.engine.worker.llama.model import LoadedModel
 
@@ -36,13 +38,27 @@ class LlamaBackend:
                 flash_attn=load.n_gpu_layers != 0,
             ),
         )
+        self._limits = EmbeddingLimits(
+            max_tokens=min(load.embedding_n_ctx, self._loaded.n_ctx_train),
+            n_batch=load.embedding_n_batch,
+            n_threads=load.n_threads,
+            n_threads_batch=load.n_threads_batch,
+            flash_attn=load.n_gpu_layers != 0,
+            has_cache=self._context.has_memory,
+        )
         self.model = self._describe()
 
     def tokenize(self, text: str, *, parse_special: bool, add_bos: bool) -> list[int]:
         return self._loaded.tokenize(text, parse_special=parse_special, add_bos=add_bos)
 
+    def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        return self._loaded.encode(text, add_special=add_special, parse_special=parse_special)
+
     def piece(self, token: int) -> bytes:
         return self._loaded.piece(token)
+
+    def spell(self, token: int) -> bytes:
+        return self._loaded.read_piece(token, special=True)
 
     def is_end(self, token: int) -> bool:
         return self._loaded.is_end(token)
@@ -71,6 +87,10 @@ class LlamaBackend:
     def restore(self, seq_id: int, data: npt.NDArray[np.uint8]) -> bool:
         return self._context.restore(seq_id, data)
 
+    def new_embedder(self) -> EmbeddingContext:
+        """The caller closes it, and before this backend."""
+        return EmbeddingContext(self._loaded, self.model.embedding.pooling, self._limits)
+
     def close(self) -> None:
         self._context.close()
         self._loaded.close()
@@ -93,4 +113,10 @@ class LlamaBackend:
             eos_text=loaded.text_of(eos),
             adds_bos=library.adds_bos(loaded.vocab),
             can_share_prefixes=loaded.can_share_prefixes,
+            embedding=EmbeddingShape(
+                n_embd=loaded.n_embd,
+                max_tokens=self._limits.max_tokens,
+                pooling=pooling_of(context.pointer),
+                rerank=loaded.rerank,
+            ),
         )
