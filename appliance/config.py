@@ -49,6 +49,9 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step_target_ms: Annotated[int, Meta(ge=10, le=10_000)] = 150
     # Cells kept for prefixes that may come again; 0 switches sharing off.
     prefix_cache_cells: Annotated[int, Meta(ge=0)] = 2048
+    # Longest input of an embedding in tokens, and tokens of one batch of them.
+    embedding_n_ctx: Annotated[int, Meta(ge=64, le=131_072)] = 2048
+    embedding_n_batch: Annotated[int, Meta(ge=64, le=8192)] = 256
     max_waiting: Positive = 256
     load_timeout_seconds: Positive = 300
     request_timeout_seconds: Positive = 600

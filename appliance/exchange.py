@@ -19,6 +19,7 @@ from appliance.core import (
     Usage,
 )
 from appliance.errors import ApplianceError, InternalError
+from appliance.tasks import Answered, Task
 
 
 class Exchange:
@@ -29,7 +30,7 @@ class Exchange:
     """
 
     def __init__(
-        self, request: InferenceRequest, principal: Principal, caller: Caller, model: ModelSpec
+        self, request: InferenceRequest | Task, principal: Principal, caller: Caller, model: ModelSpec
     ) -> None:
         self.request = request
         self.principal = principal
@@ -112,6 +113,10 @@ class Answer:
                 self.unrecorded.append(item.text)
                 self.num_tokens += item.num_tokens
                 self.digest.update(item.text.encode("utf-8"))
+            case Answered():
+                self.finished = item
+                self.unrecorded.append(item.result.text)
+                self.digest.update(item.result.data)
             case Finished():
                 self.finished = item
 

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
 
-from appliance.audit import entry
+from appliance.audit import entry, tasks
 from appliance.audit.entry import Entry
 from appliance.audit.log import AuditLog
 from appliance.catalog import Catalog
@@ -42,6 +42,7 @@ from appliance.exchange import Answer, Exchange
 from appliance.log import get_logger
 from appliance.metrics import Metrics
 from appliance.policy.admission import Admit, Load, Refuse, decide
+from appliance.tasks import Task, endpoint_of
 
 log = get_logger(__name__)
 
@@ -71,7 +72,7 @@ class Inference:
         self._metrics = metrics
         self._running: set[asyncio.Task[None]] = set()
 
-    def begin(self, request: InferenceRequest, principal: Principal, caller: Caller) -> Exchange:
+    def begin(self, request: InferenceRequest | Task, principal: Principal, caller: Caller) -> Exchange:
         """Admit a request and set its life going. Raises what refuses it; the border records that."""
         decision = self._decide(request)
         if isinstance(decision, Refuse):
@@ -108,6 +109,7 @@ class Inference:
             exchange.finish(answer.finished)
         self._metrics.request_closed(
             model=exchange.model.id,
+            endpoint=endpoint_of(exchange.request),
             outcome=outcome,
             usage=answer.usage(),
             duration_us=self._clock.monotonic_us() - exchange.began_us,
@@ -123,7 +125,7 @@ class Inference:
     async def _decode(self, exchange: Exchange) -> Answer:
         """Tokens from the worker to the caller; in strict mode each piece by way of the record."""
         answer = Answer()
-        stream = self._engines[exchange.model.id].generate(exchange.request, tenant=exchange.principal.key_id)
+        stream = self._stream(exchange)
         pump = asyncio.create_task(self._pump(stream, answer, exchange))
         try:
             while not exchange.ended.is_set():
@@ -137,6 +139,12 @@ class Inference:
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)
         return answer
+
+    def _stream(self, exchange: Exchange) -> AsyncGenerator[Started | Delta | Finished, None]:
+        engine = self._engines[exchange.model.id]
+        if isinstance(exchange.request, InferenceRequest):
+            return engine.generate(exchange.request, tenant=exchange.principal.key_id)
+        return engine.perform(exchange.request)
 
     async def _send(self, exchange: Exchange, answer: Answer) -> None:
         """One piece on its way out. Law 2: in strict mode its segment is durable first."""
@@ -177,7 +185,7 @@ class Inference:
             exchange.ended.set()
             exchange.wake.set()
 
-    def _decide(self, request: InferenceRequest) -> Admit | Refuse:
+    def _decide(self, request: InferenceRequest | Task) -> Admit | Refuse:
         model = self._catalog.resolve(request.model)
         engine = self._engines.get(model.id) if model else None
         return decide(
@@ -192,7 +200,10 @@ class Inference:
 
 
 def _opening(exchange: Exchange) -> Entry:
-    return entry.opened(exchange.request, exchange.principal, exchange.caller, exchange.model)
+    request = exchange.request
+    if isinstance(request, InferenceRequest):
+        return entry.opened(request, exchange.principal, exchange.caller, exchange.model)
+    return tasks.opened(request, exchange.principal, exchange.caller, exchange.model)
 
 
 def _segment(exchange: Exchange, answer: Answer, piece: Delta) -> Entry:

@@ -27,6 +27,7 @@ from appliance.core import (
     Usage,
 )
 from appliance.errors import InternalError, VerificationError
+from appliance.tasks import Endpoint
 
 FORMAT_VERSION = 0  # not frozen: later releases may read this form only by migration
 MAX_HEADER_BYTES = 65_535  # C2SP tlog-tiles prefixes entries with a 16-bit length
@@ -65,7 +66,7 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.LOG_ALARM: frozenset({"code"}),
     Kind.LOG_RECOVERED: frozenset({"reason", "num_recovered"}),
     Kind.DATABASE_UPGRADED: frozenset({"from_revision", "to_revision", "backup_sha256"}),
-    Kind.REQUEST_OPENED: frozenset({"model", "model_sha256", "stream"}),
+    Kind.REQUEST_OPENED: frozenset({"endpoint", "model", "model_sha256", "stream"}),
     Kind.REQUEST_SEGMENT: frozenset({"index", "num_tokens"}),
     Kind.REQUEST_CLOSED: frozenset(
         {
@@ -183,7 +184,12 @@ def opened(request: InferenceRequest, principal: Principal, caller: Caller, mode
     sampling = request.sampling
     return Entry(
         kind=Kind.REQUEST_OPENED,
-        public={"model": model.id, "model_sha256": model.sha256, "stream": int(request.stream)},
+        public={
+            "endpoint": str(Endpoint.CHAT),
+            "model": model.id,
+            "model_sha256": model.sha256,
+            "stream": int(request.stream),
+        },
         content={
             "messages": [{"role": each.role, "content": each.content} for each in request.messages],
             "sampling": {
@@ -200,7 +206,7 @@ def opened(request: InferenceRequest, principal: Principal, caller: Caller, mode
                 "stop": list(sampling.stop),
             },
             "annotations": dict(request.annotations),
-            "principal": _person(principal),
+            "principal": person_of(principal),
             "caller": {"address": caller.address, "user_agent": caller.user_agent},
         },
         request_id=request.request_id,
@@ -269,7 +275,7 @@ def refused(
         kind=Kind.REQUEST_REFUSED,
         public={"code": code, "status": status, "count": count, "route": route},
         content={
-            "principal": _person(principal) if principal else None,
+            "principal": person_of(principal) if principal else None,
             "caller": {"address": caller.address, "user_agent": caller.user_agent},
         },
         request_id=request_id,
@@ -296,5 +302,6 @@ def state_changed(
     )
 
 
-def _person(principal: Principal) -> dict[str, str]:
+def person_of(principal: Principal) -> dict[str, str]:
+    """Who asked, for sealed content."""
     return {"key_id": principal.key_id, "name": principal.name, "role": str(principal.role)}

@@ -23,6 +23,7 @@ from appliance.audit.query import Opened, Record
 from appliance.audit.recipients import Identity, parse_identity
 from appliance.audit.report import Expected, lines_of
 from appliance.audit.report import as_json as report_json
+from appliance.cli import asked
 from appliance.cli.base import command_gateway, home_option, json_option, show, table, warn, when
 from appliance.cli.init import DEV_IDENTITY
 from appliance.config import Home
@@ -304,6 +305,8 @@ def _told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str
     )
     if answer:
         lines += ["── answer", *(f"   {line}" for line in _safe(answer).split("\n"))]
+    if told := asked.vectors_line([each.record.public for each in opened]):
+        lines.append(told)
     return lines
 
 
@@ -313,7 +316,7 @@ def _content_lines(content: dict[str, Any] | None) -> list[str]:
         if name == "messages":
             lines += [f"   {turn['role']}> {_safe(turn['content'])}" for turn in value]
         elif name not in {"text", "output"}:
-            lines.append(f"   {name}: {_safe(str(value))}")
+            lines += [f"   {_safe(line)}" for line in asked.lines_of(name, value)]
     return lines
 
 

@@ -32,12 +32,13 @@ from appliance.core import (
     Timings,
     Usage,
 )
-from appliance.engine import messages, threads
+from appliance.engine import messages, threads, translate
 from appliance.engine.channel import ChannelError
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.engine.process import DEFAULT_COMMAND, WorkerProcess
 from appliance.errors import RequestError, Unavailable
 from appliance.log import get_logger
+from appliance.tasks import Answered, Task
 
 FIRST_BACKOFF_SECONDS = 0.5
 HEALTHY_SECONDS = 60.0  # a worker that lived this long starts the next back-off from the beginning
@@ -68,6 +69,7 @@ class EngineStatus:
 
 
 _Inbox = asyncio.Queue[messages.ToGateway]
+_TERMINAL = messages.Finished | messages.TaskAnswer | messages.Rejected | messages.Failed
 
 
 class Engine:
@@ -140,26 +142,43 @@ class Engine:
         prompt, Unavailable where it can not answer.
         Closing the generator early aborts the request.
         """
+        async with contextlib.aclosing(self._converse(_to_wire(request, tenant))) as heard:
+            async for message in heard:
+                yield _to_core(message)
+
+    async def perform(self, task: Task) -> AsyncGenerator[Answered, None]:
+        """A task's one answer. Errors, and closing it early, as with `generate`."""
+        async with contextlib.aclosing(self._converse(translate.to_wire(task))) as heard:
+            async for message in heard:
+                if isinstance(message, messages.TaskAnswer):
+                    yield translate.to_core(message)
+                else:
+                    _to_core(message)  # raises: a task hears nothing else but refusals and failures
+
+    async def _converse(
+        self, question: messages.Generate | messages.TaskMessage
+    ) -> AsyncGenerator[messages.ToGateway, None]:
+        """What the worker says to a question, its terminal message last."""
         worker = self._worker
         if worker is None or not self.is_ready:
             raise Unavailable(
                 "the model is loading or restarting", code="model_not_ready", retry_after_seconds=2
             )
         inbox: _Inbox = asyncio.Queue()
-        self._inboxes[request.request_id] = inbox
+        self._inboxes[question.request_id] = inbox
         is_over = False
         try:
-            worker.channel.send(_to_wire(request, tenant))
+            worker.channel.send(question)
             while True:
                 message = await inbox.get()
-                is_over = isinstance(message, messages.Finished | messages.Rejected | messages.Failed)
-                yield _to_core(message)
+                is_over = isinstance(message, _TERMINAL)
+                yield message
                 if is_over:
                     return
         finally:
-            self._inboxes.pop(request.request_id, None)
+            self._inboxes.pop(question.request_id, None)
             if not is_over and self._worker is worker:
-                worker.channel.send(messages.Abort(request.request_id))
+                worker.channel.send(messages.Abort(question.request_id))
 
     async def _live(self) -> None:
         backoff = FIRST_BACKOFF_SECONDS
@@ -283,6 +302,8 @@ class Engine:
             max_waiting=settings.max_waiting,
             step_target_us=settings.step_target_ms * 1000,
             prefix_cache_cells=settings.prefix_cache_cells,
+            embedding_n_ctx=settings.embedding_n_ctx,
+            embedding_n_batch=settings.embedding_n_batch,
         )
 
 
