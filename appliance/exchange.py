@@ -19,7 +19,7 @@ from appliance.core import (
     Usage,
 )
 from appliance.errors import ApplianceError, InternalError
-from appliance.tasks import Answered, Task
+from appliance.tasks import Answered, Task, Vectors
 
 
 class Exchange:
@@ -115,8 +115,10 @@ class Answer:
                 self.digest.update(item.text.encode("utf-8"))
             case Answered():
                 self.finished = item
-                self.unrecorded.append(item.result.text)
-                self.digest.update(item.result.data)
+                result = item.result
+                text = result.text
+                self.unrecorded.append(text)
+                self.digest.update(result.data if isinstance(result, Vectors) else text.encode("utf-8"))
             case Finished():
                 self.finished = item
 

@@ -63,6 +63,7 @@ class TokenizeTask(_Task):
     source: str | tuple[ChatMessage, ...] = field(repr=False)
     add_special: bool = False
     parse_special: bool = False  # only then does a caller's text become control tokens
+    with_pieces: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +97,10 @@ class Vectors:
     data: bytes = field(repr=False)
     n_embd: int
 
-    # The record keeps their digest only: they are as long as a book, and can be computed again.
-    text: ClassVar[str] = ""
+    @property
+    def text(self) -> str:
+        """Empty: the record keeps their digest only. They are long, and can be computed again."""
+        return ""
 
     def rows(self) -> Iterator[bytes]:
         """The bytes of each vector, in the order of the inputs."""
@@ -116,14 +119,10 @@ class Ranking:
     def text(self) -> str:
         return json.dumps({"method": self.method, "scores": self.scores})
 
-    @property
-    def data(self) -> bytes:
-        return self.text.encode()
-
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token ids, the bytes of each of them, and the model's context in tokens."""
+    """Token ids, the bytes of each of them where asked for, and the model's context in tokens."""
 
     ids: tuple[int, ...] = field(repr=False)
     pieces: tuple[bytes, ...] = field(repr=False)
@@ -133,20 +132,12 @@ class Tokens:
     def text(self) -> str:
         return json.dumps(self.ids)
 
-    @property
-    def data(self) -> bytes:
-        return self.text.encode()
-
 
 @dataclass(frozen=True, slots=True)
 class Text:
     """What token ids spell; half characters are U+FFFD."""
 
     text: str = field(repr=False)
-
-    @property
-    def data(self) -> bytes:
-        return self.text.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +150,6 @@ class TokenCount:
     def text(self) -> str:
         return str(self.num_tokens)
 
-    @property
-    def data(self) -> bytes:
-        return self.text.encode()
-
 
 Result = Vectors | Ranking | Tokens | Text | TokenCount
 
@@ -171,7 +158,8 @@ Result = Vectors | Ranking | Tokens | Text | TokenCount
 class Answered(Finished):
     """The one event of a task: finished, with its result in hand.
 
-    Of the result the closing record seals `text`, and `output_sha256` is the digest of `data`.
+    The closing record seals the result's `text`; `output_sha256` is over it in UTF-8, of vectors over
+    their bytes.
     """
 
     result: Result = field(repr=False)

@@ -62,6 +62,7 @@ class TokenizeRequest(Body):
             source=tuple(each.to_core() for each in self.messages or ()) if text is None else text,
             add_special=habit if named is None else named,
             parse_special=bool(self.parse_special),
+            with_pieces=bool(self.with_pieces or self.return_token_strs),
         )
 
 

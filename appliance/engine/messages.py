@@ -96,6 +96,7 @@ class Tokenize(_Message, frozen=True):
     source: str | tuple[Turn, ...]
     add_special: bool = False
     parse_special: bool = False
+    with_pieces: bool = False
 
 
 class Detokenize(_Message, frozen=True):
@@ -216,7 +217,9 @@ class Ranked(_Message, frozen=True):
 
 
 class Tokenized(_Message, frozen=True):
-    """Terminal: token ids, and the bytes of each; `n_ctx` is the longest prompt and answer together."""
+    """Terminal: token ids, and the bytes of each where asked for; `n_ctx` bounds prompt and answer
+    together.
+    """
 
     request_id: str
     tokens: tuple[int, ...]

@@ -37,6 +37,7 @@ def to_wire(task: Task) -> messages.TaskMessage:
                 else tuple(messages.Turn(each.role, each.content) for each in source),
                 add_special=task.add_special,
                 parse_special=task.parse_special,
+                with_pieces=task.with_pieces,
             )
         case DetokenizeTask():
             return messages.Detokenize(task.request_id, task.tokens)

@@ -110,7 +110,7 @@ class Desk:
         return Tokenized(
             message.request_id,
             tuple(tokens),
-            tuple(self._backend.spell(each) for each in tokens),
+            tuple(self._backend.spell(each) for each in tokens) if message.with_pieces else (),
             min(self._model.n_ctx, self._model.n_ctx_train),
         )
 
