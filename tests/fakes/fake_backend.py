@@ -29,6 +29,7 @@ from tests.fakes.fake_embedder import N_EMBD, FakeEmbedder
 
 WORD, END, SYSTEM, USER, ASSISTANT = 256, 257, 258, 259, 260
 _CONTROLS = {"<|end|>": END, "<|system|>": SYSTEM, "<|user|>": USER, "<|assistant|>": ASSISTANT}
+_SPELT = {number: name.encode() for name, number in _CONTROLS.items()}
 _CONTROL_PATTERN = re.compile("|".join(map(re.escape, _CONTROLS)))
 TEMPLATE = (
     "{% for message in messages %}"
@@ -92,8 +93,7 @@ class FakeBackend:
         return [*tokens, END] if add_special else tokens
 
     def spell(self, token: int) -> bytes:
-        names = {number: name for name, number in _CONTROLS.items()}
-        return names[token].encode() if token in names else self.piece(token)
+        return _SPELT.get(token) or self.piece(token)
 
     def new_embedder(self) -> FakeEmbedder:
         return FakeEmbedder(self._load.embedding_n_batch)
