@@ -158,6 +158,19 @@ def test_every_route_names_a_permission() -> None:
     assert unguarded == ["/healthz"]
 
 
+def test_guide_names_every_path_of_callers() -> None:
+    """A developer finds each route in the guide."""
+    guide = (ROOT / "deploy" / "guides" / "api.md").read_text()
+    paths = [
+        route.path
+        for module in (chat, embeddings, rerank, tokens, input_tokens, models, health)
+        for route in module.router.routes
+        if isinstance(route, APIRoute)
+    ]
+
+    assert [path for path in paths if path.replace("{name:path}", "{id}") not in guide] == []
+
+
 def test_guide_names_every_error_code_of_the_border() -> None:
     """The table of errors in the guide and the table in the code list the same codes."""
     guide = (ROOT / "deploy" / "guides" / "api.md").read_text()
