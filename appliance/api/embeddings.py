@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import struct
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -11,13 +13,14 @@ from pydantic import BaseModel, Field
 
 from appliance.accounts.roles import Permission
 from appliance.api.access import require
-from appliance.api.body import Body, ModelName, TokenId, answer, parse, perform, resolve, schema_of
+from appliance.api.body import Body, ModelName, TokenId, parse, perform, resolve, schema_of
 from appliance.api.border import visit_of
 from appliance.errors import InternalError, RequestError
 from appliance.tasks import EmbedTask, Vectors
 
 MAX_INPUTS = 2048  # OpenAI's bound
 MAX_DIMENSIONS = 1 << 20
+_ROWS_AT_ONCE = 32
 
 router = APIRouter()
 
@@ -99,16 +102,22 @@ async def create_embeddings(request: Request) -> Response:
     done = await perform(request, task)
     if not isinstance(done.result, Vectors):
         raise InternalError("an embedding has another result")
-    render = _base64 if asked.encoding_format == "base64" else _floats
-    rows = done.result.rows()
-    used = done.usage.prompt_tokens
-    return answer(
-        EmbeddingList.model_construct(
-            data=[Embedding.model_construct(index=n, embedding=render(row)) for n, row in enumerate(rows)],
-            model=task.model,
-            usage=EmbeddingUsage(prompt_tokens=used, total_tokens=used),
-        )
-    )
+    data = await _render(done.result, _base64 if asked.encoding_format == "base64" else _floats)
+    used = EmbeddingUsage(prompt_tokens=done.usage.prompt_tokens, total_tokens=done.usage.prompt_tokens)
+    # `EmbeddingList` around rows that are JSON already: the one answer that can have millions of numbers.
+    frame = EmbeddingList(data=[], model=task.model, usage=used).model_dump_json().encode()
+    head, tail = frame.split(b'"data":[]', 1)
+    return Response(b"".join((head, b'"data":[', data, b"]", tail)), media_type="application/json")
+
+
+async def _render(vectors: Vectors, form: Callable[[bytes], list[float] | str]) -> bytes:
+    """The items of the list. Now and then it gives way: a stalled loop would stall everybody's commits."""
+    items = []
+    for index, row in enumerate(vectors.rows()):
+        items.append(Embedding.model_construct(index=index, embedding=form(row)).model_dump_json())
+        if index % _ROWS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return ",".join(items).encode()
 
 
 def _floats(row: bytes) -> list[float]:

@@ -52,6 +52,14 @@ class TokenizeRequest(Body):
 
     def to_core(self, request_id: str, model: str) -> TokenizeTask:
         source = self.source()
+        if source == "messages":
+            for name in ("add_special", "add_special_tokens", "parse_special"):
+                if getattr(self, name):
+                    raise RequestError(
+                        f"{name} says nothing about messages: their control tokens are the template's",
+                        code="unsupported_parameter",
+                        param=name,
+                    )
         text = self.content if self.content is not None else self.prompt
         # vLLM adds BOS where nothing is said, llama-server does not: each shape keeps its habit.
         habit = source == "prompt"

@@ -222,6 +222,11 @@ REFUSED: dict[str, tuple[tuple[str, dict[str, Any]], str, str | None]] = {
     "top 0": (rerank(top_n=0), "invalid_value", "top_n"),
     "many documents": (rerank(documents=["d"] * 1001), "invalid_value", "documents"),
     "no source": (("/tokenize", {}), "missing_required_parameter", "content"),
+    "special messages": (
+        ("/tokenize", {"messages": [{"role": "user", "content": "a"}], "parse_special": True}),
+        "unsupported_parameter",
+        "parse_special",
+    ),
     "two sources": (("/tokenize", {"content": "a", "prompt": "b"}), "invalid_value", "prompt"),
     "no tokens": (("/detokenize", {}), "missing_required_parameter", "tokens"),
     "text for tokens": (("/detokenize", {"tokens": "abc"}), "invalid_type", "tokens"),

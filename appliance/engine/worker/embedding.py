@@ -97,8 +97,8 @@ class EmbeddingCore:
         for each, vector in zip(batch, found, strict=True):
             if vector is not None:
                 self._jobs[each.job].found[each.index] = vector
-        over = [job for job in self._jobs.values() if len(job.found) == len(job.inputs)]
-        self._emit([self._end(job) for job in over])
+        if over := [job for job in self._jobs.values() if len(job.found) == len(job.inputs)]:
+            self._emit([self._end(job) for job in over])
 
     def _make(self) -> _Made:
         if self._made is None:
