@@ -59,6 +59,9 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spill_mib: Annotated[int, Meta(ge=0)] = 512  # host memory for prefixes that had to leave the pool
     shared_prefixes: tuple[SharedPrefix, ...] = ()
     speculation: bool = True
+    # Longest input of an embedding in tokens, and tokens of one batch of them.
+    embedding_n_ctx: Annotated[int, Meta(ge=64, le=131_072)] = 2048
+    embedding_n_batch: Annotated[int, Meta(ge=64, le=8192)] = 256
     max_waiting: Positive = 256
     load_timeout_seconds: Positive = 300
     request_timeout_seconds: Positive = 600

@@ -19,6 +19,7 @@ from appliance.core import (
     Usage,
 )
 from appliance.errors import ApplianceError, InternalError
+from appliance.tasks import Answered, Task, Vectors
 
 
 class Exchange:
@@ -29,7 +30,7 @@ class Exchange:
     """
 
     def __init__(
-        self, request: InferenceRequest, principal: Principal, caller: Caller, model: ModelSpec
+        self, request: InferenceRequest | Task, principal: Principal, caller: Caller, model: ModelSpec
     ) -> None:
         self.request = request
         self.principal = principal
@@ -113,6 +114,12 @@ class Answer:
                 self.unrecorded.append(item.text)
                 self.num_tokens += item.num_tokens
                 self.digest.update(item.text.encode("utf-8"))
+            case Answered():
+                self.finished = item
+                result = item.result
+                text = result.text
+                self.unrecorded.append(text)
+                self.digest.update(result.data if isinstance(result, Vectors) else text.encode("utf-8"))
             case Finished():
                 self.finished = item
 

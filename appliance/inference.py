@@ -15,7 +15,7 @@ import dataclasses
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 
-from appliance.audit import entry
+from appliance.audit import entry, tasks
 from appliance.audit.entry import Entry
 from appliance.audit.log import AuditLog
 from appliance.catalog import Catalog
@@ -45,6 +45,7 @@ from appliance.exchange import Answer, Exchange
 from appliance.log import get_logger
 from appliance.metrics import Metrics
 from appliance.policy.admission import Admit, Load, Refuse, decide
+from appliance.tasks import Task, endpoint_of
 
 _SEEDS = 0xFFFF_FFFF  # the library reads 2**32 - 1 as "choose one"
 
@@ -76,12 +77,12 @@ class Inference:
         self._metrics = metrics
         self._running: set[asyncio.Task[None]] = set()
 
-    def begin(self, request: InferenceRequest, principal: Principal, caller: Caller) -> Exchange:
+    def begin(self, request: InferenceRequest | Task, principal: Principal, caller: Caller) -> Exchange:
         """Admit a request and set its life going. Raises what refuses it; the border records that."""
         decision = self._decide(request)
         if isinstance(decision, Refuse):
             raise _refusal(decision)
-        if request.reproducible:
+        if isinstance(request, InferenceRequest) and request.reproducible:
             request = self._reproducible(request, decision.model)
         exchange = Exchange(request, principal, caller, decision.model)
         task = asyncio.create_task(self._run(exchange), name=f"exchange {request.request_id}")
@@ -122,6 +123,7 @@ class Inference:
             exchange.finish(answer.finished)
         self._metrics.request_closed(
             model=exchange.model.id,
+            endpoint=endpoint_of(exchange.request),
             outcome=outcome,
             usage=answer.usage(),
             duration_us=self._clock.monotonic_us() - exchange.began_us,
@@ -137,7 +139,7 @@ class Inference:
     async def _decode(self, exchange: Exchange) -> Answer:
         """Tokens from the worker to the caller; in strict mode each piece by way of the record."""
         answer = Answer()
-        stream = self._engines[exchange.model.id].generate(exchange.request, tenant=exchange.principal.key_id)
+        stream = self._stream(exchange)
         pump = asyncio.create_task(self._pump(stream, answer, exchange))
         try:
             while not exchange.ended.is_set():
@@ -151,6 +153,12 @@ class Inference:
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)
         return answer
+
+    def _stream(self, exchange: Exchange) -> AsyncGenerator[Started | Delta | Finished, None]:
+        engine = self._engines[exchange.model.id]
+        if isinstance(exchange.request, InferenceRequest):
+            return engine.generate(exchange.request, tenant=exchange.principal.key_id)
+        return engine.perform(exchange.request)
 
     async def _send(self, exchange: Exchange, answer: Answer) -> None:
         """One piece on its way out. Law 2: in strict mode its segment is durable first."""
@@ -204,7 +212,7 @@ class Inference:
             self._metrics.next_tokens(model=model, duration_us=gap_us, num_tokens=item.num_tokens)
         exchange.token_us = now_us
 
-    def _decide(self, request: InferenceRequest) -> Admit | Refuse:
+    def _decide(self, request: InferenceRequest | Task) -> Admit | Refuse:
         model = self._catalog.resolve(request.model)
         engine = self._engines.get(model.id) if model else None
         return decide(
@@ -219,7 +227,10 @@ class Inference:
 
 
 def _opening(exchange: Exchange) -> Entry:
-    return entry.opened(exchange.request, exchange.principal, exchange.caller, exchange.model)
+    request = exchange.request
+    if isinstance(request, InferenceRequest):
+        return entry.opened(request, exchange.principal, exchange.caller, exchange.model)
+    return tasks.opened(request, exchange.principal, exchange.caller, exchange.model)
 
 
 def _segment(exchange: Exchange, answer: Answer, piece: Delta) -> Entry:

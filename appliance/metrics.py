@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from appliance.core import Outcome, Usage
+from appliance.tasks import Endpoint
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60, 300)
@@ -46,7 +47,7 @@ class Metrics:
         self._closed = Counter(
             "appliance_requests_closed_total",
             "Requests by how they were closed on the record",
-            ("model", "outcome"),
+            ("model", "outcome", "endpoint"),
             registry=self._registry,
         )
         self._unrecorded = Counter(
@@ -69,7 +70,7 @@ class Metrics:
         self._duration = Histogram(
             "appliance_request_duration_seconds",
             "From admission to the closing record",
-            ("model",),
+            ("model", "endpoint"),
             buckets=_SECONDS,
             registry=self._registry,
         )
@@ -117,13 +118,15 @@ class Metrics:
         self._workers = _Workers()
         self._registry.register(self._workers)
 
-    def request_closed(self, *, model: str, outcome: Outcome, usage: Usage, duration_us: int) -> None:
+    def request_closed(
+        self, *, model: str, endpoint: Endpoint, outcome: Outcome, usage: Usage, duration_us: int
+    ) -> None:
         """A closing is durable."""
-        self._closed.labels(model, outcome).inc()
+        self._closed.labels(model, outcome, endpoint).inc()
         self._tokens.labels(model, "prompt").inc(usage.prompt_tokens)
         self._tokens.labels(model, "cached").inc(usage.cached_tokens)
         self._tokens.labels(model, "completion").inc(usage.completion_tokens)
-        self._duration.labels(model).observe(duration_us / 1e6)
+        self._duration.labels(model, endpoint).observe(duration_us / 1e6)
 
     def first_piece(self, *, model: str, duration_us: int) -> None:
         """The first piece of an answer was handed to the border."""

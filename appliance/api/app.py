@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 
 import appliance
-from appliance.api import chat, health, models
+from appliance.api import chat, embeddings, health, input_tokens, models, rerank, tokens
 from appliance.api.border import Border
 from appliance.services import Services
 
@@ -26,6 +26,10 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.include_router(chat.router)
+    app.include_router(embeddings.router)
+    app.include_router(rerank.router)
+    app.include_router(tokens.router)
+    app.include_router(input_tokens.router)
     app.include_router(models.router)
     app.include_router(health.router)
     app.add_exception_handler(HTTPException, _to_border)

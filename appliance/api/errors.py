@@ -27,6 +27,8 @@ _STATUS: dict[str, HTTPStatus] = {
     "model_not_ready": HTTPStatus.SERVICE_UNAVAILABLE,
     "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
     "engine_failed": HTTPStatus.SERVICE_UNAVAILABLE,
+    "out_of_memory": HTTPStatus.SERVICE_UNAVAILABLE,
+    "unsupported_model": HTTPStatus.BAD_REQUEST,
     "request_timeout": HTTPStatus.GATEWAY_TIMEOUT,
 }
 _TYPES: dict[HTTPStatus, str] = {

@@ -15,8 +15,10 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
+from appliance.api.body import Body as _Wire
+from appliance.api.body import refuse_unless_off
 from appliance.core import ChatMessage, InferenceRequest, ModelSpec, SamplingParams
 from appliance.errors import RequestError
 
@@ -56,12 +58,6 @@ OFF_VALUES: Mapping[str, tuple[object, ...]] = {
     "verbosity": (),
     "web_search_options": (),
 }
-
-
-class _Wire(BaseModel):
-    """Strict: a string is no number, a number is no boolean, NaN is nothing."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
 class TextPart(_Wire):
@@ -162,14 +158,7 @@ class ChatCompletionRequest(_Wire):
 
     def refuse_unsupported(self) -> None:
         """RequestError for the first known parameter whose value would need what is not here."""
-        for name, off in OFF_VALUES.items():
-            value = getattr(self, name)
-            if value is not None and not any(_same(value, each) for each in off):
-                raise RequestError(
-                    f"{name} is not supported by this appliance",
-                    code="unsupported_parameter",
-                    param=name,
-                )
+        refuse_unless_off(self, OFF_VALUES)
         if self.stream_options is not None and not self.stream:
             raise RequestError(
                 "stream_options needs stream: true", code="invalid_value", param="stream_options"
@@ -235,8 +224,3 @@ class ChatCompletionRequest(_Wire):
 
 def _or(value: _T | None, default: _T) -> _T:
     return default if value is None else value
-
-
-def _same(value: object, off: object) -> bool:
-    # True == 1 in Python; on the wire they are different things.
-    return type(value) is type(off) and value == off

@@ -28,6 +28,7 @@ from appliance.core import (
     Usage,
 )
 from appliance.errors import InternalError, VerificationError
+from appliance.tasks import Endpoint
 
 FORMAT_VERSION = 0  # not frozen: later releases may read this form only by migration
 MAX_HEADER_BYTES = 65_535  # C2SP tlog-tiles prefixes entries with a 16-bit length
@@ -67,7 +68,7 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.LOG_ALARM: frozenset({"code"}),
     Kind.LOG_RECOVERED: frozenset({"reason", "num_recovered"}),
     Kind.DATABASE_UPGRADED: frozenset({"from_revision", "to_revision", "backup_sha256"}),
-    Kind.REQUEST_OPENED: frozenset({"model", "model_sha256", "stream"}),
+    Kind.REQUEST_OPENED: frozenset({"endpoint", "model", "model_sha256", "stream"}),
     Kind.REQUEST_SEGMENT: frozenset({"index", "num_tokens"}),
     Kind.REQUEST_CLOSED: frozenset(
         {
@@ -186,7 +187,12 @@ def opened(request: InferenceRequest, principal: Principal, caller: Caller, mode
     sampling = request.sampling
     return Entry(
         kind=Kind.REQUEST_OPENED,
-        public={"model": model.id, "model_sha256": model.sha256, "stream": int(request.stream)},
+        public={
+            "endpoint": str(Endpoint.CHAT),
+            "model": model.id,
+            "model_sha256": model.sha256,
+            "stream": int(request.stream),
+        },
         content={
             "messages": [{"role": each.role, "content": each.content} for each in request.messages],
             "sampling": {
@@ -205,7 +211,7 @@ def opened(request: InferenceRequest, principal: Principal, caller: Caller, mode
             **({"schema": request.schema} if request.schema else {}),
             **({"setup": asdict(request.setup)} if request.setup else {}),
             "annotations": dict(request.annotations),
-            "principal": _person(principal),
+            "principal": person_of(principal),
             "caller": {"address": caller.address, "user_agent": caller.user_agent},
         },
         request_id=request.request_id,
@@ -278,7 +284,7 @@ def refused(
         kind=Kind.REQUEST_REFUSED,
         public={"code": code, "status": status, "count": count, "route": route},
         content={
-            "principal": _person(principal) if principal else None,
+            "principal": person_of(principal) if principal else None,
             "caller": {"address": caller.address, "user_agent": caller.user_agent},
         },
         request_id=request_id,
@@ -305,5 +311,6 @@ def state_changed(
     )
 
 
-def _person(principal: Principal) -> dict[str, str]:
+def person_of(principal: Principal) -> dict[str, str]:
+    """Who asked, for sealed content."""
     return {"key_id": principal.key_id, "name": principal.name, "role": str(principal.role)}

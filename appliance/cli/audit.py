@@ -21,6 +21,7 @@ from appliance.audit.entry import Kind
 from appliance.audit.query import Opened, Record
 from appliance.audit.report import Expected, lines_of
 from appliance.audit.report import as_json as report_json
+from appliance.cli import asked
 from appliance.cli.base import command_gateway, home_option, json_option, show, table, when
 from appliance.cli.reading import identity_of, on_record, safe
 from appliance.cli.replay import replay
@@ -279,6 +280,8 @@ def _told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str
     )
     if answer:
         lines += ["── answer", *(f"   {line}" for line in safe(answer).split("\n"))]
+    if told := asked.vectors_line([each.record.public for each in opened]):
+        lines.append(told)
     return lines
 
 
@@ -288,5 +291,5 @@ def _content_lines(content: dict[str, Any] | None) -> list[str]:
         if name == "messages":
             lines += [f"   {turn['role']}> {safe(turn['content'])}" for turn in value]
         elif name not in {"text", "output"}:
-            lines.append(f"   {name}: {safe(str(value))}")
+            lines += [f"   {safe(line)}" for line in asked.lines_of(name, value)]
     return lines

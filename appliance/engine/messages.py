@@ -1,8 +1,9 @@
 """What gateway and worker say to each other: one struct per kind, fields only.
 
 Law of this border: every `Generate` gets exactly one terminal message — `Finished`, `Rejected` or
-`Failed` — unless the worker dies, and then the supervisor fails it. Both sides import this file and
-`channel`, and nothing else of each other.
+`Failed` — unless the worker dies, and then the supervisor fails it. So does every task (`Embed` …
+`Count`): its answer, `Rejected` or `Failed`. Both sides import this file and `channel`, and nothing
+else of each other.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class LoadModel(_Message, frozen=True):
     shared_prefixes: tuple[str, ...] = ()  # system prompts that all tenants may share
     tuning: Tuning | None = None  # None: the worker measures what fits this machine
     thorough: bool = False  # measure longer, for a person who waits for it
+    embedding_n_ctx: int = 2048  # longest input of an embedding, in tokens
+    embedding_n_batch: int = 256  # tokens of one embedding batch
 
 
 class Tuning(msgspec.Struct, frozen=True):
@@ -103,8 +106,54 @@ class Generate(_Message, frozen=True):
     setup: Setup | None = None  # reproducible: computed alone, in exactly this setup
 
 
+class Embed(_Message, frozen=True):
+    """A vector for each input: a text, or token ids. Answered by Embedded."""
+
+    request_id: str
+    inputs: tuple[str | tuple[int, ...], ...]
+    dimensions: int | None = None  # Rejected unless it is the model's own size
+
+
+class Rank(_Message, frozen=True):
+    """A score for each document. Answered by Ranked."""
+
+    request_id: str
+    query: str
+    documents: tuple[str, ...]
+
+
+class Tokenize(_Message, frozen=True):
+    """The tokens of a text, or of a conversation in the chat template. Answered by Tokenized.
+
+    `add_special` adds what the vocabulary puts around a text, `parse_special` reads control tokens
+    in it; both say nothing about a conversation, whose control tokens are the template's.
+    """
+
+    request_id: str
+    source: str | tuple[Turn, ...]
+    add_special: bool = False
+    parse_special: bool = False
+    with_pieces: bool = False
+
+
+class Detokenize(_Message, frozen=True):
+    """The text of tokens. Answered by Detokenized."""
+
+    request_id: str
+    tokens: tuple[int, ...]
+
+
+class Count(_Message, frozen=True):
+    """The number of tokens of a conversation in the chat template. Answered by Counted."""
+
+    request_id: str
+    messages: tuple[Turn, ...]
+
+
 class Abort(_Message, frozen=True):
-    """The caller has gone: free the sequence at the next step. Answered by Finished as always."""
+    """The caller has gone: free the sequence at the next step. Answered by Finished as always, for a
+    task by Failed.
+    """
 
     request_id: str
 
@@ -191,6 +240,53 @@ class Failed(_Message, frozen=True):
     message: str
 
 
+class Embedded(_Message, frozen=True):
+    """Terminal: vectors of length 1 in the order of the inputs, float32, little-endian."""
+
+    request_id: str
+    vectors: bytes
+    n_embd: int
+    prompt_tokens: int
+    queue_us: int
+    compute_us: int
+
+
+class Ranked(_Message, frozen=True):
+    """Terminal: scores in the order of the documents, from a ranking head or as cosines."""
+
+    request_id: str
+    scores: tuple[float, ...]
+    method: Literal["rank", "cosine"]
+    prompt_tokens: int
+    queue_us: int
+    compute_us: int
+
+
+class Tokenized(_Message, frozen=True):
+    """Terminal: token ids, and the bytes of each where asked for; `n_ctx` bounds prompt and answer
+    together.
+    """
+
+    request_id: str
+    tokens: tuple[int, ...]
+    pieces: tuple[bytes, ...]
+    n_ctx: int
+
+
+class Detokenized(_Message, frozen=True):
+    """Terminal: the text, control tokens spelt out, half characters as U+FFFD."""
+
+    request_id: str
+    text: str
+
+
+class Counted(_Message, frozen=True):
+    """Terminal: a number of tokens."""
+
+    request_id: str
+    num_tokens: int
+
+
 class Stats(_Message, frozen=True):
     """A picture of the scheduler, sent at most once a second while there is work."""
 
@@ -210,5 +306,7 @@ class Stats(_Message, frozen=True):
     accepted_tokens: int
 
 
-ToWorker = LoadModel | Generate | Abort | Shutdown
-ToGateway = Ready | LoadFailed | Started | Delta | Finished | Rejected | Failed | Stats
+TaskMessage = Embed | Rank | Tokenize | Detokenize | Count
+TaskAnswer = Embedded | Ranked | Tokenized | Detokenized | Counted
+ToWorker = LoadModel | Generate | TaskMessage | Abort | Shutdown
+ToGateway = Ready | LoadFailed | Started | Delta | Finished | TaskAnswer | Rejected | Failed | Stats

@@ -28,7 +28,7 @@ from appliance.core import (
     Setup,
     Started,
 )
-from appliance.engine import messages, wire
+from appliance.engine import messages, task_wire, wire
 from appliance.engine.channel import ChannelError
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.engine.process import DEFAULT_COMMAND, WorkerProcess
@@ -36,6 +36,7 @@ from appliance.engine.tunings import TuningStore
 from appliance.errors import Unavailable
 from appliance.log import get_logger
 from appliance.metrics import WorkerFigures
+from appliance.tasks import Answered, Task
 
 FIRST_BACKOFF_SECONDS = 0.5
 HEALTHY_SECONDS = 60.0  # a worker that lived this long starts the next back-off from the beginning
@@ -66,6 +67,7 @@ class EngineStatus:
 
 
 _Inbox = asyncio.Queue[messages.ToGateway]
+_TERMINAL = messages.Finished | messages.TaskAnswer | messages.Rejected | messages.Failed
 
 
 class Engine:
@@ -158,26 +160,43 @@ class Engine:
         prompt, Unavailable where it can not answer.
         Closing the generator early aborts the request.
         """
+        async with contextlib.aclosing(self._converse(wire.to_wire(request, tenant))) as heard:
+            async for message in heard:
+                yield wire.to_core(message)
+
+    async def perform(self, task: Task) -> AsyncGenerator[Answered, None]:
+        """A task's one answer. Errors, and closing it early, as with `generate`."""
+        async with contextlib.aclosing(self._converse(task_wire.to_wire(task))) as heard:
+            async for message in heard:
+                if isinstance(message, messages.TaskAnswer):
+                    yield task_wire.to_core(message)
+                else:
+                    wire.to_core(message)  # raises: a task hears nothing else but refusals and failures
+
+    async def _converse(
+        self, question: messages.Generate | messages.TaskMessage
+    ) -> AsyncGenerator[messages.ToGateway, None]:
+        """What the worker says to a question, its terminal message last."""
         worker = self._worker
         if worker is None or not self.is_ready:
             raise Unavailable(
                 "the model is loading or restarting", code="model_not_ready", retry_after_seconds=2
             )
         inbox: _Inbox = asyncio.Queue()
-        self._inboxes[request.request_id] = inbox
+        self._inboxes[question.request_id] = inbox
         is_over = False
         try:
-            worker.channel.send(wire.to_wire(request, tenant))
+            worker.channel.send(question)
             while True:
                 message = await inbox.get()
-                is_over = isinstance(message, messages.Finished | messages.Rejected | messages.Failed)
-                yield wire.to_core(message)
+                is_over = isinstance(message, _TERMINAL)
+                yield message
                 if is_over:
                     return
         finally:
-            self._inboxes.pop(request.request_id, None)
+            self._inboxes.pop(question.request_id, None)
             if not is_over and self._worker is worker:
-                worker.channel.send(messages.Abort(request.request_id))
+                worker.channel.send(messages.Abort(question.request_id))
 
     async def _live(self) -> None:
         backoff = FIRST_BACKOFF_SECONDS

@@ -41,6 +41,8 @@ def load_message(
         spill_bytes=settings.spill_mib * 1024 * 1024,
         speculation=settings.speculation,
         shared_prefixes=tuple(each.system for each in settings.shared_prefixes),
+        embedding_n_ctx=settings.embedding_n_ctx,
+        embedding_n_batch=settings.embedding_n_batch,
         tuning=_with_given_threads(tuning, settings),
         thorough=thorough,
     )

@@ -7,6 +7,7 @@ Words that the last user message may hold:
     please crash       the process kills itself with SIGKILL at the third token of this answer
     please fail        the library fails for good at the third token (RuntimeError)
     please break the tokenizer    the intake thread meets a MemoryError
+In an input of an embedding `please be slow`, `please crash` and `please fail` do the like.
 Anything else is answered with "ok". Token 256 is the word of `say`; 257 ends an answer.
 """
 
@@ -25,9 +26,12 @@ import numpy.typing as npt
 
 from appliance.engine.messages import DIGEST_BYTES, LoadModel, Sampling, Setup, Trial, Tuning
 from appliance.engine.worker.backend import BatchItem, DecodeStatus, Model
+from appliance.engine.worker.embedder import EmbeddingShape, RerankShape
+from tests.fakes.fake_embedder import N_EMBD, FakeEmbedder
 
 WORD, END, SYSTEM, USER, ASSISTANT = 256, 257, 258, 259, 260
 _CONTROLS = {"<|end|>": END, "<|system|>": SYSTEM, "<|user|>": USER, "<|assistant|>": ASSISTANT}
+_SPELT = {number: name.encode() for name, number in _CONTROLS.items()}
 _CONTROL_PATTERN = re.compile("|".join(map(re.escape, _CONTROLS)))
 TEMPLATE = (
     "{% for message in messages %}"
@@ -59,11 +63,17 @@ class FakeBackend:
             can_share_prefixes=True,
             max_drafts=8,
             cell_bytes=4,
+            embedding=EmbeddingShape(
+                n_embd=N_EMBD,
+                max_tokens=load.embedding_n_ctx,
+                pooling="mean",
+                rerank=RerankShape(middle=(END,), tail=(END,)),
+            ),
         )
         self.tuning = load.tuning or Tuning(flash_attn=False, n_threads=1, n_threads_batch=1)
         self.trials: tuple[Trial, ...] = () if load.tuning else (Trial(self.tuning, 1000.0, 100.0, 500.0),)
         self.setup = Setup(n_ctx=self.model.n_ctx, n_batch=32, n_threads=1, flash_attn=False)
-        self.load = load
+        self._load = load
         self.cells: dict[int, list[int]] = {}
         self.physical: dict[int, list[int]] = {}  # names of the real cells behind each sequence
         self.num_computed = 0
@@ -85,6 +95,16 @@ class FakeBackend:
             tokens += [*text[position : match.start()].encode(), _CONTROLS[match[0]]]
             position = match.end()
         return tokens + list(text[position:].encode())
+
+    def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        tokens = self.tokenize(text, parse_special=parse_special, add_bos=False)
+        return [*tokens, END] if add_special else tokens
+
+    def spell(self, token: int) -> bytes:
+        return _SPELT.get(token) or self.piece(token)
+
+    def new_embedder(self) -> FakeEmbedder:
+        return FakeEmbedder(self._load.embedding_n_batch)
 
     def piece(self, token: int) -> bytes:
         return b" word" if token == WORD else bytes([token]) if token < WORD else b""
@@ -125,9 +145,9 @@ class FakeBackend:
         return FakeSampler(self)
 
     def open_lane(self, setup: Setup) -> FakeBackend:
-        if setup.n_ctx > 10 * self.load.n_ctx:
+        if setup.n_ctx > 10 * self._load.n_ctx:
             raise MemoryError("no memory for so many cells")
-        return FakeBackend(msgspec.structs.replace(self.load, n_seq_max=1), n_cells=setup.n_ctx)
+        return FakeBackend(msgspec.structs.replace(self._load, n_seq_max=1), n_cells=setup.n_ctx)
 
     def digest(self, row: int) -> bytes:
         return hashlib.sha256(repr(self.rows[row]).encode()).digest()[:DIGEST_BYTES]

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 
 import appliance
 from appliance import config
-from appliance.api import chat, errors, health, models
+from appliance.api import chat, embeddings, errors, health, input_tokens, models, rerank, tokens
 from appliance.catalog import CATALOGUE, read_model
 from appliance.cli import program
 from appliance.config import Settings
@@ -143,9 +143,10 @@ def test_every_command_has_an_example_json_and_home(path: tuple[str, ...], comma
 def test_every_route_names_a_permission() -> None:
     """Deny by default: a route without a permission is only `/healthz`."""
     app = FastAPI()
-    for module in (chat, models, health):
+    modules = (chat, embeddings, rerank, tokens, input_tokens, models, health)
+    for module in modules:
         app.include_router(module.router)
-    routes = [route for module in (chat, models, health) for route in module.router.routes]
+    routes = [route for module in modules for route in module.router.routes]
     unguarded = [
         route.path
         for route in routes
@@ -153,8 +154,21 @@ def test_every_route_names_a_permission() -> None:
         and not any(hasattr(each.dependency, "permission") for each in route.dependencies)
     ]
 
-    assert len(routes) >= 6
+    assert len(routes) >= 11
     assert unguarded == ["/healthz"]
+
+
+def test_guide_names_every_path_of_callers() -> None:
+    """A developer finds each route in the guide."""
+    guide = (ROOT / "deploy" / "guides" / "api.md").read_text()
+    paths = [
+        route.path
+        for module in (chat, embeddings, rerank, tokens, input_tokens, models, health)
+        for route in module.router.routes
+        if isinstance(route, APIRoute)
+    ]
+
+    assert [path for path in paths if path.replace("{name:path}", "{id}") not in guide] == []
 
 
 def test_guide_names_every_error_code_of_the_border() -> None:

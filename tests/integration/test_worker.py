@@ -11,15 +11,22 @@ from dataclasses import dataclass
 
 import pytest
 
-from appliance.engine.channel import BlockingChannel
+from appliance.engine.channel import MAX_FRAME_BYTES, BlockingChannel
 from appliance.engine.messages import (
     Abort,
+    Count,
+    Counted,
     Delta,
+    Detokenize,
+    Detokenized,
+    Embed,
+    Embedded,
     Failed,
     Finished,
     Generate,
     LoadModel,
     Ready,
+    Rejected,
     Sampling,
     Shutdown,
     Started,
@@ -27,6 +34,7 @@ from appliance.engine.messages import (
     ToWorker,
     Turn,
 )
+from tests.fakes.fake_backend import ASSISTANT
 
 LOAD = LoadModel("fake", "", 4096, 2, 64, 1, 1, 0, 4, 150_000, 0)
 GREEDY = Sampling(0.0, 1.0, 40, 0.0, 1.0, 0.0, 0.0, None, None, ())
@@ -126,6 +134,38 @@ def test_intake_that_fails_takes_the_process_with_it() -> None:
         worker.ask("a", "please break the tokenizer")
 
         assert worker.end() == 1
+
+
+def test_answers_that_no_frame_can_hold_are_refusals() -> None:
+    """What a caller asks for can be larger than a frame: the worker says so, and lives."""
+    with ready() as worker:
+        many = (ASSISTANT,) * (MAX_FRAME_BYTES // len("<|assistant|>") + 1)
+        worker.channel.send(Detokenize("large", many), Detokenize("small", (104, 105)))
+
+        answers = [worker.hear(), worker.hear()]
+        assert isinstance(answers[0], Rejected)
+        assert answers[0].code == "invalid_value"
+        assert answers[1] == Detokenized("small", "hi")
+
+
+def test_tasks_and_answers_are_computed_in_turn() -> None:
+    """Each gets its one terminal message, whatever else is going on; an abort is answered too."""
+    with ready() as worker:
+        worker.ask("chat", "please be slow; say 20 tokens")
+        slow = Embed("gone", ("please be slow",) * 200)
+        worker.channel.send(slow, Embed("short", ("x",)), Count("count", ()), Abort("gone"))
+        ends: dict[str, ToGateway] = {}
+        while len(ends) < 4:
+            message = worker.hear()
+            if isinstance(message, Embedded | Counted | Failed | Finished):
+                assert message.request_id not in ends
+                ends[message.request_id] = message
+
+        assert isinstance(ends["short"], Embedded)
+        assert isinstance(ends["count"], Counted)
+        assert isinstance(ends["chat"], Finished)
+        assert isinstance(ends["gone"], Failed)
+        assert ends["gone"].code == "aborted"
 
 
 def test_started_means_that_there_was_room() -> None:

@@ -106,7 +106,7 @@ class Alone:
                 self._open(sequence.setup)
             except Exception as error:  # the library's refusal: this request's failure, nobody else's
                 self._lane = self._setup = None
-                self._emit([Failed(sequence.request_id, "insufficient_memory", str(error))])
+                self._emit([Failed(sequence.request_id, "out_of_memory", str(error))])
                 return None
         sequence.seq_id = 0
         sequence.status = Status.PREFILL

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.engine.messages import Sampling, Setup, Trial, Tuning
+from appliance.engine.worker.embedder import Embedder, EmbeddingShape
 
 Logits = npt.NDArray[np.float32]
 MAX_SEQUENCE_IDS = 256  # LLAMA_MAX_SEQ: ids from n_seq_max on hold cells and are never decoded
@@ -38,6 +39,7 @@ class Model:
     can_share_prefixes: bool  # False for recurrent, hybrid and sliding-window models
     max_drafts: int  # rows that a step may sample beyond one for each running sequence
     cell_bytes: int  # of one token in the key-value pool
+    embedding: EmbeddingShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,9 @@ class Lane(Protocol):
 
 
 class Backend(Protocol):
-    """Everything that the core needs. Owned by the step thread; `tokenize` may be called from any."""
+    """Everything that the core needs. Owned by the step thread; `tokenize`, `encode` and `spell` may be
+    called from any.
+    """
 
     model: Model
     tuning: Tuning
@@ -105,8 +109,16 @@ class Backend(Protocol):
         """Token ids of a text, behind the BOS token where asked. Never an EOS: an answer follows."""
         ...
 
+    def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Token ids of a text, with what the vocabulary puts around one (BOS, EOS, SEP) where asked."""
+        ...
+
     def piece(self, token: int) -> bytes:
         """The bytes of a token; empty for control tokens."""
+        ...
+
+    def spell(self, token: int) -> bytes:
+        """The bytes of a token, control tokens too. The caller has checked that it exists."""
         ...
 
     def is_end(self, token: int) -> bool:
@@ -147,6 +159,10 @@ class Backend(Protocol):
 
     def restore(self, seq_id: int, data: npt.NDArray[np.uint8]) -> bool:
         """Cells from `save` into fresh ones of an empty sequence; False where there is no room."""
+        ...
+
+    def new_embedder(self) -> Embedder:
+        """A context of its own for vectors. CanNotEmbed where there can be none."""
         ...
 
     def close(self) -> None:

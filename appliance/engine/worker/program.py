@@ -1,7 +1,7 @@
 """The worker's life: load, say Ready, then two threads until the gateway goes or says so.
 
-    intake thread   reads the channel, renders and tokenises, hands sequences over
-    step thread     owns the model's context and every sequence; the main thread
+    intake thread   reads the channel, renders and tokenises, hands sequences and jobs over
+    step thread     owns the model's contexts and every sequence; the main thread
 
 End of file means that the gateway is gone: the intake thread ends the process at once, also in the
 middle of a long decode. Nothing is worth finishing for nobody.
@@ -24,17 +24,24 @@ from appliance.clock import SystemClock
 from appliance.engine.channel import BlockingChannel, ChannelError
 from appliance.engine.messages import (
     Abort,
+    Count,
+    Detokenize,
+    Embed,
     Generate,
     LoadFailed,
     LoadModel,
+    Rank,
     Ready,
     Rejected,
     Shutdown,
     ToGateway,
+    Tokenize,
     ToWorker,
 )
 from appliance.engine.worker.backend import Backend
 from appliance.engine.worker.core import EngineCore, Limits
+from appliance.engine.worker.desk import Desk
+from appliance.engine.worker.embedding import EmbeddingCore, Job
 from appliance.engine.worker.prepare import Preparer
 from appliance.engine.worker.prompt import PromptBuilder
 from appliance.engine.worker.sequence import Sequence
@@ -42,6 +49,7 @@ from appliance.engine.worker.sequence import Sequence
 _PR_SET_DUMPABLE = 4
 Channel = BlockingChannel[ToWorker, ToGateway]
 NewBackend = Callable[[LoadModel], Backend]
+Inbox = queue.SimpleQueue[Sequence | Job | Abort]
 
 
 def run(fd: int, new_backend: NewBackend) -> int:
@@ -74,35 +82,53 @@ def run(fd: int, new_backend: NewBackend) -> int:
     except Exception as error:  # the process edge: whatever it is, the operator must hear of it
         channel.send(LoadFailed(f"{type(error).__name__}: {error}"))
         return 1
-    inbox: queue.SimpleQueue[Sequence | Abort] = queue.SimpleQueue()
+    embedding = EmbeddingCore(
+        backend,
+        max_waiting=load.max_waiting,
+        step_target_us=load.step_target_us,
+        clock=clock,
+        emit=lambda each: channel.send(*each),
+    )
+    inbox: Inbox = queue.SimpleQueue()
     channel.send(_ready(backend, clock.monotonic_us() - began_us))
     threading.Thread(
-        target=_intake, args=(channel, Preparer(builder, backend), inbox), name="intake", daemon=True
+        target=_intake,
+        args=(channel, Desk(backend, builder), Preparer(builder, backend), inbox),
+        name="intake",
+        daemon=True,
     ).start()
-    _step_for_ever(core, inbox)
+    _step_for_ever(core, embedding, inbox)
     return 0
 
 
-def _step_for_ever(core: EngineCore, inbox: queue.SimpleQueue[Sequence | Abort]) -> None:
+def _step_for_ever(core: EngineCore, embedding: EmbeddingCore, inbox: Inbox) -> None:
     while True:
         # With nothing to do wait for news; otherwise take all that is there and go on.
-        item: Sequence | Abort | None = None if core.has_work else inbox.get()
+        has_work = core.has_work or embedding.has_work
+        item: Sequence | Job | Abort | None = None if has_work else inbox.get()
         while True:
             if isinstance(item, Sequence):
                 core.add(item)
+            elif isinstance(item, Job):
+                embedding.add(item)
             elif isinstance(item, Abort):
                 core.abort(item.request_id)
+                embedding.abort(item.request_id)
             try:
                 item = inbox.get_nowait()
             except queue.Empty:
                 break
-        core.step()
+        # In turn: an answer waits for one bounded batch of embeddings, never for a whole job.
+        if core.has_work or not embedding.has_work:
+            core.step()
+        embedding.step(is_shared=core.has_work)
 
 
 def _intake(
     channel: Channel,
+    desk: Desk,
     preparer: Preparer,
-    inbox: queue.SimpleQueue[Sequence | Abort],
+    inbox: Inbox,
 ) -> None:
     try:
         while True:
@@ -114,6 +140,12 @@ def _intake(
                         channel.send(prepared)
                     else:
                         inbox.put(prepared)
+                case Embed() | Rank() | Tokenize() | Detokenize() | Count():
+                    taken = desk.take(message)
+                    if isinstance(taken, Job):
+                        inbox.put(taken)
+                    else:
+                        _answer(channel, taken, message.request_id)
                 case Abort():
                     inbox.put(message)
                 case Shutdown() | None:
@@ -126,6 +158,14 @@ def _intake(
     except Exception as error:  # the thread's edge: without it nobody hears callers, or the gateway's end
         sys.stderr.write(f"the intake thread failed: {type(error).__name__}\n")
         os._exit(1)
+
+
+def _answer(channel: Channel, answer: ToGateway, request_id: str) -> None:
+    """Send an answer whose size the caller decides: one that no frame can hold is a refusal."""
+    try:
+        channel.send(answer)
+    except ChannelError:
+        channel.send(Rejected(request_id, "invalid_value", "the answer would be too large"))
 
 
 def _ready(backend: Backend, load_us: int) -> Ready:

@@ -85,7 +85,7 @@ def test_no_memory_for_it_fails_that_request_only() -> None:
 
     (failed,) = bench.ends("huge")
     assert isinstance(failed, Failed)
-    assert failed.code == "insufficient_memory"
+    assert failed.code == "out_of_memory"
     assert bench.text("small") == bench.text("shared") == "hello"
     bench.assert_clean()
 

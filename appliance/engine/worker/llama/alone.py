@@ -19,7 +19,7 @@ class LlamaLane:
         memory.check_context(
             n_ctx=setup.n_ctx,
             cell_bytes=model.cell_bytes,
-            buffer_bytes=(setup.n_batch * model.n_embd * 16 + model.n_vocab) * 4,
+            buffer_bytes=(setup.n_batch * model.width * 16 + model.n_vocab) * 4,
         )
         self._n_vocab = model.n_vocab
         self._context = Context(

@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from appliance.engine.messages import LoadModel, Sampling, Setup, Trial
 from appliance.engine.worker.backend import BatchItem, DecodeStatus, Lane, Logits, Model, Sampler
+from appliance.engine.worker.embedder import EmbeddingShape
 from appliance.engine.worker.llama import library, memory, samplers, tune
 from appliance.engine.worker.llama.alone import LlamaLane
 from appliance.engine.worker.llama.context import Context, ContextShape
+from appliance.engine.worker.llama.embedding import EmbeddingContext, EmbeddingLimits, pooling_of
 from appliance.engine.worker.llama.library import LoadError
 from appliance.engine.worker.llama.model import LoadedModel
 
@@ -38,7 +40,7 @@ class LlamaBackend:
             memory.check_context(
                 n_ctx=load.n_ctx,
                 cell_bytes=self._loaded.cell_bytes,
-                buffer_bytes=(load.n_batch * self._loaded.n_embd * 16 + outputs * self._loaded.n_vocab) * 4,
+                buffer_bytes=(load.n_batch * self._loaded.width * 16 + outputs * self._loaded.n_vocab) * 4,
             )
         self.trials: tuple[Trial, ...] = ()
         if load.tuning is not None:
@@ -64,6 +66,14 @@ class LlamaBackend:
                 flash_attn=self.tuning.flash_attn,
             ),
         )
+        self._limits = EmbeddingLimits(
+            max_tokens=min(load.embedding_n_ctx, self._loaded.n_ctx_train),
+            n_batch=load.embedding_n_batch,
+            n_threads=self.tuning.n_threads,
+            n_threads_batch=self.tuning.n_threads_batch,
+            flash_attn=self.tuning.flash_attn,
+            has_cache=self._context.has_memory,
+        )
         self.model = self._describe()
         self.setup = Setup(
             n_ctx=min(self.model.n_ctx, self.model.n_ctx_train),
@@ -75,8 +85,14 @@ class LlamaBackend:
     def tokenize(self, text: str, *, parse_special: bool, add_bos: bool) -> list[int]:
         return self._loaded.tokenize(text, parse_special=parse_special, add_bos=add_bos)
 
+    def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        return self._loaded.encode(text, add_special=add_special, parse_special=parse_special)
+
     def piece(self, token: int) -> bytes:
         return self._loaded.piece(token)
+
+    def spell(self, token: int) -> bytes:
+        return self._loaded.read_piece(token, special=True)
 
     def is_end(self, token: int) -> bool:
         return self._loaded.is_end(token)
@@ -113,6 +129,10 @@ class LlamaBackend:
     def restore(self, seq_id: int, data: npt.NDArray[np.uint8]) -> bool:
         return self._context.restore(seq_id, data)
 
+    def new_embedder(self) -> EmbeddingContext:
+        """The caller closes it, and before this backend."""
+        return EmbeddingContext(self._loaded, self.model.embedding.pooling, self._limits)
+
     def close(self) -> None:
         self._context.close()
         self._loaded.close()
@@ -137,4 +157,10 @@ class LlamaBackend:
             can_share_prefixes=loaded.can_share_prefixes,
             max_drafts=MAX_DRAFTS,
             cell_bytes=loaded.cell_bytes,
+            embedding=EmbeddingShape(
+                n_embd=loaded.n_embd,
+                max_tokens=self._limits.max_tokens,
+                pooling=pooling_of(context.pointer),
+                rerank=loaded.rerank,
+            ),
         )

@@ -63,6 +63,11 @@ class Context:
         self._batch = Batch(self.n_batch)
         self._outputs: frozenset[int] = frozenset()
 
+    @property
+    def has_memory(self) -> bool:
+        """Whether the library keeps anything of what it computed; False for encoders."""
+        return bool(self._memory)
+
     def decode(self, batch: Sequence[BatchItem]) -> DecodeStatus:
         """llama_decode. RuntimeError where the library fails for good."""
         self._check(batch)

@@ -12,9 +12,11 @@ from typing import Any
 
 from llama_cpp import llama_cpp as lib
 
+from appliance.engine.worker.embedder import RerankShape
 from appliance.engine.worker.llama.library import LoadError
 
 _PIECE_BYTES = 256
+_META_BYTES = 256
 
 
 class LoadedModel:
@@ -31,8 +33,14 @@ class LoadedModel:
         self._pieces: list[bytes | None] = [None] * self.n_vocab
 
     def tokenize(self, text: str, *, parse_special: bool, add_bos: bool) -> list[int]:
+        """A prompt, or a part of one."""
+        # Not add_special: it would end some models' prompts with EOS, too.
+        bos = lib.llama_vocab_bos(self.vocab) if add_bos else -1
+        tokens = self.encode(text, add_special=False, parse_special=parse_special)
+        return [*([bos] if bos >= 0 else []), *tokens]
+
+    def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """llama_tokenize; it returns the negative of what it needs where the room is too small."""
-        add_special = False  # it would end some models' prompts with EOS, too
         data = text.encode("utf-8")
         room = len(data) + 8
         tokens = (lib.llama_token * room)()
@@ -43,8 +51,7 @@ class LoadedModel:
             count = lib.llama_tokenize(self.vocab, data, len(data), tokens, room, add_special, parse_special)
         if count < 0:
             raise RuntimeError("the text can not be tokenised")
-        bos = lib.llama_vocab_bos(self.vocab) if add_bos else -1
-        return [*([bos] if bos >= 0 else []), *tokens[:count]]
+        return list(tokens[:count])
 
     def piece(self, token: int) -> bytes:
         """Cached: a vocabulary is small and a step is short."""
@@ -103,7 +110,8 @@ class LoadedModel:
         return found.decode("utf-8", "replace") if found else ""
 
     @property
-    def n_embd(self) -> int:
+    def width(self) -> int:
+        """What the layers work with, in numbers per token."""
         return int(lib.llama_model_n_embd(self.pointer))
 
     @property
@@ -112,17 +120,12 @@ class LoadedModel:
 
         Layers without attention or with a window need less: an upper bound for those models.
         """
-        width = self.n_embd // max(1, int(lib.llama_model_n_head(self.pointer)))
+        width = self.width // max(1, int(lib.llama_model_n_head(self.pointer)))
         arch = self._meta("general.architecture")
         keys = int(self._meta(f"{arch}.attention.key_length") or width)
         values = int(self._meta(f"{arch}.attention.value_length") or width)
         heads = int(lib.llama_model_n_head_kv(self.pointer))
         return int(lib.llama_model_n_layer(self.pointer)) * heads * (keys + values) * 2
-
-    def _meta(self, key: str) -> str:
-        buffer = ctypes.create_string_buffer(256)
-        size = lib.llama_model_meta_val_str(self.pointer, key.encode(), buffer, len(buffer))
-        return buffer.value.decode("utf-8", "replace") if size >= 0 else ""
 
     @property
     def can_share_prefixes(self) -> bool:
@@ -132,6 +135,47 @@ class LoadedModel:
             or lib.llama_model_is_hybrid(self.pointer)
             or lib.llama_model_n_swa(self.pointer) > 0
         )
+
+    @property
+    def n_embd(self) -> int:
+        """Of a pooled vector; it can differ from what the layers work with."""
+        return int(lib.llama_model_n_embd_out(self.pointer))
+
+    @property
+    def has_encoder(self) -> bool:
+        """Encoder-decoder families: T5 and its like."""
+        return bool(lib.llama_model_has_encoder(self.pointer))
+
+    @property
+    def is_recurrent(self) -> bool:
+        return bool(lib.llama_model_is_recurrent(self.pointer) or lib.llama_model_is_hybrid(self.pointer))
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token sees only those before it: what the file says, and true where it says nothing."""
+        return self._meta(f"{self._meta('general.architecture')}.attention.causal") != "false"
+
+    @property
+    def rerank(self) -> RerankShape:
+        """How a pair of query and document is put together, by the file and its vocabulary."""
+        vocab = self.vocab
+        eos, sep = int(lib.llama_vocab_eos(vocab)), int(lib.llama_vocab_sep(vocab))
+        end = eos if eos >= 0 else sep
+        ends = (end,) if lib.llama_vocab_get_add_eos(vocab) and end >= 0 else ()
+        begins = lib.llama_vocab_get_add_bos(vocab) and int(lib.llama_vocab_bos(vocab)) >= 0
+        found = lib.llama_model_chat_template(self.pointer, b"rerank")
+        return RerankShape(
+            template=found.decode("utf-8", "replace") if found else "",
+            head=(int(lib.llama_vocab_bos(vocab)),) if begins else (),
+            middle=(*ends, *((sep,) if lib.llama_vocab_get_add_sep(vocab) and sep >= 0 else ())),
+            tail=ends,
+        )
+
+    def _meta(self, key: str) -> str:
+        """A value of the file's metadata as text; empty where there is none."""
+        buffer = ctypes.create_string_buffer(_META_BYTES)
+        size = lib.llama_model_meta_val_str(self.pointer, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if size >= 0 else ""
 
     def close(self) -> None:
         lib.llama_model_free(self.pointer)

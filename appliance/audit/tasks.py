@@ -1,0 +1,56 @@
+"""The openings of tasks: which endpoint stands in the header, what was asked is sealed. Pure.
+
+Their closings are those of every request (`entry.closed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from appliance.audit.entry import Entry, Kind, person_of
+from appliance.core import Caller, ChatMessage, ModelSpec, Principal
+from appliance.tasks import CountTask, DetokenizeTask, EmbedTask, RankTask, Task, TokenizeTask
+
+
+def opened(task: Task, principal: Principal, caller: Caller, model: ModelSpec) -> Entry:
+    """The write-ahead record of a task: durable before the worker sees any of it (law 1)."""
+    return Entry(
+        kind=Kind.REQUEST_OPENED,
+        public={
+            "endpoint": str(task.endpoint),
+            "model": model.id,
+            "model_sha256": model.sha256,
+            "stream": 0,
+        },
+        content={
+            **_asked(task),
+            "annotations": dict(task.annotations),
+            "principal": person_of(principal),
+            "caller": {"address": caller.address, "user_agent": caller.user_agent},
+        },
+        request_id=task.request_id,
+        actor=principal.key_id,
+    )
+
+
+def _asked(task: Task) -> dict[str, Any]:
+    match task:
+        case EmbedTask():
+            inputs = [each if isinstance(each, str) else list(each) for each in task.inputs]
+            return {"inputs": inputs, "dimensions": task.dimensions}
+        case RankTask():
+            return {"query": task.query, "documents": list(task.documents)}
+        case TokenizeTask():
+            flags = {"add_special": task.add_special, "parse_special": task.parse_special}
+            if isinstance(task.source, str):
+                return {"inputs": [task.source], **flags}
+            return {"messages": _turns(task.source)}
+        case DetokenizeTask():
+            return {"inputs": [list(task.tokens)]}
+        case CountTask():
+            return {"messages": _turns(task.messages)}
+
+
+def _turns(messages: Sequence[ChatMessage]) -> list[dict[str, str]]:
+    return [{"role": each.role, "content": each.content} for each in messages]
