@@ -94,8 +94,11 @@ def schema(path: Path) -> Schema:
     try:
         with reader(path).connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
+            is_empty = not connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").first()
     except (DatabaseError, SetupError):
         return Schema(SchemaState.UNKNOWN, None, head)
+    if is_empty:  # a crash before the first revision's commit leaves a file without tables
+        return Schema(SchemaState.ABSENT, None, head)
     known = {each.revision for each in script.walk_revisions()}
     if revision == head:
         return Schema(SchemaState.CURRENT, revision, head)

@@ -73,17 +73,21 @@ def read_verifier(home: Home) -> Verifier:
 class Latch:
     """Whether the log is closed until an operator has looked. Survives restarts and full disks.
 
-    The file is written once, whole, and later overwritten in place: that needs no new block, so it
-    works where nothing else can be written any more.
+    The file is written whole when it is opened, and closed by overwriting it in place: that needs no
+    new block, so it works where nothing else can be written any more.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def create(self) -> None:
-        """Make the file, open."""
+        """Make the file, open, at the log's beginning; one that is there is kept."""
         if not self._path.exists():
-            durable.write_file(self._path, _latch_bytes(""))
+            self.open()
+
+    def open(self) -> None:
+        """Open it, and make it whole again where it was missing or damaged."""
+        durable.write_file(self._path, _latch_bytes(""))
 
     def reason(self) -> str:
         """Why the log is latched; empty where it is not. A missing or damaged latch is latched."""
@@ -95,13 +99,21 @@ class Latch:
         return str(reason)
 
     def set(self, reason: str) -> None:
-        """Close (or, with an empty reason, open) it. OSError where even that can not be written."""
+        """Close it. OSError where even that can not be written."""
         fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.pwrite(fd, _latch_bytes(reason), 0)
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def read_head(home: Home) -> str:
+    """The head file's note. VerificationError where it is no text, FileNotFoundError where it is gone."""
+    try:
+        return home.head.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise VerificationError("the head file is damaged") from error
 
 
 class FileGuard:
