@@ -265,7 +265,7 @@ class Sequencer:
 
     def _check_head_file(self, read: ReadNode) -> None:
         try:
-            note = self._home.head.read_text(encoding="utf-8")
+            note = files.read_head(self._home)
         except FileNotFoundError as error:
             raise SetupError(
                 "the head file is missing",
