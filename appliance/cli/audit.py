@@ -137,7 +137,8 @@ def show_(
         {"target": target, "reader": identity.recipient.fingerprint, "name": identity.name},
     )
     opened = query.open_records(path, records, identity)
-    proofs = {each.seq: query.prove(path, each.seq) for each in records}
+    verifier = files.read_verifier(home)
+    proofs = {each.seq: query.prove(path, each, verifier) for each in records}
     result = {
         "records": [
             {
