@@ -264,8 +264,8 @@ def _identity(home: Home, path: Path | None) -> Identity:
     return parse_identity(path.read_text(encoding="utf-8"))
 
 
-def _head_note(home: Home) -> str | None:
-    return home.head.read_text(encoding="utf-8") if home.head.exists() else None
+def _head_note(home: Home) -> str:
+    return home.head.read_text(encoding="utf-8", errors="replace") if home.head.exists() else ""
 
 
 def _microseconds(moment: datetime | None) -> int | None:
