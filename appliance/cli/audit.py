@@ -6,7 +6,6 @@ nothing is shown. On a copy (`--database FILE`) nothing can be recorded, and tha
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import sys
 from datetime import UTC, datetime
@@ -23,7 +22,16 @@ from appliance.audit.query import Opened, Record
 from appliance.audit.recipients import Identity, parse_identity
 from appliance.audit.report import Expected, lines_of
 from appliance.audit.report import as_json as report_json
-from appliance.cli.base import command_gateway, home_option, json_option, show, table, warn, when
+from appliance.cli.base import (
+    command_gateway,
+    home_option,
+    json_option,
+    on_one_line,
+    show,
+    table,
+    warn,
+    when,
+)
 from appliance.cli.init import DEV_IDENTITY
 from appliance.config import Home
 from appliance.control import ListKeys, RecordReading, Recover
@@ -31,7 +39,6 @@ from appliance.core import Outcome
 from appliance.errors import SetupError
 from appliance.services import STATE_TABLES
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _PROGRESS_FROM = 20_000
 
 
@@ -186,7 +193,7 @@ def verify(database: Path | None, home: Home, *, as_json: bool) -> None:
     lines = [
         f"{mark}: {report.num_entries} entries, root {report.root or '-'}"
         + (f", {report.num_open} still open" if report.num_open else ""),
-        *lines_of(report),
+        *map(on_one_line, lines_of(report)),
     ]
     show(report_json(report), lines, as_json=as_json)
     if not report.is_green:
@@ -245,7 +252,8 @@ def _on_record(
     public: dict[str, str | int],
     content: dict[str, Any],
 ) -> None:
-    if database is not None:
+    is_own = database is None or (home.database.exists() and database.samefile(home.database))
+    if not is_own:
         warn("reading a copy: this can not be put on the record")
         return
     command_gateway(home, RecordReading(event=str(kind), public=public, content=content))
@@ -289,7 +297,7 @@ def _said(public: dict[str, str | int]) -> str:
         for name, value in public.items()
         if value not in ("", 0) and not name.endswith("sha256")
     )
-    return _safe(" ".join(shown))
+    return " ".join(shown)
 
 
 def _told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str]:
@@ -298,13 +306,13 @@ def _told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str
         size, included = proofs[each.record.seq]
         mark = f"included in the tree of {size}" if included else "NOT INCLUDED IN THE TREE"
         lines.append(f"── {each.record.kind}  seq {each.record.seq}  {when(each.record.ts)}  {mark}")
-        lines += [f"   {name}: {_safe(str(value))}" for name, value in each.record.public.items()]
+        lines += [f"   {name}: {on_one_line(str(value))}" for name, value in each.record.public.items()]
         lines += _content_lines(each.content)
     answer = "".join(
         str((each.content or {}).get("text", "") or (each.content or {}).get("output", "")) for each in opened
     )
     if answer:
-        lines += ["── answer", *(f"   {line}" for line in _safe(answer).split("\n"))]
+        lines += ["── answer", *(f"   {line}" for line in answer.split("\n"))]
     return lines
 
 
@@ -312,12 +320,10 @@ def _content_lines(content: dict[str, Any] | None) -> list[str]:
     lines = []
     for name, value in (content or {}).items():
         if name == "messages":
-            lines += [f"   {turn['role']}> {_safe(turn['content'])}" for turn in value]
+            # What begins a line is ours: a prompt may hold lines that look like a record's.
+            lines += [
+                f"   {turn['role']}> " + turn["content"].replace("\n", "\n" + " " * 9) for turn in value
+            ]
         elif name not in {"text", "output"}:
-            lines.append(f"   {name}: {_safe(str(value))}")
+            lines.append(f"   {name}: {on_one_line(str(value))}")
     return lines
-
-
-def _safe(text: str) -> str:
-    """Content is foreign: control characters could rewrite the auditor's screen (ASVS 16.4.1)."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
