@@ -23,6 +23,7 @@ from typing import Any, Final
 from sqlalchemy.exc import DatabaseError
 
 from appliance import db, durable
+from appliance.audit import sealing
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.files import Latch
 from appliance.audit.sequencer import Sequencer, Start
@@ -321,6 +322,8 @@ class AuditLog:
     # --- every thread --------------------------------------------------------------------------
 
     def _submit(self, entry: Entry) -> Future[Receipt]:
+        if entry.content is not None:
+            sealing.check(entry.content)  # what can not be written fails by itself, not with its batch
         done: Future[Receipt] = Future()
         with self._gate:
             if not self._state.is_ready or self._is_closing:
