@@ -7,9 +7,16 @@ Law of this border: every `Generate` gets exactly one terminal message — `Fini
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
+
+# What a worker says goes onto the record in plaintext: numbers that canonical JSON takes, codes that
+# can carry no content. Anything else does not decode, and the worker is given up.
+Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
+Code = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,64}$")]
+Label = Annotated[str, Meta(max_length=300)]
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
@@ -88,10 +95,10 @@ class Ready(_Message, frozen=True):
     n_vocab: int
     n_params: int
     description: str
-    backend: str  # e.g. the CPU variant or GPU that was chosen
-    library: str  # version of the library that computes
+    backend: Label  # e.g. the CPU variant or GPU that was chosen
+    library: Label  # version of the library that computes
     template_sha256: str
-    load_us: int
+    load_us: Count
 
 
 class LoadFailed(_Message, frozen=True):
@@ -104,7 +111,7 @@ class Started(_Message, frozen=True):
     """The prompt was rendered, tokenised and accepted; an answer will follow."""
 
     request_id: str
-    prompt_tokens: int
+    prompt_tokens: Count
 
 
 class Delta(_Message, frozen=True):
@@ -112,7 +119,7 @@ class Delta(_Message, frozen=True):
 
     request_id: str
     text: str
-    num_tokens: int
+    num_tokens: Count
 
 
 class Finished(_Message, frozen=True):
@@ -120,19 +127,19 @@ class Finished(_Message, frozen=True):
 
     request_id: str
     reason: Literal["stop", "length", "aborted"]
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
-    queue_us: int
-    prefill_us: int
-    decode_us: int
+    prompt_tokens: Count
+    completion_tokens: Count
+    cached_tokens: Count
+    queue_us: Count
+    prefill_us: Count
+    decode_us: Count
 
 
 class Rejected(_Message, frozen=True):
     """Terminal: the caller's fault (context too long, template refuses). Nothing was computed."""
 
     request_id: str
-    code: str
+    code: Code
     message: str
     param: str | None = None
 
@@ -141,7 +148,7 @@ class Failed(_Message, frozen=True):
     """Terminal: the worker's fault or its overload."""
 
     request_id: str
-    code: str
+    code: Code
     message: str
 
 
