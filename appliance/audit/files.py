@@ -119,19 +119,25 @@ def read_head(home: Home) -> str:
 class FileGuard:
     """Notices that an open file is no longer the one at its path: removed, renamed or replaced.
 
-    SQLite itself happily commits into an unlinked file; a record acknowledged there is lost.
+    SQLite itself happily commits into an unlinked file; a record acknowledged there is lost. Links
+    count as replaced: SQLite looks for the WAL beside what a link points to, at the next start.
     """
 
-    def __init__(self, database: Path) -> None:
-        self._paths = (database, database.with_name(database.name + "-wal"))
-        self._fds = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in self._paths]
+    def __init__(self) -> None:
+        self._held: list[tuple[Path, int]] = []
+
+    def hold(self, path: Path) -> None:
+        """Watch a file from now on. VerificationError for a symbolic link."""
+        self._held.append((path, os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)))
+        if path.is_symlink():
+            raise VerificationError(f"{path.name} is a symbolic link")
 
     def check(self) -> None:
         """VerificationError where a file is not what it was."""
-        for path, fd in zip(self._paths, self._fds, strict=True):
+        for path, fd in self._held:
             held = os.fstat(fd)
             try:
-                found = path.stat()
+                found = path.lstat()
             except OSError as error:
                 raise VerificationError(f"{path.name} is gone") from error
             if held.st_nlink == 0 or (held.st_dev, held.st_ino) != (found.st_dev, found.st_ino):
@@ -139,9 +145,9 @@ class FileGuard:
 
     def close(self) -> None:
         """Let go of the files."""
-        for fd in self._fds:
+        held, self._held = self._held, []
+        for _, fd in held:
             os.close(fd)
-        self._fds = []
 
 
 def _latch_bytes(reason: str) -> bytes:
