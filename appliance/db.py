@@ -74,7 +74,12 @@ class Upgrade:
 
 def writer(path: Path) -> Engine:
     """An engine with one connection whose transactions begin with BEGIN IMMEDIATE."""
-    engine = create_engine("sqlite://", creator=lambda: _connect_writer(path), poolclass=pool.StaticPool)
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: _connect_writer(path),
+        poolclass=pool.StaticPool,
+        hide_parameters=True,  # an error's text must not quote what went into its statement
+    )
     # The driver's own transaction handling is off (isolation_level None): SQLAlchemy says BEGIN.
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
@@ -82,7 +87,12 @@ def writer(path: Path) -> Engine:
 
 def reader(path: Path) -> Engine:
     """An engine that can not write, on a live database or on a copy of one."""
-    return create_engine("sqlite://", creator=lambda: _connect_reader(path), poolclass=pool.NullPool)
+    return create_engine(
+        "sqlite://",
+        creator=lambda: _connect_reader(path),
+        poolclass=pool.NullPool,
+        hide_parameters=True,
+    )
 
 
 def schema(path: Path) -> Schema:
