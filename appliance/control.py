@@ -136,7 +136,7 @@ async def _perform(command: Command, administration: Administration, audit: Audi
             )
             return {"origin": receipt.origin, "seq": receipt.seq, "leaf": receipt.leaf.hex()}
         case Recover():
-            await asyncio.to_thread(audit.recover)
+            await administration.recover()
             return {"state": "ready", "tree_size": audit.tree_size}
 
 
