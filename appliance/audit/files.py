@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hmac
 import json
 import os
@@ -18,6 +19,7 @@ from appliance.config import Home
 from appliance.errors import SetupError, VerificationError
 
 LATCH_BYTES: Final = 512
+MAX_REASON_CHARACTERS: Final = 200
 _INDEX_BYTES = 16
 
 
@@ -96,7 +98,7 @@ class Latch:
             reason = state["latched"]
         except (OSError, ValueError, KeyError, TypeError):
             return "the latch file is missing or damaged"
-        return str(reason)
+        return _plain(str(reason))
 
     def set(self, reason: str) -> None:
         """Close it. OSError where even that can not be written."""
@@ -150,6 +152,31 @@ class FileGuard:
             os.close(fd)
 
 
+def take_lock(home: Home) -> int:
+    """Become the one writer of this home. SetupError where another process is."""
+    try:
+        fd = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.PRIVATE_FILE)
+    except OSError as error:
+        raise SetupError(
+            f"can not open {home.lock}: {error.strerror}",
+            code="not_initialised",
+            hint="run: appliance init --home DIR",
+        ) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise SetupError(
+            "another appliance process holds this home",
+            code="already_running",
+            hint="is 'appliance serve' running with the same --home?",
+        ) from error
+    return fd
+
+
+def _plain(reason: str) -> str:
+    return reason.encode("ascii", "replace").decode("ascii")[:MAX_REASON_CHARACTERS]
+
+
 def _latch_bytes(reason: str) -> bytes:
-    plain = reason.encode("ascii", "replace").decode("ascii")[:200]
-    return json.dumps({"latched": plain}).encode("ascii").ljust(LATCH_BYTES - 1) + b"\n"
+    return json.dumps({"latched": _plain(reason)}).encode("ascii").ljust(LATCH_BYTES - 1) + b"\n"

@@ -9,7 +9,6 @@ an operator has run `recover` (law 4). The latch survives restarts.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import queue
 import sqlite3
@@ -22,10 +21,10 @@ from typing import Any, Final
 
 from sqlalchemy.exc import DatabaseError
 
-from appliance import db, durable
+from appliance import db
 from appliance.audit import sealing
 from appliance.audit.entry import Entry, Kind
-from appliance.audit.files import Latch
+from appliance.audit.files import Latch, take_lock
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.clock import Clock
 from appliance.config import Home, Settings
@@ -172,8 +171,10 @@ class AuditLog:
             ) from error
 
     def close(self) -> None:
-        """Say goodbye on the record, write the head, release the lock."""
+        """Say goodbye on the record, write the head, release the lock. Once: a second call is none."""
         with self._gate:
+            if self._is_closing:
+                return
             self._is_closing = True
             self._queue.put(None)
         self._thread.join(JOIN_SECONDS)
@@ -358,28 +359,6 @@ class AuditLog:
             hint="the operator finds the reason on /readyz and runs: appliance audit recover",
             retry_after_seconds=30,
         )
-
-
-def take_lock(home: Home) -> int:
-    """Become the one writer of this home. SetupError where another process is."""
-    try:
-        fd = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.PRIVATE_FILE)
-    except OSError as error:
-        raise SetupError(
-            f"can not open {home.lock}: {error.strerror}",
-            code="not_initialised",
-            hint="run: appliance init --home DIR",
-        ) from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        raise SetupError(
-            "another appliance process holds this home",
-            code="already_running",
-            hint="is 'appliance serve' running with the same --home?",
-        ) from error
-    return fd
 
 
 def _resolve(call: _Call) -> None:

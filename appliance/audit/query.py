@@ -82,7 +82,7 @@ def by_request(path: Path, request_id: str) -> list[Record]:
 def exchange(path: Path, target: str) -> list[Record]:
     """The exchange that a sequence number or a request id belongs to. RequestError where none does."""
     with db.reading(path) as connection:
-        if target.isdecimal():
+        if target.isdecimal() and len(target) < 19:  # SQLite's integers end there
             found = _records(connection, select(log_entry).where(log_entry.c.seq == int(target)))
         else:
             found = _records(connection, select(log_entry).where(log_entry.c.req == target).limit(1))

@@ -110,10 +110,13 @@ async def _perform_alone(home: Home, settings: config.Settings, command: Command
 
 
 def when(microseconds: int | None) -> str:
-    """UTC, to the second, for people; an empty string for none."""
+    """UTC, to the second, for people; an empty string for none, the number beyond the calendar."""
     if microseconds is None:
         return ""
-    moment = datetime.fromtimestamp(microseconds / 1e6, tz=UTC)
+    try:
+        moment = datetime.fromtimestamp(microseconds / 1e6, tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        return str(microseconds)
     return moment.strftime("%Y-%m-%d %H:%M:%SZ")
 
 

@@ -14,7 +14,7 @@ import appliance
 from appliance import config, db, durable
 from appliance.audit import files, store
 from appliance.audit.entry import Entry, Kind
-from appliance.audit.log import take_lock
+from appliance.audit.files import take_lock
 from appliance.audit.recipients import Identity, KeyPolicy, Recipient, parse_recipient
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.cli.base import home_option, json_option, show, warn

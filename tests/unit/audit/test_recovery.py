@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -228,3 +229,36 @@ async def test_blocked_disk_does_not_stop_the_event_loop(
     assert took < 4
     assert not log.is_ready
     log.close()
+
+
+def test_reason_in_a_damaged_latch_does_not_keep_it_closed(home: Home, clock: ManualClock) -> None:
+    """Whatever somebody wrote into the latch, recovery can say it on the record."""
+    home.latch.write_bytes(b'{"latched": "\\ud800' + b"x" * 5000 + b'"}')
+    log = open_log(home, clock)
+    assert not log.is_ready
+    log.recover()
+
+    assert log.is_ready
+    log.close()
+
+
+def test_second_close_closes_nothing_more(home: Home, clock: ManualClock) -> None:
+    """A descriptor that was reused meanwhile is not closed under its new owner."""
+    log = open_log(home, clock)
+    log.close()
+    with home.config.open("rb") as other:
+        log.close()
+        assert other.read(1)
+
+
+async def test_stalled_event_loop_is_no_blocked_disk(home: Home, clock: ManualClock) -> None:
+    """A commit that ended in time counts, although its caller looks only later."""
+    log = open_log(home, clock)
+    waiting = asyncio.create_task(log.append(opening("req_1")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    time.sleep(2.5)  # noqa: ASYNC251 - the stall
+    receipt = await waiting
+    log.close()
+
+    assert receipt.seq > 0

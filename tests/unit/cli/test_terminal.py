@@ -14,8 +14,10 @@ from appliance import config
 from appliance.audit import entry, query
 from appliance.audit.entry import Entry, Kind
 from appliance.cli import audit as audit_commands
+from appliance.cli.base import when
 from appliance.config import Home
 from appliance.core import Outcome
+from appliance.errors import RequestError
 from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 
@@ -112,3 +114,17 @@ def test_own_record_is_no_copy(home: Home) -> None:
 
     assert "can not be put on the record" not in shown
     assert [each.kind for each in query.search(home.database, kind=Kind.AUDIT_READ)] == [Kind.AUDIT_READ]
+
+
+def test_number_beyond_the_record_is_simply_not_there(home: Home) -> None:
+    """A sequence number that SQLite can not hold is answered like any other unknown one."""
+    done = CliRunner().invoke(audit_commands.audit, ["show", "9" * 30, "--home", str(home.root)])
+
+    assert isinstance(done.exception, RequestError)
+
+
+def test_moment_beyond_the_calendar_is_shown_as_a_number() -> None:
+    """A foreign header can hold any time; search shows it all the same."""
+    assert when(1 << 50).endswith("Z")
+    assert when((1 << 63) - 1) == str((1 << 63) - 1)
+    assert when(-(1 << 62)) == str(-(1 << 62))
