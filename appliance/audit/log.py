@@ -187,25 +187,27 @@ class AuditLog:
     # --- the writer thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
-            try:
-                item = self._queue.get(timeout=HEAD_SECONDS)
-            except queue.Empty:
-                self._guarded(self._write_head)
-                continue
-            if item is None:
-                self._guarded(self._finish)
-                return
-            if isinstance(item, _Call):
-                _resolve(item)
-                continue
-            batch, following = self._gather(item)
-            self._commit(batch)
-            if isinstance(following, _Call):
-                _resolve(following)
-            elif following is None and self._stopping:
-                self._guarded(self._finish)
-                return
+        while self._turn():
+            pass
+        self._guarded(self._finish)
+
+    def _turn(self) -> bool:
+        """One batch or call; False at the end. Its locals die with it: an idle writer holds no content."""
+        try:
+            item = self._queue.get(timeout=HEAD_SECONDS)
+        except queue.Empty:
+            self._guarded(self._write_head)
+            return True
+        if item is None:
+            return False
+        if isinstance(item, _Call):
+            _resolve(item)
+            return True
+        batch, following = self._gather(item)
+        self._commit(batch)
+        if isinstance(following, _Call):
+            _resolve(following)
+        return not self._stopping
 
     def _gather(self, first: _Append) -> tuple[list[_Append], _Append | _Call | None]:
         """Whatever waits already, up to a bound; never waits itself."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import sqlite3
 import threading
 import time
@@ -22,6 +23,7 @@ from appliance.config import Home
 from appliance.core import Outcome
 from appliance.errors import AuditUnavailable, SetupError, VerificationError
 from tests.clocks import ManualClock
+from tests.harness import wait_until
 from tests.records import assert_verified, closing_of
 from tests.unit.audit.test_log import open_log, opening
 
@@ -262,3 +264,15 @@ async def test_stalled_event_loop_is_no_blocked_disk(home: Home, clock: ManualCl
     log.close()
 
     assert receipt.seq > 0
+
+
+def test_idle_writer_holds_no_plaintext(home: Home, clock: ManualClock) -> None:
+    """Behind the commit nothing of ours keeps the question alive, also when no other one follows."""
+
+    def is_held() -> bool:
+        return any(isinstance(o, Entry) and o.request_id == "req_canary" for o in gc.get_objects())
+
+    log = open_log(home, clock)
+    log.append_sync(opening("req_canary"))
+    wait_until(lambda: not is_held(), seconds=3)
+    log.close()
