@@ -6,6 +6,8 @@ program while no gateway runs; both own the log's lock when they do.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from appliance.accounts import keys, tables
@@ -16,6 +18,8 @@ from appliance.audit.log import AuditLog
 from appliance.clock import Clock
 from appliance.core import Receipt, Role
 from appliance.errors import RequestError
+
+MAX_LIFETIME_SECONDS = 100 * 366 * 86_400  # beyond it the microseconds leave what canonical JSON takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +34,28 @@ class Made:
 class Administration:
     """Changes keys, and puts acts of this host's program on the record."""
 
-    def __init__(self, *, audit: AuditLog, directory: Directory, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        audit: AuditLog,
+        directory: Directory,
+        clock: Clock,
+        load_keys: Callable[[], list[ApiKey]],
+    ) -> None:
         self._audit = audit
         self._directory = directory
         self._clock = clock
+        self._load_keys = load_keys
+        self._changing = asyncio.Lock()  # what was looked up must still hold when it is committed
 
     async def create_key(
         self, name: str, role: Role, *, expires_seconds: int | None = None, replace: bool = False
     ) -> Made:
         """A fresh key; with `replace`, the active ones of the same name are revoked after it."""
+        async with self._changing:
+            return await self._create_key(name, role, expires_seconds=expires_seconds, replace=replace)
+
+    async def _create_key(self, name: str, role: Role, *, expires_seconds: int | None, replace: bool) -> Made:
         now_us = self._clock.now_us()
         earlier = self._directory.active_named(check_name(name), now_us=now_us)
         if earlier and not replace:
@@ -48,17 +65,27 @@ class Administration:
                 param="name",
                 hint="revoke it first, or pass --replace",
             )
-        if expires_seconds is not None and expires_seconds < 1:
-            raise RequestError("a key can not expire in the past", code="invalid_expiry")
+        if expires_seconds is not None and not 1 <= expires_seconds <= MAX_LIFETIME_SECONDS:
+            raise RequestError("a key expires within a century, in the future", code="invalid_expiry")
         expires_us = now_us + expires_seconds * 1_000_000 if expires_seconds else None
         made = keys.generate(name, role, now_us=now_us, expires_us=expires_us)
         receipt = await self._store(entry.Kind.KEY_CREATED, made.key)
         for key in earlier:
-            await self.revoke_key(key.id)
+            await self._revoke_key(key.id)
         return Made(new=made, replaced=tuple(key.id for key in earlier), receipt=receipt)
 
     async def revoke_key(self, name_or_id: str) -> tuple[ApiKey, Receipt]:
         """Revoke one key, by id or unambiguous name; in force with the commit."""
+        async with self._changing:
+            return await self._revoke_key(name_or_id)
+
+    async def recover(self) -> None:
+        """Open a latched log again, and learn what was committed while its callers were told otherwise."""
+        async with self._changing:
+            await asyncio.to_thread(self._audit.recover)
+            self._directory.replace(self._load_keys())
+
+    async def _revoke_key(self, name_or_id: str) -> tuple[ApiKey, Receipt]:
         now_us = self._clock.now_us()
         key = self._directory.find(name_or_id, now_us=now_us)
         if key.revoked_us is not None:

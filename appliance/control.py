@@ -24,7 +24,8 @@ from appliance.core import Role
 from appliance.errors import ApplianceError, RequestError, SetupError
 from appliance.log import get_logger
 
-MAX_LINE_BYTES = 1 << 20
+MAX_LINE_BYTES = 1 << 20  # of a command
+MAX_ANSWER_BYTES = 1 << 26  # a list of every key ever made
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 log = get_logger(__name__)
@@ -136,7 +137,7 @@ async def _perform(command: Command, administration: Administration, audit: Audi
             )
             return {"origin": receipt.origin, "seq": receipt.seq, "leaf": receipt.leaf.hex()}
         case Recover():
-            await asyncio.to_thread(audit.recover)
+            await administration.recover()
             return {"state": "ready", "tree_size": audit.tree_size}
 
 
@@ -188,7 +189,7 @@ class ControlServer:
             return Problem(code="permission_denied", message="this user may not command the gateway")
         try:
             command = msgspec.json.decode(await reader.readuntil(b"\n"), type=Command)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, asyncio.LimitOverrunError):
             return Problem(code="invalid_command", message="the command is not understood")
         return await perform(command, self._administration, self._audit)
 
@@ -205,7 +206,7 @@ def send(path: Path, command: Command, *, timeout_seconds: float = 60) -> Answer
         try:
             peer.sendall(msgspec.json.encode(command) + b"\n")
             with peer.makefile("rb") as stream:
-                line = stream.readline(MAX_LINE_BYTES)
+                line = stream.readline(MAX_ANSWER_BYTES)
             answer: Answer = msgspec.json.decode(line, type=Answer)
         except (OSError, msgspec.MsgspecError) as error:
             raise SetupError(

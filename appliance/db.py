@@ -74,7 +74,12 @@ class Upgrade:
 
 def writer(path: Path) -> Engine:
     """An engine with one connection whose transactions begin with BEGIN IMMEDIATE."""
-    engine = create_engine("sqlite://", creator=lambda: _connect_writer(path), poolclass=pool.StaticPool)
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: _connect_writer(path),
+        poolclass=pool.StaticPool,
+        hide_parameters=True,  # an error's text must not quote what went into its statement
+    )
     # The driver's own transaction handling is off (isolation_level None): SQLAlchemy says BEGIN.
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
@@ -82,7 +87,12 @@ def writer(path: Path) -> Engine:
 
 def reader(path: Path) -> Engine:
     """An engine that can not write, on a live database or on a copy of one."""
-    return create_engine("sqlite://", creator=lambda: _connect_reader(path), poolclass=pool.NullPool)
+    return create_engine(
+        "sqlite://",
+        creator=lambda: _connect_reader(path),
+        poolclass=pool.NullPool,
+        hide_parameters=True,
+    )
 
 
 def schema(path: Path) -> Schema:
@@ -94,8 +104,11 @@ def schema(path: Path) -> Schema:
     try:
         with reader(path).connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
+            is_empty = not connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").first()
     except (DatabaseError, SetupError):
         return Schema(SchemaState.UNKNOWN, None, head)
+    if is_empty:  # a crash before the first revision's commit leaves a file without tables
+        return Schema(SchemaState.ABSENT, None, head)
     known = {each.revision for each in script.walk_revisions()}
     if revision == head:
         return Schema(SchemaState.CURRENT, revision, head)

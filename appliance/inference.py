@@ -161,10 +161,15 @@ class Inference:
         return engine.perform(exchange.request)
 
     async def _send(self, exchange: Exchange, answer: Answer) -> None:
-        """One piece on its way out. Law 2: in strict mode its segment is durable first."""
+        """One piece on its way out. Law 2: in strict mode its segment is durable first.
+
+        Law 4: in final mode no segment would fail, so the latch is looked at.
+        """
         piece = answer.take()
         if self._strict:
             await self._audit.append(_segment(exchange, answer, piece))
+        elif not self._audit.is_ready:
+            raise AuditUnavailable("the audit log can not commit", retry_after_seconds=30)
         self._deliver(exchange, piece)
         if self._strict:  # coalesce what comes in the next moment into one segment
             with contextlib.suppress(TimeoutError):

@@ -38,20 +38,9 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 def configure(settings: Log) -> None:
     """Route structlog and the standard library's loggers to standard error or to a private file."""
-    stream = _File.replace(_open(settings.file) if settings.file else None) or sys.stderr
+    stream = _File.replace(_open(settings.file) if settings.file else None)
     level = logging.getLevelNamesMapping()[settings.level.upper()]
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            only_known_fields,
-            structlog.processors.JSONRenderer(ensure_ascii=True),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
-        cache_logger_on_first_use=False,
-    )
+    _speak(stream, level)
     root = logging.getLogger()
     root.handlers = [_Gate()]
     root.setLevel(max(level, logging.INFO))
@@ -108,6 +97,22 @@ def _exception(exc_info: object) -> dict[str, str]:
     return told
 
 
+def _speak(stream: TextIO | None, level: int) -> None:
+    """Have structlog write through the gate; None stands for standard error, whatever it is then."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            only_known_fields,
+            structlog.processors.JSONRenderer(ensure_ascii=True),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: structlog.WriteLogger(stream or sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
 class _File:
     """The open log file, if any: one per process, closed when the next one takes its place."""
 
@@ -142,3 +147,8 @@ def _open(path: str) -> TextIO:
     except OSError as error:
         raise SetupError(f"can not write the log file: {error.strerror}", code="log_file") from error
     return os.fdopen(fd, "a", buffering=1, encoding="utf-8")
+
+
+# structlog's own default draws tracebacks with local variables: prompts and keys. So the gate stands
+# from the first import on, also for whoever never calls `configure`.
+_speak(None, logging.INFO)

@@ -26,6 +26,7 @@ class Refusals:
         self._clock = clock
         self._limiter = RefusalLimiter(burst)
         self._flusher: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     def start(self) -> None:
         """Begin to write the counts each second."""
@@ -33,10 +34,9 @@ class Refusals:
 
     async def stop(self) -> None:
         """Write what is counted, and stop."""
+        self._stopping.set()  # not a cancellation: counts that are being written would be lost
         if self._flusher is not None:
-            self._flusher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._flusher
+            await self._flusher
         await self._flush()
 
     async def record(
@@ -67,8 +67,9 @@ class Refusals:
             )
 
     async def _flush_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), FLUSH_SECONDS)
             await self._flush()
 
     async def _flush(self) -> None:

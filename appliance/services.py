@@ -16,6 +16,7 @@ import appliance
 from appliance import db
 from appliance.accounts import tables
 from appliance.accounts.directory import Directory
+from appliance.accounts.keys import ApiKey
 from appliance.administration import Administration
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.log import AuditLog
@@ -81,18 +82,24 @@ class Alone:
     administration: Administration
 
 
+def _load_keys(home: Home) -> list[ApiKey]:
+    with db.reading(home.database) as connection:
+        return tables.load(connection)
+
+
 @contextlib.contextmanager
 def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -> Iterator[Alone]:
     """Hold the lock, open the log (which recovers what a crash left open), close it at the end."""
     clock = clock or SystemClock()
     audit = AuditLog.open(home, settings, clock, version=appliance.__version__)
     try:
-        with db.reading(home.database) as connection:
-            directory = Directory(tables.load(connection))
+        directory = Directory(_load_keys(home))
         yield Alone(
             audit=audit,
             directory=directory,
-            administration=Administration(audit=audit, directory=directory, clock=clock),
+            administration=Administration(
+                audit=audit, directory=directory, clock=clock, load_keys=lambda: _load_keys(home)
+            ),
         )
     finally:
         audit.close()

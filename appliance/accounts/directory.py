@@ -27,6 +27,10 @@ class Directory:
         """Take over a key as it now stands in the database."""
         self._keys[key.id] = key
 
+    def replace(self, known: Iterable[ApiKey]) -> None:
+        """Take over every key as the database holds them."""
+        self._keys = {key.id: key for key in known}
+
     def all(self) -> list[ApiKey]:
         """Every key ever made, oldest first."""
         return sorted(self._keys.values(), key=lambda key: (key.created_us, key.id))

@@ -8,6 +8,7 @@ canonical JSON (RFC 8785); the bytes are stored and hashed verbatim and never en
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -32,6 +33,8 @@ from appliance.tasks import Endpoint
 
 FORMAT_VERSION = 0  # not frozen: later releases may read this form only by migration
 MAX_HEADER_BYTES = 65_535  # C2SP tlog-tiles prefixes entries with a 16-bit length
+MAX_PUBLIC_CHARACTERS = 512
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Kind(StrEnum):
@@ -117,6 +120,20 @@ class Entry:
         unknown = set(self.public) - PUBLIC_FIELDS[self.kind]
         if unknown:
             raise InternalError(f"{self.kind} may not say {sorted(unknown)} in plaintext")
+        if not all(map(_is_public, self.public.values())):
+            raise InternalError(f"{self.kind} holds a value that no header takes")
+
+
+def _is_public(value: object) -> bool:
+    """Whether canonical JSON and a header's length take it: else the writer would find out too late."""
+    match value:
+        case bool():
+            return False
+        case int():
+            return abs(value) < 1 << 53
+        case str():
+            return len(value) <= MAX_PUBLIC_CHARACTERS and not _SURROGATE.search(value)
+    return False
 
 
 class SealedHash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

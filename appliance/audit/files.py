@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hmac
 import json
 import os
@@ -18,6 +19,7 @@ from appliance.config import Home
 from appliance.errors import SetupError, VerificationError
 
 LATCH_BYTES: Final = 512
+MAX_REASON_CHARACTERS: Final = 200
 _INDEX_BYTES = 16
 
 
@@ -73,17 +75,21 @@ def read_verifier(home: Home) -> Verifier:
 class Latch:
     """Whether the log is closed until an operator has looked. Survives restarts and full disks.
 
-    The file is written once, whole, and later overwritten in place: that needs no new block, so it
-    works where nothing else can be written any more.
+    The file is written whole when it is opened, and closed by overwriting it in place: that needs no
+    new block, so it works where nothing else can be written any more.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def create(self) -> None:
-        """Make the file, open."""
+        """Make the file, open, at the log's beginning; one that is there is kept."""
         if not self._path.exists():
-            durable.write_file(self._path, _latch_bytes(""))
+            self.open()
+
+    def open(self) -> None:
+        """Open it, and make it whole again where it was missing or damaged."""
+        durable.write_file(self._path, _latch_bytes(""))
 
     def reason(self) -> str:
         """Why the log is latched; empty where it is not. A missing or damaged latch is latched."""
@@ -92,10 +98,10 @@ class Latch:
             reason = state["latched"]
         except (OSError, ValueError, KeyError, TypeError):
             return "the latch file is missing or damaged"
-        return str(reason)
+        return _plain(str(reason))
 
     def set(self, reason: str) -> None:
-        """Close (or, with an empty reason, open) it. OSError where even that can not be written."""
+        """Close it. OSError where even that can not be written."""
         fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.pwrite(fd, _latch_bytes(reason), 0)
@@ -104,22 +110,36 @@ class Latch:
             os.close(fd)
 
 
+def read_head(home: Home) -> str:
+    """The head file's note. VerificationError where it is no text, FileNotFoundError where it is gone."""
+    try:
+        return home.head.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise VerificationError("the head file is damaged") from error
+
+
 class FileGuard:
     """Notices that an open file is no longer the one at its path: removed, renamed or replaced.
 
-    SQLite itself happily commits into an unlinked file; a record acknowledged there is lost.
+    SQLite itself happily commits into an unlinked file; a record acknowledged there is lost. Links
+    count as replaced: SQLite looks for the WAL beside what a link points to, at the next start.
     """
 
-    def __init__(self, database: Path) -> None:
-        self._paths = (database, database.with_name(database.name + "-wal"))
-        self._fds = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in self._paths]
+    def __init__(self) -> None:
+        self._held: list[tuple[Path, int]] = []
+
+    def hold(self, path: Path) -> None:
+        """Watch a file from now on. VerificationError for a symbolic link."""
+        self._held.append((path, os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)))
+        if path.is_symlink():
+            raise VerificationError(f"{path.name} is a symbolic link")
 
     def check(self) -> None:
         """VerificationError where a file is not what it was."""
-        for path, fd in zip(self._paths, self._fds, strict=True):
+        for path, fd in self._held:
             held = os.fstat(fd)
             try:
-                found = path.stat()
+                found = path.lstat()
             except OSError as error:
                 raise VerificationError(f"{path.name} is gone") from error
             if held.st_nlink == 0 or (held.st_dev, held.st_ino) != (found.st_dev, found.st_ino):
@@ -127,11 +147,36 @@ class FileGuard:
 
     def close(self) -> None:
         """Let go of the files."""
-        for fd in self._fds:
+        held, self._held = self._held, []
+        for _, fd in held:
             os.close(fd)
-        self._fds = []
+
+
+def take_lock(home: Home) -> int:
+    """Become the one writer of this home. SetupError where another process is."""
+    try:
+        fd = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.PRIVATE_FILE)
+    except OSError as error:
+        raise SetupError(
+            f"can not open {home.lock}: {error.strerror}",
+            code="not_initialised",
+            hint="run: appliance init --home DIR",
+        ) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise SetupError(
+            "another appliance process holds this home",
+            code="already_running",
+            hint="is 'appliance serve' running with the same --home?",
+        ) from error
+    return fd
+
+
+def _plain(reason: str) -> str:
+    return reason.encode("ascii", "replace").decode("ascii")[:MAX_REASON_CHARACTERS]
 
 
 def _latch_bytes(reason: str) -> bytes:
-    plain = reason.encode("ascii", "replace").decode("ascii")[:200]
-    return json.dumps({"latched": plain}).encode("ascii").ljust(LATCH_BYTES - 1) + b"\n"
+    return json.dumps({"latched": _plain(reason)}).encode("ascii").ljust(LATCH_BYTES - 1) + b"\n"

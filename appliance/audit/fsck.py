@@ -29,6 +29,7 @@ from appliance.audit.report import Expected, Report
 from appliance.errors import VerificationError
 
 _PROGRESS_EVERY = 2000
+_TYPES = {"VARCHAR": str, "BLOB": bytes, "BIGINT": int}  # of state tables' columns
 
 
 Progress = Callable[[int, int], None]
@@ -43,7 +44,7 @@ def verify(path: Path, expected: Expected, progress: Progress | None = None) -> 
             _Reading(connection, expected, report, progress or _no_progress).run()
     except (sqlite3.Error, VerificationError) as error:
         report.add("database", f"can not be read to its end: {error}")
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, LookupError) as error:
         # A value of a type that no writer of ours makes: the reading can not go on behind it.
         report.add("database", f"holds a value that can not be read: {type(error).__name__}")
     return report
@@ -110,15 +111,17 @@ class _Reading:
             except VerificationError as error:
                 self._report.add("log_entry", error.message, seq)
                 continue
-            columns = (seq, ts, kind, req, bi_key, model, outcome)
-            if columns != _columns_of(header):
-                self._report.add("log_entry", "a column differs from the header", seq)
+            try:
+                if (seq, ts, kind, req, bi_key, model, outcome) != _columns_of(header):
+                    self._report.add("log_entry", "a column differs from the header", seq)
+                self._take(header)
+            except (LookupError, ValueError):
+                self._report.add("log_entry", "the header lacks a field of its kind", seq)
             if header.log != self._expected.verifier.name:
                 self._report.add("log_entry", "the entry belongs to another log", seq)
             if header.ts <= last_ts:
                 self._report.add("log_entry", "time runs backwards", seq)
             last_ts = header.ts
-            self._take(header)
         self._progress(total, total)
         self._report.num_entries = len(self._leaves)
 
@@ -134,6 +137,8 @@ class _Reading:
             case Kind.REQUEST_SEGMENT:
                 self._segments.setdefault(str(header.req), []).append(int(header.pub["index"]))
                 self._check_link(header)
+                if str(header.req) in self._closed:
+                    self._report.add("log_entry", "a segment lies behind its closing", header.seq)
             case Kind.REQUEST_CLOSED:
                 if str(header.req) in self._closed:
                     self._report.add("log_entry", "a request is closed twice", header.seq)
@@ -177,12 +182,19 @@ class _Reading:
             self._report.add("tree_head", "the newest checkpoint is not for the whole tree")
         for _, size, note in heads:
             self._check_note("tree_head", note, size, tree)
-        for size, note in self._sql.execute("SELECT size, note FROM checkpoint"):
+        kept = self._sql.execute("SELECT size, note FROM checkpoint ORDER BY size").fetchall()
+        for size, note in kept:
             self._check_note("checkpoint", note, size, tree)
-        num_kept = self._sql.execute("SELECT count(*) FROM checkpoint").fetchone()[0]
-        if num_kept != len(self._epochs):
-            self._report.add("checkpoint", "there are not as many checkpoints as epochs")
-        if self._expected.head_note is not None:
+        # Each epoch keeps the tree of the commit before it: behind the epoch before, not behind itself.
+        begins = sorted(header.seq for header in self._epochs.values())
+        if len(kept) != len(begins) or not all(
+            before < size <= begin
+            for before, (size, _), begin in zip([0, *begins], kept, begins, strict=False)
+        ):
+            self._report.add("checkpoint", "the kept checkpoints are not those of the epochs")
+        if self._expected.head_note == "":
+            self._report.add("head", "the head file is missing")
+        elif self._expected.head_note is not None:
             self._check_note("head", self._expected.head_note, None, tree)
 
     def _check_note(self, where: str, note: Any, size: Any, tree: _Tree) -> None:
@@ -266,12 +278,17 @@ class _Reading:
         for table, id_column in self._expected.state_tables.items():
             cursor = self._sql.execute(f"SELECT * FROM {table}")  # noqa: S608 - our own name
             names = [column[0] for column in cursor.description]
+            types = [
+                _TYPES[row[2].partition("(")[0]] for row in self._sql.execute(f"PRAGMA table_info({table})")
+            ]
             seen = set()
             for row in cursor:
                 values = dict(zip(names, row, strict=True))
                 place = (table, str(values[id_column]))
                 seen.add(place)
-                if self._rows.get(place) != _row_digest(values):
+                # SQLite takes text into a column of bytes, and hexadecimal text has the same digest.
+                is_typed = all(isinstance(v, t | None) for v, t in zip(row, types, strict=True))
+                if not is_typed or self._rows.get(place) != _row_digest(values):
                     self._report.add(table, f"row {place[1]!r} is not on the record as it stands")
             for place in self._rows.keys() - seen:
                 if place[0] == table:
@@ -315,9 +332,9 @@ class _Tree:
 
 
 def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
-    """Name → SQL of everything that somebody defined."""
-    rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-    return {str(name): str(sql) for name, sql in rows}
+    """Type and name → SQL of everything that somebody defined: a trigger may be named as an index."""
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {f"{kind} {name}": str(sql) for kind, name, sql in rows}
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -9,7 +9,6 @@ an operator has run `recover` (law 4). The latch survives restarts.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import queue
 import sqlite3
@@ -22,9 +21,10 @@ from typing import Any, Final
 
 from sqlalchemy.exc import DatabaseError
 
-from appliance import db, durable
+from appliance import db
+from appliance.audit import sealing
 from appliance.audit.entry import Entry, Kind
-from appliance.audit.files import Latch
+from appliance.audit.files import Latch, take_lock
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.clock import Clock
 from appliance.config import Home, Settings
@@ -35,6 +35,7 @@ from appliance.log import get_logger
 MAX_BATCH: Final = 256
 HEAD_SECONDS: Final = 1.0  # the head file is at most this much behind
 JOIN_SECONDS: Final = 10.0
+LATCH_SECONDS: Final = 1.0  # how long callers wait for the latch of a disk that may hang
 
 log = get_logger(__name__)
 
@@ -80,6 +81,9 @@ class AuditLog:
         self._queue: queue.Queue[_Append | _Call | None] = queue.Queue()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._lock_fd = -1
+        self._gate = threading.Lock()  # nothing comes onto the queue behind the close
+        self._is_closing = False
+        self._first_seq = 0  # requests opened before this were closed by recovery
         self._stopping = False
         self._head_written_us = 0
 
@@ -139,7 +143,7 @@ class AuditLog:
     def check(self) -> LogState:
         """The state, after a look at the files: an idle log notices too that its database went."""
         sequencer = self._sequencer
-        if self._state.is_ready and sequencer is not None:
+        if self._state.is_ready and sequencer is not None and not self._is_closing:
             try:
                 sequencer.check()
             except Exception as error:  # any doubt about the files closes the log
@@ -150,9 +154,13 @@ class AuditLog:
         """The operator's act: check everything anew, close what was open, unlatch, say so.
 
         SetupError or VerificationError where the database can not be trusted; it stays latched.
+        An open log is left as it is: its requests are running, not left over.
         """
         done: Future[None] = Future()
-        self._queue.put(_Call(self._recover, done))
+        with self._gate:
+            if self._is_closing:
+                raise SetupError("the log is closed", code="log_closed")
+            self._queue.put(_Call(self._recover, done))
         try:
             done.result(JOIN_SECONDS)
         except FutureTimeoutError as error:
@@ -163,33 +171,43 @@ class AuditLog:
             ) from error
 
     def close(self) -> None:
-        """Say goodbye on the record, write the head, release the lock."""
-        self._queue.put(None)
+        """Say goodbye on the record, write the head, release the lock. Once: a second call is none."""
+        with self._gate:
+            if self._is_closing:
+                return
+            self._is_closing = True
+            self._queue.put(None)
         self._thread.join(JOIN_SECONDS)
-        os.close(self._lock_fd)
+        if self._thread.is_alive():
+            # The writer still waits for its disk: whoever took the home now would fork the record.
+            log.error("audit_close_blocked")
+        else:
+            os.close(self._lock_fd)
 
     # --- the writer thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
-            try:
-                item = self._queue.get(timeout=HEAD_SECONDS)
-            except queue.Empty:
-                self._guarded(self._write_head)
-                continue
-            if item is None:
-                self._guarded(self._finish)
-                return
-            if isinstance(item, _Call):
-                _resolve(item)
-                continue
-            batch, following = self._gather(item)
-            self._commit(batch)
-            if isinstance(following, _Call):
-                _resolve(following)
-            elif following is None and self._stopping:
-                self._guarded(self._finish)
-                return
+        while self._turn():
+            pass
+        self._guarded(self._finish)
+
+    def _turn(self) -> bool:
+        """One batch or call; False at the end. Its locals die with it: an idle writer holds no content."""
+        try:
+            item = self._queue.get(timeout=HEAD_SECONDS)
+        except queue.Empty:
+            self._guarded(self._write_head)
+            return True
+        if item is None:
+            return False
+        if isinstance(item, _Call):
+            _resolve(item)
+            return True
+        batch, following = self._gather(item)
+        self._commit(batch)
+        if isinstance(following, _Call):
+            _resolve(following)
+        return not self._stopping
 
     def _gather(self, first: _Append) -> tuple[list[_Append], _Append | _Call | None]:
         """Whatever waits already, up to a bound; never waits itself."""
@@ -213,6 +231,9 @@ class AuditLog:
             for each in batch:
                 each.done.set_exception(self._unavailable())
             return
+        batch = [each for each in batch if self._is_current(each)]
+        if not batch:
+            return
         try:
             receipts = sequencer.commit([each.entry for each in batch])
         except Exception as error:  # whatever it was, the state is unknown: stop (law 4)
@@ -230,6 +251,14 @@ class AuditLog:
         now_us = self._clock.monotonic_us()
         if now_us - self._head_written_us > HEAD_SECONDS * 1e6:
             self._guarded(self._write_head)
+
+    def _is_current(self, each: _Append) -> bool:
+        """False, and told, where recovery has closed the request that this belongs to (law 3)."""
+        opening = each.entry.opening
+        if opening is None or opening >= self._first_seq:
+            return True
+        each.done.set_exception(self._unavailable())
+        return False
 
     def _guarded(self, function: Callable[[], None]) -> None:
         try:
@@ -254,23 +283,28 @@ class AuditLog:
             self._sequencer = None
 
     def _recover(self) -> None:
+        if self._state.is_ready:
+            return
+        db.require_current(self._home.database)  # before SQLite makes a new file where one is missing
         if self._sequencer is not None:
             self._sequencer.close()
             self._sequencer = None
-        reason = self._latch.reason()
-        try:
-            self._sequencer = self._start(Kind.LOG_RECOVERED, reason=reason)
-        except (DatabaseError, OSError) as error:
-            raise SetupError(
-                f"the log can not be opened: {_reason(error)}",
-                code="recovery_failed",
-                hint="appliance audit verify tells what is wrong; restore the home from a backup",
-            ) from error
-        self._latch.set("")
+        self._sequencer = self._start(Kind.LOG_RECOVERED, reason=self._latch.reason())
+        self._latch.open()
         self._state = LogState()
         log.info("audit_recovered", tree_size=self._size)
 
     def _start(self, kind: Kind, **public: str) -> Sequencer:
+        try:
+            return self._opened(kind, **public)
+        except (DatabaseError, OSError) as error:
+            raise SetupError(
+                f"the log can not be opened: {_reason(error)}",
+                code="recovery_failed" if kind is Kind.LOG_RECOVERED else "log_unreadable",
+                hint="appliance audit verify tells what is wrong; restore the home from a backup",
+            ) from error
+
+    def _opened(self, kind: Kind, **public: str) -> Sequencer:
         sequencer = Sequencer(self._home, self._settings, self._clock)
         try:
             if kind is Kind.LOG_STARTED:
@@ -285,16 +319,19 @@ class AuditLog:
             sequencer.close()
             raise
         self._head_written_us = self._clock.monotonic_us()
-        self._size = sequencer.size
+        self._size = self._first_seq = sequencer.size
         return sequencer
 
     # --- every thread --------------------------------------------------------------------------
 
     def _submit(self, entry: Entry) -> Future[Receipt]:
-        if not self._state.is_ready:
-            raise self._unavailable()
+        if entry.content is not None:
+            sealing.check(entry.content)  # what can not be written fails by itself, not with its batch
         done: Future[Receipt] = Future()
-        self._queue.put(_Append(entry, done))
+        with self._gate:
+            if not self._state.is_ready or self._is_closing:
+                raise self._unavailable()
+            self._queue.put(_Append(entry, done))
         return done
 
     def _close_down(self, reason: str) -> None:
@@ -302,11 +339,21 @@ class AuditLog:
         if not self._state.is_ready:
             return
         self._state = LogState(reason)
+        # Before anybody is told, the log included: it must outlive us. But the disk that hangs may be
+        # the latch's too, and an event loop must not hang with it: then it lands later, or never.
+        if threading.current_thread() is self._thread:
+            self._write_latch(reason)
+        else:
+            writing = threading.Thread(target=self._write_latch, args=(reason,), name="latch", daemon=True)
+            writing.start()
+            writing.join(LATCH_SECONDS)
+        log.error("audit_latched", reason=reason, exc_info=True)
+
+    def _write_latch(self, reason: str) -> None:
         try:
-            self._latch.set(reason)  # before anybody is told, the log included: it must outlive us
+            self._latch.set(reason)
         except OSError as error:
             log.error("latch_not_written", error=type(error).__name__)
-        log.error("audit_latched", reason=reason, exc_info=True)
 
     def _unavailable(self) -> AuditUnavailable:
         return AuditUnavailable(
@@ -314,28 +361,6 @@ class AuditLog:
             hint="the operator finds the reason on /readyz and runs: appliance audit recover",
             retry_after_seconds=30,
         )
-
-
-def take_lock(home: Home) -> int:
-    """Become the one writer of this home. SetupError where another process is."""
-    try:
-        fd = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.PRIVATE_FILE)
-    except OSError as error:
-        raise SetupError(
-            f"can not open {home.lock}: {error.strerror}",
-            code="not_initialised",
-            hint="run: appliance init --home DIR",
-        ) from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        raise SetupError(
-            "another appliance process holds this home",
-            code="already_running",
-            hint="is 'appliance serve' running with the same --home?",
-        ) from error
-    return fd
 
 
 def _resolve(call: _Call) -> None:

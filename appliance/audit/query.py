@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, Select, select
 
 from appliance import db
-from appliance.audit import store
+from appliance.audit import checkpoint, store
+from appliance.audit.checkpoint import Verifier
 from appliance.audit.entry import Header, Kind, decode_header
-from appliance.audit.merkle import inclusion_proof, root_at, verify_inclusion
+from appliance.audit.merkle import inclusion_proof, leaf_hash, verify_inclusion
 from appliance.audit.recipients import Identity
 from appliance.audit.sealing import Opener, Sealed
 from appliance.audit.tables import epoch, epoch_wrap, log_entry, log_payload
@@ -81,7 +82,7 @@ def by_request(path: Path, request_id: str) -> list[Record]:
 def exchange(path: Path, target: str) -> list[Record]:
     """The exchange that a sequence number or a request id belongs to. RequestError where none does."""
     with db.reading(path) as connection:
-        if target.isdecimal():
+        if target.isdecimal() and len(target) < 19:  # SQLite's integers end there
             found = _records(connection, select(log_entry).where(log_entry.c.seq == int(target)))
         else:
             found = _records(connection, select(log_entry).where(log_entry.c.req == target).limit(1))
@@ -102,21 +103,24 @@ def open_records(path: Path, records: Sequence[Record], identity: Identity) -> l
         return [Opened(record, _content(connection, record, identity, openers)) for record in records]
 
 
-def prove(path: Path, seq: int) -> tuple[int, bool]:
-    """Tree size, and whether the entry is included in that tree, by its proof."""
+def prove(path: Path, record: Record, verifier: Verifier) -> tuple[int, bool]:
+    """Size of the newest tree that the log signed, and whether this very header is included in it.
+
+    VerificationError where there is no such tree.
+    """
     with db.reading(path) as connection:
-        head = store.head(connection)
-        if head is None or seq >= head[0]:
+        found = store.head(connection)
+        if found is None:
             return 0, False
-        size = head[0]
+        head = checkpoint.open_checkpoint(found[1], verifier)
+        if record.seq >= head.size:
+            return head.size, False
 
         def read(level: int, index: int) -> bytes:
             return store.read_node(connection, level, index)
 
-        leaf = read(0, seq)
-        root = root_at(size, read)
-        proof = inclusion_proof(seq, size, read)
-        return size, verify_inclusion(seq, size, leaf, root, proof)
+        proof = inclusion_proof(record.seq, head.size, read)
+        return head.size, verify_inclusion(record.seq, head.size, record.leaf, head.root, proof)
 
 
 def _records(connection: Connection, query: Select[Any]) -> list[Record]:
@@ -132,7 +136,7 @@ def _each_record(connection: Connection, query: Select[Any]) -> Iterator[Record]
             kind=Kind(header.kind),
             request_id=header.req,
             public=header.pub,
-            leaf=row.leaf,
+            leaf=leaf_hash(row.hdr),  # of what is shown, whatever the column beside it says
             header=header,
         )
 

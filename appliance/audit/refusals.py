@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MAX_ADDRESSES = 4096
+MANY = ""  # the address of what is counted together because there are too many addresses
 _SECOND_US = 1_000_000
 
 
@@ -23,7 +24,7 @@ class RefusalLimiter:
     """A token bucket per address, `burst` tokens deep, refilled by `burst` a second.
 
     At most `MAX_ADDRESSES` buckets live; the least recently used one goes first, and a flood from
-    ever new addresses shares one more bucket, so that memory and records stay bounded.
+    ever new addresses shares one more bucket and one count, so that memory and records stay bounded.
     """
 
     def __init__(self, burst: int) -> None:
@@ -36,7 +37,7 @@ class RefusalLimiter:
         """True: record it by itself. False: it was counted, and `flush` will tell."""
         known = refusal.address in self._buckets
         if not known and not self._take_newcomer(now_us):
-            self._counts[refusal] += 1
+            self._counts[replace(refusal, address=MANY)] += 1
             return False
         tokens, last_us = self._buckets.pop(refusal.address, (float(self._burst), now_us))
         tokens = self._refilled(tokens, last_us, now_us)

@@ -28,7 +28,7 @@ class Expected:
     schema: dict[str, str]
     revision: str
     state_tables: dict[str, str]  # table → its id column
-    head_note: str | None  # content of the head file; None where there is none to compare
+    head_note: str | None  # content of the head file, empty where it is gone; None: nothing to compare
     may_be_open: bool = False  # a gateway is running: its newest requests have no closing yet
 
 

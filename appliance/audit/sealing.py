@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from appliance.audit.recipients import Identity, KeyPolicy
-from appliance.errors import VerificationError
+from appliance.errors import InternalError, VerificationError
 
 ALGORITHM = "A256GCM"
 NONCE_BYTES = 12
@@ -163,6 +163,16 @@ def advance(chain_key: bytes) -> tuple[bytes, bytes]:
     )
 
 
+def check(content: Mapping[str, Any]) -> None:
+    """InternalError where this can not be sealed, or not be opened again: before it has a place."""
+    try:
+        size = _SALT_BYTES + _LENGTH_BYTES + len(_json(content))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InternalError("a content can not be written as JSON") from error
+    if padme(size) > _MAX_CONTENT_BYTES:
+        raise InternalError("a content is too large to be opened again")
+
+
 def _seal(seed: bytes, place: Place, framed: bytes) -> Sealed:
     nonce = secrets.token_bytes(NONCE_BYTES)
     ciphertext = AESGCM(_record_key(seed, place)).encrypt(nonce, framed, place.aad())
@@ -183,10 +193,14 @@ def _expand(key: bytes, info: bytes) -> bytes:
 
 def _frame(content: Mapping[str, Any]) -> bytes:
     """Salt || length || JSON || zeros: the salt defeats guessing, the padding hides the length."""
-    data = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    data = _json(content)
     head = secrets.token_bytes(_SALT_BYTES) + len(data).to_bytes(_LENGTH_BYTES, "big")
     size = len(head) + len(data)
     return head + data + bytes(padme(size) - size)
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _unframe(framed: bytes) -> dict[str, Any]:

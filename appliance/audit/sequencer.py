@@ -42,9 +42,17 @@ class Sequencer:
         self._settings = settings
         self._clock = clock
         self._keys = files.load_keys(home, settings.origin)
-        self._engine = db.writer(home.database)
-        self._connection = self._engine.connect()
-        self._guard: files.FileGuard | None = None
+        self._guard = files.FileGuard()
+        self._holds_wal = False
+        try:
+            # Held before SQLite opens it: an exchange of the file in between is one that is noticed.
+            self._guard.hold(home.database)
+            self._guard.hold(home.lock)  # without it a second writer comes in
+            self._engine = db.writer(home.database)
+            self._connection = self._engine.connect()
+        except BaseException:
+            self._guard.close()
+            raise
         self._boot = secrets.token_hex(8)
         self._frontier = Frontier()
         self._note = ""
@@ -101,8 +109,7 @@ class Sequencer:
 
     def commit(self, entries: Sequence[Entry]) -> list[Receipt]:
         """Append a batch durably. Any exception means: not acknowledged; the caller latches."""
-        if self._guard is not None:
-            self._guard.check()
+        self._guard.check()
         frontier = self._frontier.copy()
         rows: list[store.Row] = []
         nodes: list[Node] = []
@@ -122,8 +129,9 @@ class Sequencer:
             store.add_entries(self._connection, rows, nodes)
             store.put_head(self._connection, frontier.size, note)
         # The commit point is behind us. The file may have gone meanwhile: then nobody is told.
-        if self._guard is None:
-            self._guard = files.FileGuard(self._home.database)  # the WAL exists from here on
+        if not self._holds_wal:  # it exists from here on
+            self._guard.hold(self._home.database.with_name(self._home.database.name + "-wal"))
+            self._holds_wal = True
         self._guard.check()
         self._frontier, self._note = frontier, note
         origin = self._settings.origin
@@ -135,8 +143,7 @@ class Sequencer:
 
     def check(self) -> None:
         """VerificationError where the database's files are no longer ours."""
-        if self._guard is not None:
-            self._guard.check()
+        self._guard.check()
 
     def write_head(self) -> None:
         """Remember size and root outside the database, durably."""
@@ -145,8 +152,7 @@ class Sequencer:
 
     def close(self) -> None:
         """Let go of the database; the keys of the open epoch go with this object."""
-        if self._guard is not None:
-            self._guard.close()
+        self._guard.close()
         self._connection.close()
         self._engine.dispose()
 
@@ -265,7 +271,7 @@ class Sequencer:
 
     def _check_head_file(self, read: ReadNode) -> None:
         try:
-            note = self._home.head.read_text(encoding="utf-8")
+            note = files.read_head(self._home)
         except FileNotFoundError as error:
             raise SetupError(
                 "the head file is missing",

@@ -22,8 +22,8 @@ from appliance.audit.query import Opened, Record
 from appliance.audit.report import Expected, lines_of
 from appliance.audit.report import as_json as report_json
 from appliance.cli import asked
-from appliance.cli.base import command_gateway, home_option, json_option, show, table, when
-from appliance.cli.reading import identity_of, on_record, safe
+from appliance.cli.base import command_gateway, home_option, json_option, on_one_line, show, table, when
+from appliance.cli.reading import identity_of, on_record
 from appliance.cli.replay import replay
 from appliance.config import Home
 from appliance.control import ListKeys, Recover
@@ -139,7 +139,8 @@ def show_(
         {"target": target, "reader": identity.recipient.fingerprint, "name": identity.name},
     )
     opened = query.open_records(path, records, identity)
-    proofs = {each.seq: query.prove(path, each.seq) for each in records}
+    verifier = files.read_verifier(home)
+    proofs = {each.seq: query.prove(path, each, verifier) for each in records}
     result = {
         "records": [
             {
@@ -187,7 +188,7 @@ def verify(database: Path | None, home: Home, *, as_json: bool) -> None:
     lines = [
         f"{mark}: {report.num_entries} entries, root {report.root or '-'}"
         + (f", {report.num_open} still open" if report.num_open else ""),
-        *lines_of(report),
+        *map(on_one_line, lines_of(report)),
     ]
     show(report_json(report), lines, as_json=as_json)
     if not report.is_green:
@@ -239,8 +240,8 @@ class _Progress:
             self._bar.render_finish()
 
 
-def _head_note(home: Home) -> str | None:
-    return home.head.read_text(encoding="utf-8") if home.head.exists() else None
+def _head_note(home: Home) -> str:
+    return home.head.read_text(encoding="utf-8", errors="replace") if home.head.exists() else ""
 
 
 def _microseconds(moment: datetime | None) -> int | None:
@@ -264,7 +265,7 @@ def _said(public: dict[str, str | int]) -> str:
         for name, value in public.items()
         if value not in ("", 0) and not name.endswith("sha256")
     )
-    return safe(" ".join(shown))
+    return " ".join(shown)
 
 
 def _told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str]:
@@ -273,13 +274,13 @@ def _told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str
         size, included = proofs[each.record.seq]
         mark = f"included in the tree of {size}" if included else "NOT INCLUDED IN THE TREE"
         lines.append(f"── {each.record.kind}  seq {each.record.seq}  {when(each.record.ts)}  {mark}")
-        lines += [f"   {name}: {safe(str(value))}" for name, value in each.record.public.items()]
+        lines += [f"   {name}: {on_one_line(str(value))}" for name, value in each.record.public.items()]
         lines += _content_lines(each.content)
     answer = "".join(
         str((each.content or {}).get("text", "") or (each.content or {}).get("output", "")) for each in opened
     )
     if answer:
-        lines += ["── answer", *(f"   {line}" for line in safe(answer).split("\n"))]
+        lines += ["── answer", *(f"   {line}" for line in answer.split("\n"))]
     if told := asked.vectors_line([each.record.public for each in opened]):
         lines.append(told)
     return lines
@@ -289,7 +290,10 @@ def _content_lines(content: dict[str, Any] | None) -> list[str]:
     lines = []
     for name, value in (content or {}).items():
         if name == "messages":
-            lines += [f"   {turn['role']}> {safe(turn['content'])}" for turn in value]
+            # What begins a line is ours: a prompt may hold lines that look like a record's.
+            lines += [
+                f"   {turn['role']}> " + turn["content"].replace("\n", "\n" + " " * 9) for turn in value
+            ]
         elif name not in {"text", "output"}:
-            lines += [f"   {safe(line)}" for line in asked.lines_of(name, value)]
+            lines += [f"   {on_one_line(line)}" for line in asked.lines_of(name, value)]
     return lines

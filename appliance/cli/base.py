@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -24,6 +25,8 @@ from appliance.errors import (
 )
 from appliance.services import open_log_alone
 
+# Controls but tab and line feed, and the marks that turn the direction of writing.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _F = TypeVar("_F", bound=Callable[..., Any])
 _EXIT_CODES: tuple[tuple[type[ApplianceError], int], ...] = (
     (VerificationError, 1),
@@ -63,12 +66,23 @@ def json_option(function: _F) -> _F:
 
 
 def show(result: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
-    """The result for a program, or the lines for a person."""
+    """The result for a program, or the lines for a person; neither can steer the terminal."""
     if as_json:
-        click.echo(json.dumps(result, ensure_ascii=False, indent=2))
+        text = json.dumps(result, ensure_ascii=False, indent=2)
+        click.echo(_CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
     else:
         for line in lines:
-            click.echo(line)
+            click.echo(safe(line))
+
+
+def safe(text: str) -> str:
+    """Content is foreign: control characters could rewrite the auditor's screen (ASVS 16.4.1)."""
+    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def on_one_line(text: str) -> str:
+    """`safe`, for what may not begin a line of its own."""
+    return safe(text).replace("\n", "\\n")
 
 
 def warn(message: str) -> None:
@@ -96,15 +110,19 @@ async def _perform_alone(home: Home, settings: config.Settings, command: Command
 
 
 def when(microseconds: int | None) -> str:
-    """UTC, to the second, for people; an empty string for none."""
+    """UTC, to the second, for people; an empty string for none, the number beyond the calendar."""
     if microseconds is None:
         return ""
-    moment = datetime.fromtimestamp(microseconds / 1e6, tz=UTC)
+    try:
+        moment = datetime.fromtimestamp(microseconds / 1e6, tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        return str(microseconds)
     return moment.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Columns as wide as their longest cell."""
+    rows = [tuple(map(on_one_line, row)) for row in rows]
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -10,7 +10,7 @@ import appliance
 from appliance import config
 from appliance import db as database_room
 from appliance.audit.entry import Kind
-from appliance.audit.log import take_lock
+from appliance.audit.files import take_lock
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.cli.base import home_option, json_option, show
 from appliance.cli.init import database_upgraded

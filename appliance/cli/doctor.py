@@ -115,8 +115,7 @@ def _database(home: Home) -> str:
 
 
 def _head_file(home: Home) -> str:
-    note = home.head.read_text(encoding="utf-8")
-    head = checkpoint.open_checkpoint(note, files.read_verifier(home))
+    head = checkpoint.open_checkpoint(files.read_head(home), files.read_verifier(home))
     return f"remembers {head.size} entries"
 
 

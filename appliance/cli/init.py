@@ -12,9 +12,9 @@ import click
 
 import appliance
 from appliance import config, db, durable
-from appliance.audit import files
+from appliance.audit import files, store
 from appliance.audit.entry import Entry, Kind
-from appliance.audit.log import take_lock
+from appliance.audit.files import take_lock
 from appliance.audit.recipients import Identity, KeyPolicy, Recipient, parse_recipient
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.cli.base import home_option, json_option, show, warn
@@ -71,7 +71,7 @@ def initialise(
     home: Home, *, profile: Literal["dev", "production"], auditors: Sequence[Recipient]
 ) -> dict[str, Any]:
     """Make what is missing, keep what is there. SetupError where the two contradict each other."""
-    begun = home.database.exists() or home.head.exists()
+    begun = _has_record(home)
     if begun and auditors:
         raise SetupError(
             "this home has its key policy already",
@@ -92,22 +92,39 @@ def initialise(
     try:
         if not home.config.exists():
             durable.write_file(home.config, _first_config(profile).encode())
-        return {"created": not begun, **_prepare(home, config.load(home), auditors)}
+        settings = config.load(home)
+        if not begun:
+            _lay_foundations(home, settings)
+        return {"created": not begun, **_prepare(home, settings, auditors)}
     finally:
         os.close(lock)
 
 
+def _has_record(home: Home) -> bool:
+    """Whether the log has begun: a crash may have left its tables without a first entry."""
+    state = db.schema(home.database).state
+    if home.head.exists() or state is not db.SchemaState.CURRENT:
+        return home.head.exists() or state is not db.SchemaState.ABSENT
+    with db.reading(home.database) as connection:
+        return store.num_entries(connection) > 0
+
+
+def _lay_foundations(home: Home, settings: Settings) -> None:
+    """Keys and latch, at the log's beginning only: a record that lost them is not given new ones."""
+    files.create_keys(home)
+    files.write_verifier(home, files.load_keys(home, settings.audit.origin).signer.verifier)
+    files.Latch(home.latch).create()
+
+
 def _prepare(home: Home, settings: Settings, auditors: Sequence[Recipient]) -> dict[str, Any]:
     clock = SystemClock()
-    files.create_keys(home)
     keys = files.load_keys(home, settings.audit.origin)
-    files.write_verifier(home, keys.signer.verifier)
-    files.Latch(home.latch).create()
     identity_path = home.keys / DEV_IDENTITY
+    begun = _has_record(home)
     upgraded = db.upgrade(home, clock)
     sequencer = Sequencer(home, settings.audit, clock)
     try:
-        if upgraded is not None and upgraded.from_revision is None:
+        if not begun:
             policy = KeyPolicy.of(auditors or [_dev_identity(identity_path).recipient])
             sequencer.pin_policy(policy)
             sequencer.write_head()

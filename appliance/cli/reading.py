@@ -1,8 +1,7 @@
-"""What every reading of the record does: an auditor's key, an entry of its own, a safe screen."""
+"""What every reading of the record does: an auditor's key, an entry of its own."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from appliance.config import Home
 from appliance.control import RecordReading
 from appliance.errors import SetupError
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
 
 def on_record(
     home: Home,
@@ -26,7 +23,8 @@ def on_record(
     content: dict[str, Any],
 ) -> None:
     """A reading goes on the record before its result is shown."""
-    if database is not None:
+    is_own = database is None or (home.database.exists() and database.samefile(home.database))
+    if not is_own:
         warn("reading a copy: this can not be put on the record")
         return
     command_gateway(home, RecordReading(event=str(kind), public=public, content=content))
@@ -44,8 +42,3 @@ def identity_of(home: Home, path: Path | None) -> Identity:
             )
         warn("using the identity that profile 'dev' keeps in the home; production has none here")
     return parse_identity(path.read_text(encoding="utf-8"))
-
-
-def safe(text: str) -> str:
-    """Content is foreign: control characters could rewrite the auditor's screen (ASVS 16.4.1)."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

@@ -13,8 +13,8 @@ from appliance import config
 from appliance.audit import query
 from appliance.audit.entry import Kind
 from appliance.catalog import Catalog
-from appliance.cli.base import home_option, json_option, show
-from appliance.cli.reading import identity_of, on_record, safe
+from appliance.cli.base import home_option, json_option, on_one_line, show
+from appliance.cli.reading import identity_of, on_record
 from appliance.config import Home
 from appliance.replay import Comparison, Recorded, recorded_of
 from appliance.replay import replay as run_replay
@@ -59,8 +59,8 @@ def _told(recorded: Recorded, comparison: Comparison) -> list[str]:
     lines = [f"NOT identical, seq {recorded.seq}"]
     if comparison.first_token is not None:
         lines.append(f"   tokens differ from number {comparison.first_token} of {comparison.num_tokens} on")
-        lines.append(f"   then: {safe(comparison.recorded)}")
-        lines.append(f"   now:  {safe(comparison.replayed)}")
+        lines.append(f"   then: {on_one_line(comparison.recorded)}")
+        lines.append(f"   now:  {on_one_line(comparison.replayed)}")
     if comparison.first_logits is not None:
         lines.append(f"   logits differ from token {comparison.first_logits} on")
     lines += [f"   {each}" for each in comparison.differences]

@@ -8,9 +8,16 @@ else of each other.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
+
+# What a worker says goes onto the record in plaintext: numbers that canonical JSON takes, codes that
+# can carry no content. Anything else does not decode, and the worker is given up.
+Number = Annotated[int, Meta(ge=0, lt=1 << 53)]
+Code = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,64}$")]
+Label = Annotated[str, Meta(max_length=300)]
 
 DIGEST_BYTES = 8
 # Upper bounds of the steps' histogram, microseconds.
@@ -175,12 +182,12 @@ class Ready(_Message, frozen=True):
     n_vocab: int
     n_params: int
     description: str
-    backend: str  # e.g. the CPU variant or GPU that was chosen
-    library: str  # version of the library that computes
+    backend: Label  # e.g. the CPU variant or GPU that was chosen
+    library: Label  # version of the library that computes
     template_sha256: str
-    load_us: int
+    load_us: Number
     can_share_prefixes: bool
-    cell_bytes: int
+    cell_bytes: Number
     tuning: Tuning
     setup: Setup  # of reproducible requests
     trials: tuple[Trial, ...] = ()  # what was measured to find the tuning; empty where it was given
@@ -196,7 +203,7 @@ class Started(_Message, frozen=True):
     """The prompt was rendered, tokenised and accepted; an answer will follow."""
 
     request_id: str
-    prompt_tokens: int
+    prompt_tokens: Number
 
 
 class Delta(_Message, frozen=True):
@@ -204,7 +211,7 @@ class Delta(_Message, frozen=True):
 
     request_id: str
     text: str
-    num_tokens: int
+    num_tokens: Number
 
 
 class Finished(_Message, frozen=True):
@@ -212,14 +219,14 @@ class Finished(_Message, frozen=True):
 
     request_id: str
     reason: Literal["stop", "length", "aborted"]
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
-    queue_us: int
-    prefill_us: int
-    decode_us: int
+    prompt_tokens: Number
+    completion_tokens: Number
+    cached_tokens: Number
+    queue_us: Number
+    prefill_us: Number
+    decode_us: Number
     # Of reproducible requests: what was chosen, and DIGEST_BYTES of each token's logits.
-    tokens: tuple[int, ...] = ()
+    tokens: tuple[Number, ...] = ()
     digests: bytes = b""
 
 
@@ -227,7 +234,7 @@ class Rejected(_Message, frozen=True):
     """Terminal: the caller's fault (context too long, template refuses). Nothing was computed."""
 
     request_id: str
-    code: str
+    code: Code
     message: str
     param: str | None = None
 
@@ -236,7 +243,7 @@ class Failed(_Message, frozen=True):
     """Terminal: the worker's fault or its overload."""
 
     request_id: str
-    code: str
+    code: Code
     message: str
 
 
@@ -245,10 +252,10 @@ class Embedded(_Message, frozen=True):
 
     request_id: str
     vectors: bytes
-    n_embd: int
-    prompt_tokens: int
-    queue_us: int
-    compute_us: int
+    n_embd: Number
+    prompt_tokens: Number
+    queue_us: Number
+    compute_us: Number
 
 
 class Ranked(_Message, frozen=True):
@@ -257,9 +264,9 @@ class Ranked(_Message, frozen=True):
     request_id: str
     scores: tuple[float, ...]
     method: Literal["rank", "cosine"]
-    prompt_tokens: int
-    queue_us: int
-    compute_us: int
+    prompt_tokens: Number
+    queue_us: Number
+    compute_us: Number
 
 
 class Tokenized(_Message, frozen=True):
@@ -270,7 +277,7 @@ class Tokenized(_Message, frozen=True):
     request_id: str
     tokens: tuple[int, ...]
     pieces: tuple[bytes, ...]
-    n_ctx: int
+    n_ctx: Number
 
 
 class Detokenized(_Message, frozen=True):
@@ -284,7 +291,7 @@ class Counted(_Message, frozen=True):
     """Terminal: a number of tokens."""
 
     request_id: str
-    num_tokens: int
+    num_tokens: Number
 
 
 class Stats(_Message, frozen=True):

@@ -104,6 +104,23 @@ def test_file_removed_under_the_running_server(tmp_path: Path, victim: str) -> N
         assert_closed_to_everybody(running, key)
 
 
+def test_latch_ends_streams_that_have_no_segments(tmp_path: Path) -> None:
+    """Law 4 holds in final mode as well: behind the latch no piece leaves."""
+    toml = '[audit]\norigin = "test/audit/1"\nstream = "final"\n'
+    with gateway(tmp_path / "home", toml=toml) as running:
+        client, _answer, events = slow_stream(running)
+        before = [event for event, _ in zip(events, range(3), strict=False)]
+        assert any(content_of(event) for event in before)
+        running.home.database.unlink()
+        with running.client() as asking:
+            assert asking.get("/readyz").status_code == 503
+        rest = list(events)
+        client.close()
+
+    assert rest[-1]["error"]["code"] == "audit_unavailable"
+    assert sum(bool(content_of(event)) for event in rest[:-1]) <= 10
+
+
 def test_idle_server_notices_a_removed_file(tmp_path: Path) -> None:
     """`/readyz` looks for itself: no request is needed to find out."""
     with gateway(tmp_path / "home") as running, running.client() as client:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -107,3 +110,26 @@ def test_file_is_private_and_must_be_writable(tmp_path: Path) -> None:
     logging_setup.configure(Log())
     with pytest.raises(SetupError):
         logging_setup.configure(Log(file=str(tmp_path / "no" / "such")))
+
+
+def test_import_alone_is_safe() -> None:
+    """Before anybody configures it, a room's log shows no local variable and no foreign words."""
+    script = textwrap.dedent(
+        f"""
+        from appliance.log import get_logger
+        log = get_logger("room")
+        def seal(prompt):
+            raise ValueError(prompt)
+        try:
+            seal("{CANARY}")
+        except ValueError:
+            log.exception("crashed", prompt="{CANARY}")
+        log.info("told")
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+
+    assert CANARY not in done.stdout + done.stderr
+    assert [line["event"] for line in lines] == ["crashed", "told"]
+    assert lines[0]["error"] == "ValueError"

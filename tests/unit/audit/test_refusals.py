@@ -41,3 +41,14 @@ def test_addresses_do_not_share_until_there_are_too_many() -> None:
     counted = sum(count for _, count in limiter.flush())
     assert admitted <= MAX_ADDRESSES + 1
     assert admitted + counted == 3 * MAX_ADDRESSES + 1
+
+
+def test_flood_of_addresses_makes_few_records() -> None:
+    """Beyond the shared bucket newcomers are counted together: a flush does not grow with them."""
+    limiter = RefusalLimiter(burst=1)
+    for n in range(3 * MAX_ADDRESSES):
+        limiter.admit(refusal(str(n)), now_us=0)
+    counts = limiter.flush()
+
+    assert len(counts) == 1
+    assert counts[0][0].address == ""

@@ -1,0 +1,116 @@
+"""Callers who leave at any moment: each opening gets its one closing, and no piece outruns the record."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator
+from typing import Literal, cast
+
+import msgspec
+import pytest
+
+from appliance import config
+from appliance.audit import query
+from appliance.audit.entry import Kind
+from appliance.catalog import Catalog
+from appliance.config import Home
+from appliance.core import (
+    Caller,
+    ChatMessage,
+    Delta,
+    Finished,
+    FinishReason,
+    InferenceRequest,
+    Principal,
+    Role,
+    SamplingParams,
+    Started,
+    Usage,
+)
+from appliance.engine.supervisor import Engine
+from appliance.errors import ApplianceError, Unavailable
+from appliance.inference import Inference
+from appliance.metrics import Metrics
+from appliance.services import open_log_alone
+from tests.clocks import ManualClock
+from tests.fault.test_tampering import verify
+
+NUM_EXCHANGES = 150
+
+
+class RandomEngine:
+    """Answers of random length, with a pause or none behind each token; some break off."""
+
+    is_ready = True
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+
+    async def generate(
+        self, _request: InferenceRequest, *, tenant: str
+    ) -> AsyncGenerator[Started | Delta | Finished, None]:
+        del tenant
+        yield Started(prompt_tokens=3)
+        num_tokens = self._chance.randrange(12)
+        for _ in range(num_tokens):
+            await asyncio.sleep(self._chance.choice((0, 0, 0.001, 0.01)))
+            yield Delta("tok ")
+        if self._chance.random() < 0.1:
+            raise Unavailable("broken", code="engine_failed")
+        yield Finished(FinishReason.STOP, Usage(3, num_tokens))
+
+
+@pytest.mark.parametrize("mode", ["strict", "final"])
+async def test_callers_leave_whenever_they_like(home: Home, mode: Literal["strict", "final"]) -> None:
+    """Whatever was delivered is on the record, every record is closed once, and verify is green."""
+    chance = random.Random(mode)
+    settings = config.load(home)
+    clock = ManualClock()
+    catalog = Catalog.load(home=home, default_model=settings.default_model)
+    with open_log_alone(home, settings, clock) as alone:
+        inference = Inference(
+            audit=alone.audit,
+            catalog=catalog,
+            engines={settings.default_model: cast("Engine", RandomEngine(chance))},
+            engine_settings=settings.engine,
+            audit_settings=msgspec.structs.replace(settings.audit, stream=mode, segment_ms=10),
+            clock=clock,
+            metrics=Metrics(),
+        )
+
+        async def one(number: int) -> None:
+            request = InferenceRequest(
+                request_id=f"req_{number}",
+                model="default",
+                messages=(ChatMessage("user", "x"),),
+                sampling=SamplingParams(),
+                stream=chance.random() < 0.7,
+            )
+            exchange = inference.begin(request, Principal("k", "n", Role.KIOSK), Caller(""))
+
+            async def read() -> None:
+                await exchange.accepted()
+                num_pieces = 0
+                async for item in exchange.events():
+                    num_pieces += isinstance(item, Delta)
+                    if mode == "strict":
+                        durable = query.by_request(home.database, request.request_id)
+                        assert num_pieces <= len(durable) - 1  # each in a segment, the tail in the closing
+
+            reading = asyncio.ensure_future(read())
+            for _ in range(chance.randrange(4)):
+                await asyncio.sleep(chance.choice((0, 0.001, 0.005, 0.02)))
+            if chance.random() < 0.6:
+                exchange.gone()
+                reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            assert reading.cancelled() or isinstance(reading.exception(), ApplianceError | None)
+
+        await asyncio.gather(*(one(number) for number in range(NUM_EXCHANGES)))
+        await inference.drain(10)
+    closings = query.search(home.database, kind=Kind.REQUEST_CLOSED, limit=1000)
+
+    assert len({each.request_id for each in closings}) == len(closings) == NUM_EXCHANGES
+    assert {str(each.public["outcome"]) for each in closings} == {"stop", "failed", "client_gone"}
+    assert verify(home, home.database).findings == []
