@@ -83,8 +83,10 @@ class AsyncChannel(Generic[In, Out]):
             raise ChannelError("a frame does not decode") from error
 
     def send(self, message: Out) -> None:
-        """Hand a message to the transport. Writing to a dead peer is noticed by `receive`."""
-        self._writer.write(_frame(self._encoder.encode(message)))
+        """Hand a message to the transport. A dead peer is noticed by `receive`, and by it alone."""
+        frame = _frame(self._encoder.encode(message))
+        if not self._writer.is_closing():  # a transport whose peer died in mid-write is closed already
+            self._writer.write(frame)
 
     def close(self) -> None:
         """End the connection: the worker sees end of file and exits."""

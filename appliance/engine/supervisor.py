@@ -202,7 +202,11 @@ class Engine:
         backoff = FIRST_BACKOFF_SECONDS
         while True:
             began_us = self._clock.monotonic_us()
-            code = await self._one_life()
+            try:
+                code = await self._one_life()
+            except Exception as error:  # a bug of ours must not leave the model without its keeper
+                log.exception("worker_life_crashed", model=self.spec.id)
+                code = self._failed("supervisor_failed", type(error).__name__)
             self._on_event(ModelFailed(self.spec, code))
             lived_seconds = (self._clock.monotonic_us() - began_us) / 1e6
             if lived_seconds > HEALTHY_SECONDS:

@@ -63,3 +63,18 @@ def test_frames_are_bounded_on_the_way_out() -> None:
     """Nobody sends what the other side would refuse."""
     with pytest.raises(ChannelError):
         channel._frame(b"x" * (channel.MAX_FRAME_BYTES + 1))
+
+
+async def test_writing_to_a_dead_peer_is_no_error_of_the_writer() -> None:
+    """A peer that dies under a large write leaves a closed transport: receiving tells, sending does not."""
+    gateway, _worker, raw = await pair()
+    for _ in range(64):
+        gateway.send(Abort("x" * 100_000))
+    raw.shutdown(socket.SHUT_RDWR)
+    assert await gateway.receive() is None
+    for _ in range(3):
+        gateway.send(Abort("nobody hears this"))
+        await asyncio.sleep(0)
+    gateway.close()
+    gateway.send(Abort("nor this"))
+    raw.close()
