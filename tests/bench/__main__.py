@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import httpx
+
 from appliance import log as logging_setup
 from appliance.config import Log
 from tests.bench import audit, audit_cost, greedy, kiosk, latency, memory, prompts, report, streams
@@ -67,8 +69,8 @@ def _one(name: str, run: Run) -> None:
     run.notes.clear()
     try:
         rows = SUBJECTS[name](run)
-    except PeerFailed as error:
-        print(f"  {name} is left out: {error}", flush=True)
+    except (PeerFailed, httpx.HTTPError) as error:  # the other subjects may still be measured
+        print(f"  {name} is left out: {type(error).__name__} {error}", flush=True)
         return
     took = time.monotonic() - began
     for row in rows:

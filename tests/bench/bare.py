@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import llama_cpp
@@ -188,11 +189,10 @@ def _pointer(array: npt.NDArray[Any], kind: Any) -> Any:
 
 def main() -> None:
     """Load the library as the wheel's backends want it, then the model, then do the jobs."""
-    native = lib._lib
-    folder = os.path.join(os.path.dirname(llama_cpp.__file__), "lib")  # noqa: PTH118, PTH120
-    native.ggml_backend_load_all_from_path(os.fsencode(folder))
     quiet = lib.llama_log_callback(lambda _level, _text, _data: None)
     lib.llama_log_set(quiet, ctypes.c_void_p(0))
+    folder = Path(llama_cpp.__file__).with_name("lib")
+    lib._lib.ggml_backend_load_all_from_path(os.fsencode(folder))
     lib.llama_backend_init()
     params = lib.llama_model_default_params()
     params.n_gpu_layers = 0

@@ -68,7 +68,6 @@ def _measure(
 ) -> _Figures:
     """A fresh server for each room."""
     first_seconds = warm_seconds = 0.0
-    counts = ((0, num_first), (1000, num_warm))
     for seed in seeds:
         room = rooms.room(seed)
         asked = [
