@@ -54,29 +54,34 @@ def main() -> None:
     # In the checkout, not in /tmp, which may be memory: the audit log is measured on a disk.
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent, prefix="tmp") as scratch:
         run = Run(Path(scratch))
-        for name in named or SUBJECTS:
-            _one(name, run)
+        left_out = [name for name in named or SUBJECTS if not _is_measured(name, run)]
+    report.write(SUBJECTS)
     print(report.draw(), flush=True)
+    if left_out:
+        sys.exit(f"left out, see above: {', '.join(left_out)}")
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _one(name: str, run: Run) -> None:
+def _is_measured(name: str, run: Run) -> bool:
     print(f"\n{name}", flush=True)
     began = time.monotonic()
     run.notes.clear()
+    if not has_llama_server():
+        run.notes.append("llama-server was not built, so it is left out (make llama-server)")
     try:
         rows = SUBJECTS[name](run)
-    except (PeerFailed, httpx.HTTPError) as error:  # the other subjects may still be measured
+    except (PeerFailed, httpx.HTTPError) as error:  # the other subjects can still be measured
         print(f"  {name} is left out: {type(error).__name__} {error}", flush=True)
-        return
+        return False
     took = time.monotonic() - began
     for row in rows:
         print(f"  » {report.line(row)}", flush=True)
     print(f"  {took:.0f} s", flush=True)
     report.keep(name, rows, run.notes, took)
+    return True
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ class Round:
 @asynccontextmanager
 async def visiting(server: Server) -> AsyncIterator[httpx.AsyncClient]:
     """A client of this server."""
-    limits = httpx.Limits(max_connections=128, max_keepalive_connections=128)
+    # A connection for each request: servers close idle ones at moments of their own.
+    limits = httpx.Limits(max_connections=128, max_keepalive_connections=0)
     async with httpx.AsyncClient(
         base_url=server.url,
         headers=server.headers,

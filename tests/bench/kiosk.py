@@ -54,7 +54,10 @@ def run(run: Run) -> list[Row]:
             ]
         if has_llama_cpp_server() and num_clients == min(TARGETS):
             serial = _measure(run, llama_cpp_server, num_clients, seeds[:1], SERIAL_FIRST, SERIAL_WARM)
-            rows.append(Row(f"{label}, warm", "requests/s", mine.warm, "llama_cpp.server", serial.warm))
+            rows += [
+                Row(f"{label}, first {FIRST}", "requests/s", mine.first, "llama_cpp.server", serial.first),
+                Row(f"{label}, warm", "requests/s", mine.warm, "llama_cpp.server", serial.warm),
+            ]
     return rows
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ ratio is ours divided by theirs. What is measured, and how, stands in the file o
 
 
 def keep(subject: str, rows: Sequence[Row], notes: Sequence[str], seconds: float) -> None:
-    """Put a part's rows into results.json, and write table and plot anew."""
+    """Put a part's rows into results.json."""
     data = _read()
     data[subject] = {
         "when": f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d %H:%M} UTC",
@@ -39,7 +39,13 @@ def keep(subject: str, rows: Sequence[Row], notes: Sequence[str], seconds: float
         "notes": list(notes),
     }
     _DATA.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    _TABLE.write_text(_markdown(data), encoding="utf-8")
+
+
+def write(order: Iterable[str]) -> None:
+    """The table of all parts that have been measured, in this order."""
+    data = _read()
+    parts = {subject: data[subject] for subject in order if subject in data}
+    _TABLE.write_text(_markdown(parts), encoding="utf-8")
 
 
 def draw() -> str:
@@ -110,9 +116,8 @@ def _commit() -> str:
         done = subprocess.run(["git", *arguments], cwd=_HERE, capture_output=True, text=True, check=False)
         return done.stdout.strip()
 
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + (
-        " and changes" if git("diff", "HEAD", "--name-only", "--", ":!RESULTS.md", ":!results.svg") else ""
-    )
+    changed = git("diff", "HEAD", "--name-only", "--", ":/", f":!{_TABLE.name}", f":!{_PLOT.name}")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with changes" if changed else "")
 
 
 def _cpu() -> str:
