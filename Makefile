@@ -10,7 +10,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
         --no-emit-find-links --no-annotate --no-header --no-emit-package llama-cpp-python -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench test-offline lock clean
+.PHONY: help setup run test check format bench llama-server test-offline lock clean
 
 ##@ Everyday
 setup: ## Make .venv from the lock and fetch the starter model (idempotent)
@@ -37,8 +37,12 @@ format: setup ## Let ruff mend what it can
 	@$(BIN)/ruff check -q --fix . || true
 	@$(BIN)/ruff format -q .
 
-bench: setup ## Figures of one run: audit log and engine, into tests/bench/results.json
-	@$(BIN)/python -m tests.bench
+bench: setup ## This appliance beside its peers in one run, into tests/bench/RESULTS.md (ONLY=kiosk: a part)
+	@$(PYTHON) deploy/bootstrap --bench
+	@$(BIN)/python -m tests.bench $(ONLY)
+
+llama-server: ## Build the bench's peer from the vendored source (optional, once, into the cache)
+	@$(PYTHON) deploy/bootstrap --llama-server
 
 test-offline: setup ## The whole suite in a network namespace with loopback only
 	@mkdir -p $(dir $(TEST_ROOT))
@@ -49,6 +53,7 @@ lock: setup ## Resolve the dependencies anew, with hashes
 	@$(LOCK) pyproject.toml -o deploy/lock/runtime.txt
 	@$(LOCK) pyproject.toml --group dev -c deploy/lock/runtime.txt -o deploy/lock/dev.txt
 	@$(LOCK) --group pyproject.toml:build -o deploy/lock/build.txt
+	@$(LOCK) --group pyproject.toml:bench -c deploy/lock/runtime.txt -o deploy/lock/bench.txt
 
 clean: ## Remove what set-up and runs made here; the cache stays
 	@rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -44,11 +44,12 @@ class Gateway:
     url: str = ""
     output: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
+    program: Sequence[str] = ()  # replaces the program that serves; it takes --home and --log-file
     _keys: dict[Role, str] = field(default_factory=dict)
 
     def start(self, *, until: str = "is ready") -> Gateway:
         """Start, and wait until a line of output contains `until`."""
-        command = (
+        command = self.program or (
             [sys.executable, "-m", "tests.fakes.serve"]
             if self.worker == "fake"
             else [str(PROGRAM), "serve", "--port", "0"]

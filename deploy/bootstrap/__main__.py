@@ -18,6 +18,7 @@ sys.dont_write_bytecode = True
 
 import host  # noqa: E402 - the switch above must come first
 import llama  # noqa: E402
+import peers  # noqa: E402
 import starter  # noqa: E402
 
 STAMP = host.VENV / "set-up.stamp"
@@ -27,10 +28,17 @@ def main() -> None:
     """Set everything up; says what it does when there is something to do."""
     parser = argparse.ArgumentParser(description="Set the checkout up.")
     parser.add_argument("--home", type=Path, help="put the starter model into this home's store")
+    parser.add_argument("--llama-server", action="store_true", help="build the bench's peer, nothing else")
+    parser.add_argument("--bench", action="store_true", help="also what the bench compares and draws with")
     options = parser.parse_args()
     try:
         host.check_host()
+        if options.llama_server:
+            print(f"  llama-server: {peers.server()}")
+            return
         _environment()
+        if options.bench:
+            peers.environment()
         if options.home is not None:
             starter.put_into(options.home.resolve())
         else:

@@ -81,7 +81,7 @@ def _build(folder: Path) -> Path:
         staging = Path(scratch)
         include = staging / "nocommon.cmake"
         include.write_text(INCLUDE, encoding="utf-8")
-        tools = _build_tools()
+        tools = build_tools()
         switches = [*SWITCHES, f"-DCMAKE_PROJECT_llama_cpp_INCLUDE={include}"]
         progress = host.Progress("compiling llama.cpp")
 
@@ -124,7 +124,7 @@ def _build(folder: Path) -> Path:
         return Path(folder, built.name)
 
 
-def _build_tools() -> Path:
+def build_tools() -> Path:
     """A private environment with the locked build tools; its folder of programs."""
     lock = host.LOCKS / "build.txt"
     name = host.digest_of(lock, salt=sys.version)

@@ -1,29 +1,87 @@
-"""`make bench`: figures of one run, side by side. Never a test: the machine is shared and noisy."""
+"""`make bench`: this appliance beside its peers, in one run. Never a test: machines are noisy.
+
+    python -m tests.bench [SUBJECT…]
+
+Prints as it goes, and writes RESULTS.md, results.svg and results.json beside this file. A run of some
+subjects keeps what an earlier run said about the others.
+"""
 
 from __future__ import annotations
 
-import json
+import argparse
+import signal
+import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import httpx
 
 from appliance import log as logging_setup
 from appliance.config import Log
-from tests.bench import audit, engine, kiosk
+from tests.bench import audit, audit_cost, greedy, kiosk, latency, memory, prompts, report, streams
+from tests.bench.figures import Row, Run
+from tests.bench.peers import PeerFailed, has_llama_cpp_server, has_llama_server
 
-RESULTS = Path(__file__).with_name("results.json")
+SUBJECTS: dict[str, Callable[[Run], list[Row]]] = {
+    "audit": audit.run,
+    "kiosk": kiosk.run,
+    "streams": streams.run,
+    "latency": latency.run,
+    "audit_cost": audit_cost.run,
+    "prompts": prompts.run,
+    "memory": memory.run,
+    "greedy": greedy.run,
+}
 
 
 def main() -> None:
-    """Run everything that is there, print tables, write the figures beside this file."""
+    """Run the subjects that were named, or all."""
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=", ".join(SUBJECTS))
+    named = parser.parse_args().subjects
+    if unknown := set(named) - SUBJECTS.keys():
+        parser.error(f"no such subject: {', '.join(sorted(unknown))}; there are {', '.join(SUBJECTS)}")
     logging_setup.configure(Log(level="error"))
-    results = {}
-    with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as scratch:
-        for name, bench in (("audit", audit.run), ("engine", engine.run), ("kiosk", kiosk.run)):
-            print(f"\n{name}", flush=True)
-            results[name] = bench(Path(scratch) / name)
-            for label, figure in results[name].items():
-                print(f"  {label:58} {figure:>10}", flush=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    signal.signal(signal.SIGTERM, _leave)  # so that the servers which run are ended, too
+    if not has_llama_server():
+        print("llama-server is not built, so it is left out: make llama-server", flush=True)
+    if not has_llama_cpp_server():
+        print("the bench's environment is not installed: no llama_cpp.server, no plot", flush=True)
+    # In the checkout, not in /tmp, which may be memory: the audit log is measured on a disk.
+    with tempfile.TemporaryDirectory(dir=Path(__file__).parent, prefix="tmp") as scratch:
+        run = Run(Path(scratch))
+        left_out = [name for name in named or SUBJECTS if not _is_measured(name, run)]
+    report.write(SUBJECTS)
+    print(report.draw(), flush=True)
+    if left_out:
+        sys.exit(f"left out, see above: {', '.join(left_out)}")
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _is_measured(name: str, run: Run) -> bool:
+    print(f"\n{name}", flush=True)
+    began = time.monotonic()
+    run.notes.clear()
+    if not has_llama_server():
+        run.notes.append("llama-server was not built, so it is left out (make llama-server)")
+    try:
+        rows = SUBJECTS[name](run)
+    except (PeerFailed, httpx.HTTPError) as error:  # the other subjects can still be measured
+        print(f"  {name} is left out: {type(error).__name__} {error}", flush=True)
+        return False
+    took = time.monotonic() - began
+    for row in rows:
+        print(f"  » {report.line(row)}", flush=True)
+    print(f"  {took:.0f} s", flush=True)
+    report.keep(name, rows, run.notes, took)
+    return True
 
 
 if __name__ == "__main__":

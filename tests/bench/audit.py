@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 
 from appliance import config, db
 from appliance.audit import files, fsck
@@ -15,24 +14,27 @@ from appliance.cli.audit import expected_schema
 from appliance.clock import SystemClock
 from appliance.config import Home
 from appliance.services import STATE_TABLES
+from tests.bench.figures import Row, Run
 from tests.homes import make_home
 
 SECONDS = 4.0
 CONTENT = {"text": "x" * 1024}
 
 
-def run(scratch: Path) -> dict[str, str]:
-    """Figures by label."""
-    home = make_home(scratch)
-    rates = {callers: asyncio.run(_appends(home, callers)) for callers in (1, 8, 32, 128)}
-    figures = {f"durable appends/s, {callers} callers": f"{rate:.0f}" for callers, rate in rates.items()}
+def run(run: Run) -> list[Row]:
+    """Figures of the log alone; no peer has one."""
+    home = make_home(run.folder())
+    rows = [
+        Row(f"durable appends, {callers} callers", "entries/s", asyncio.run(_appends(home, callers)))
+        for callers in (1, 8, 32, 128)
+    ]
     began = time.monotonic()
     report = fsck.verify(home.database, _expected(home))
     took = time.monotonic() - began
-    figures["verify, entries/s on one core"] = f"{report.num_entries / took:.0f}"
-    size = home.database.stat().st_size
-    figures["database bytes per entry of 1 KiB"] = f"{size / report.num_entries:.0f}"
-    return figures
+    rows.append(Row("verifying the whole log on one core", "entries/s", report.num_entries / took))
+    size = home.database.stat().st_size / report.num_entries
+    rows.append(Row("database for an entry of 1 KiB", "bytes", size))
+    return rows
 
 
 async def _appends(home: Home, callers: int) -> float:

@@ -208,4 +208,5 @@ def test_locks_hold_what_the_project_names() -> None:
     assert locked("llama.txt") == {"llama-cpp-python": "0.3.36"}
     assert names(project["dependency-groups"]["dev"]) <= dev.keys()
     assert names(project["dependency-groups"]["build"]) <= locked("build.txt").keys()
+    assert names(project["dependency-groups"]["bench"]) <= locked("bench.txt").keys()
     assert {name: dev.get(name) for name in runtime} == runtime
