@@ -67,9 +67,7 @@ def bench(name: str, home: Home, *, tune: bool, as_json: bool) -> None:
 
 async def _measure(spec: ModelSpec, settings: Settings) -> Ready:
     # A small pool: only what the trials themselves need is of interest.
-    engine_settings = msgspec.structs.replace(
-        settings.engine, n_ctx=1024, n_seq_max=8, prefix_cache_cells=0, shared_prefixes=()
-    )
+    engine_settings = msgspec.structs.replace(settings.engine, n_ctx=1024, n_seq_max=8, shared_prefixes=())
     engine = Engine(spec, engine_settings, clock=SystemClock(), on_event=lambda _event: None, thorough=True)
     await engine.start()
     try:

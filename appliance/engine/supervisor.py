@@ -242,8 +242,12 @@ class Engine:
         finally:
             self._worker = None
             self._fail_requests()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(worker.end(grace_seconds=STOP_GRACE_SECONDS))
+            ending = asyncio.ensure_future(worker.end(grace_seconds=STOP_GRACE_SECONDS))
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:  # stopped just now: no process stays behind, and no life either
+                await ending
+                raise
 
     async def _until_ready(self, worker: WorkerProcess) -> str:
         """Empty when the worker said Ready; otherwise what is wrong."""

@@ -189,3 +189,24 @@ def test_worker_environment_holds_no_secrets(monkeypatch: pytest.MonkeyPatch) ->
 
     assert "PATH" in handed_down
     assert "canary" not in "".join(handed_down.values())
+
+
+@pytest.mark.parametrize("moment", range(6))
+async def test_stop_ends_a_life_at_every_moment_of_its_failure(moment: int) -> None:
+    """A model that can not be loaded is stopped at once, also while its worker is being put away."""
+    engine = Engine(
+        SPEC,
+        EngineSettings(),
+        clock=SystemClock(),
+        on_event=lambda _event: None,
+        command=[sys.executable, "-c", "import time; time.sleep(0.05)"],
+    )
+    await engine.start()
+    await engine.wait_ready(10)
+    for _ in range(moment):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5) as patience:
+        await engine.stop()
+
+    assert not patience.expired()
+    assert engine.status.state is State.STOPPED

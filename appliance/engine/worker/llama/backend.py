@@ -52,6 +52,7 @@ class LlamaBackend:
                 thorough=load.thorough,
                 n_threads=load.n_threads,
                 n_threads_batch=load.n_threads_batch,
+                num_idle_cells=load.prefix_cache_cells,
             )
         self._context = Context(
             self._loaded,

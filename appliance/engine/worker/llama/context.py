@@ -40,6 +40,8 @@ class Context:
     def __init__(self, model: LoadedModel, shape: ContextShape) -> None:
         if shape.n_batch < shape.n_seq_max:  # aborts inside the library
             raise LoadError("n_batch must not be below n_seq_max")
+        if shape.n_outputs_max < shape.n_seq_max:  # so does this
+            raise LoadError("n_outputs_max must not be below n_seq_max")
         params = lib.llama_context_default_params()
         params.n_ctx = shape.n_ctx
         params.n_batch = params.n_ubatch = shape.n_batch

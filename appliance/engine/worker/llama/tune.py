@@ -3,22 +3,23 @@
 Which attention kernel is quicker depends on the processor (without flash attention: 1.3 times quicker
 on one, 1.8 times slower on another), and one thread too many costs three times the time where the
 gateway wants a core. So a few candidates compute the same small piece of a kiosk's room: a prompt,
-then answers alone and eight at once on top of it, beside a thread that keeps a core as busy as a
+then answers alone and eight at once on top of it, among as many idle cells as the cache may hold,
+beside a thread that keeps a core as busy as a
 gateway does. The quantization of the cells is no candidate: it would change answers, which is an
 operator's decision; the layout is none either: sharing prefixes needs the unified one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from appliance.clock import SystemClock
 from appliance.engine.messages import Trial, Tuning
-from appliance.engine.worker.backend import BatchItem
+from appliance.engine.worker.backend import MAX_SEQUENCE_IDS, BatchItem
 from appliance.engine.worker.llama.context import Context, ContextShape
 from appliance.engine.worker.llama.model import LoadedModel
 
@@ -26,8 +27,10 @@ STREAMS = 8
 _QUICK_SECONDS, _THOROUGH_SECONDS = 4.0, 30.0
 _MIN_PROMPT, _MAX_PROMPT = 16, 384
 _MIN_STEPS, _MAX_STEPS = 2, 24
+_IDLE_ID, _FIRST_TAG = STREAMS + 1, STREAMS + 2
 _READ_TOKENS = 64  # of a prompt at once
-_BUSY_SECONDS, _IDLE_SECONDS = 0.001, 0.004  # a gateway's share of a core, while answers stream
+# A gateway's share of a core while answers stream: about a millisecond of work, four of rest.
+_BURDEN_BYTES, _IDLE_SECONDS = 1024 * 1024, 0.004
 _PREFILL_WEIGHT, _DECODE_1_WEIGHT, _DECODE_8_WEIGHT = 0.3, 0.2, 0.5
 
 
@@ -44,7 +47,13 @@ class _Piece:
 
 
 def measure(
-    model: LoadedModel, cores: int, *, thorough: bool, n_threads: int, n_threads_batch: int
+    model: LoadedModel,
+    cores: int,
+    *,
+    thorough: bool,
+    n_threads: int,
+    n_threads_batch: int,
+    num_idle_cells: int,
 ) -> tuple[Tuning, tuple[Trial, ...]]:
     """The best tuning, and every candidate's figures. Threads other than 0 are given, not measured."""
     counts = thread_candidates(cores)
@@ -52,9 +61,10 @@ def measure(
     seconds = _THOROUGH_SECONDS if thorough else _QUICK_SECONDS
     with _gateway_beside():
         for flash_attn in (False, True):
-            context = _context(model, flash_attn=flash_attn)
+            context = _context(model, num_idle_cells, flash_attn=flash_attn)
             try:
                 piece = _affordable(context, seconds / 2 / len(counts))
+                _fill(context, num_idle_cells)
                 trials += [_trial(context, piece, flash_attn, count) for count in counts]
             finally:
                 context.close()
@@ -85,15 +95,15 @@ def choose(trials: list[Trial], n_threads: int = 0, n_threads_batch: int = 0) ->
     return max(candidates, key=lambda each: each[0])[1]
 
 
-def _context(model: LoadedModel, *, flash_attn: bool) -> Context:
-    cells = _MAX_PROMPT + (STREAMS + 1) * _MAX_STEPS
+def _context(model: LoadedModel, num_idle_cells: int, *, flash_attn: bool) -> Context:
+    cells = num_idle_cells + _MAX_PROMPT + (STREAMS + 1) * _MAX_STEPS
     return Context(
         model,
         ContextShape(
             n_ctx=cells,
-            n_seq_max=STREAMS + 1,
+            n_seq_max=STREAMS + 2,  # one for the idle cells
             n_batch=_READ_TOKENS,
-            n_outputs_max=STREAMS + 1,
+            n_outputs_max=STREAMS + 2,
             n_threads=1,
             n_threads_batch=1,
             kv_unified=True,
@@ -114,6 +124,18 @@ def _affordable(context: Context, seconds: float) -> _Piece:
         steps=int(min(_MAX_STEPS, max(_MIN_STEPS, tokens * 0.5 / (STREAMS + 1)))),
         seconds=max(seconds, per_token * _MIN_PROMPT * 2),
     )
+
+
+def _fill(context: Context, num_cells: int) -> None:
+    """Idle cells, as cached prefixes are: copies of a small prompt, which cost no computing."""
+    _prompt(context, _MIN_PROMPT)
+    data = context.save(0)
+    context.remove(0)
+    for number in range(num_cells // _MIN_PROMPT):
+        if not context.restore(_IDLE_ID, data):
+            return
+        context.copy(_IDLE_ID, _FIRST_TAG + number % (MAX_SEQUENCE_IDS - _FIRST_TAG), _MIN_PROMPT)
+        context.remove(_IDLE_ID)
 
 
 def _trial(context: Context, piece: _Piece, flash_attn: bool, count: int) -> Trial:  # noqa: FBT001
@@ -172,10 +194,9 @@ def _gateway_beside() -> Iterator[None]:
     over = threading.Event()
 
     def work() -> None:
+        burden = b"x" * _BURDEN_BYTES
         while not over.wait(_IDLE_SECONDS):
-            began = time.perf_counter()
-            while time.perf_counter() - began < _BUSY_SECONDS:
-                pass
+            hashlib.sha256(burden).digest()  # without the interpreter's lock, as another process would
 
     thread = threading.Thread(target=work, name="gateway beside", daemon=True)
     thread.start()
