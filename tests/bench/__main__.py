@@ -22,7 +22,7 @@ import httpx
 
 from appliance import log as logging_setup
 from appliance.config import Log
-from tests.bench import audit, audit_cost, greedy, kiosk, latency, memory, prompts, report, streams
+from tests.bench import audit, audit_cost, greedy, kiosk, latency, memory, prompts, report, streams, tuned
 from tests.bench.figures import Row, Run
 from tests.bench.peers import PeerFailed, has_llama_cpp_server, has_llama_server
 
@@ -51,6 +51,8 @@ def main() -> None:
         print("llama-server is not built, so it is left out: make llama-server", flush=True)
     if not has_llama_cpp_server():
         print("the bench's environment is not installed: no llama_cpp.server, no plot", flush=True)
+    ours = tuned.measured()
+    print(f"our settings, measured: {ours.tuning}", flush=True)
     # In the checkout, not in /tmp, which may be memory: the audit log is measured on a disk.
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent, prefix="tmp") as scratch:
         run = Run(Path(scratch))

@@ -14,8 +14,8 @@ ROOM = 6
 CLIENTS = 8
 ANSWER_TOKENS = 48
 FILL_REQUESTS = 16
-REQUESTS = 32
-ROUNDS = 4
+REQUESTS = 24
+ROUNDS = 3
 UNRECORDED = (sys.executable, "-m", "tests.bench.serve_unrecorded")
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from appliance.clock import SystemClock
 from appliance.config import Engine as EngineSettings
-from appliance.core import ChatMessage, Delta, Finished, InferenceRequest, ModelSpec, SamplingParams
+from appliance.core import ChatMessage, Delta, Finished, InferenceRequest, SamplingParams
 from appliance.engine.supervisor import Engine
+from tests.bench import tuned
 from tests.bench.peers import CELLS
 from tests.bench.rooms import Messages
-from tests.starter import starter_model
 
 _READY_SECONDS = 60.0
 _numbers = itertools.count()
@@ -39,13 +39,12 @@ class Heard:
 @asynccontextmanager
 async def engine(**settings: Any) -> AsyncIterator[Engine]:
     """Supervisor and worker as the gateway has them; `settings` are those of [engine]."""
-    path = starter_model()
-    spec = ModelSpec(id="starter", sha256=path.name, size_bytes=path.stat().st_size, path=path)
     running = Engine(
-        spec,
+        tuned.spec(),
         EngineSettings(**{"n_ctx": CELLS, **settings}),
         clock=SystemClock(),
         on_event=lambda _event: None,
+        tunings=tuned.fixed(),
     )
     await running.start()
     try:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.bench import tuned
 from tests.harness import Gateway
 from tests.homes import make_home
 from tests.starter import starter_model
@@ -77,6 +78,7 @@ def ours(root: Path, *, toml: str = "", program: Sequence[str] = ()) -> Iterator
     """Our gateway over a fresh home on disk. `program` replaces `appliance serve`."""
     root.parent.mkdir(parents=True, exist_ok=True)
     gateway = Gateway(home=make_home(root, toml=toml), worker="model", program=program)
+    tuned.keep(gateway.home)
     try:
         gateway.start()
         headers = {"authorization": f"Bearer {gateway.key()}"}

@@ -37,6 +37,8 @@ def _search(run: Run, num_clients: int) -> Choice:
         return max(candidates, key=lambda each: rates[each])
 
     first = Choice(slots=num_clients)  # else as it comes
+    if run.best:  # another number of clients: what was best before, against what it comes with
+        return fastest(first, *(dataclasses.replace(each, slots=num_clients) for each in run.best.values()))
     pools = [(unified, flash) for unified in (False, True) for flash in (True, False)]
     found = fastest(*(dataclasses.replace(first, unified=unified, flash=flash) for unified, flash in pools))
     found = fastest(
