@@ -72,12 +72,12 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """One candidate's figures, in tokens/s: prompts, and answers alone and eight at once."""
+    """One candidate's figures, in tokens/s: a prompt, one answer, a room of eight with arrivals."""
 
     tuning: Tuning
     prefill: float
     decode_1: float
-    decode_8: float
+    room: float
 
 
 class Turn(msgspec.Struct, frozen=True):

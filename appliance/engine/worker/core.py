@@ -20,7 +20,7 @@ from appliance.engine.worker.budget import StepBudget, StepCost
 from appliance.engine.worker.prefix_cache import DECLARED
 from appliance.engine.worker.scheduler import Chunk, Scheduler
 from appliance.engine.worker.sequence import Sequence, Status, finished
-from appliance.engine.worker.speculation import draft_length, propose
+from appliance.engine.worker.speculation import AnswerMemory, draft_length, propose
 from appliance.engine.worker.tally import Tally
 from appliance.engine.worker.writer import Writer
 
@@ -75,6 +75,7 @@ class EngineCore:
         self._speculates = shares and limits.speculation and model.max_drafts > 0
         self._budget = StepBudget(target_us=limits.step_target_us, max_tokens=model.n_batch)
         self._cost = StepCost()
+        self._memory = AnswerMemory()
         self._sequences: dict[str, Sequence] = {}
         self._writers: dict[str, Writer] = {}
         self._spilled: dict[int, npt.NDArray[np.uint8]] = {}
@@ -103,6 +104,7 @@ class EngineCore:
             self._emit([Failed(sequence.request_id, "overloaded", "the model's queue is full")])
             return
         self._sequences[sequence.request_id] = sequence
+        sequence.reference = self._memory.recall(sequence) if self._speculates else None
         self._emit([Started(sequence.request_id, sequence.num_prompt)])
 
     def abort(self, request_id: str) -> None:
@@ -118,6 +120,8 @@ class EngineCore:
         self._step_together()
         if self._alone.has_work:
             self._alone.step()
+            if not self.has_work:  # the last picture shows nobody
+                self._emit(self._stats())
 
     def _step_together(self) -> None:
         began_us = self._clock.monotonic_us()
@@ -215,6 +219,8 @@ class EngineCore:
 
     def _finish(self, sequence: Sequence, reason: str) -> Finished:
         """Free everything that the sequence held; its one terminal message."""
+        if self._speculates and reason != "aborted":
+            self._memory.remember(sequence)
         self._act(self._scheduler.release(sequence))
         del self._sequences[sequence.request_id]
         writer = self._writers.pop(sequence.request_id, None)

@@ -204,7 +204,7 @@ class Scheduler:
             if tag is not None:
                 actions.append(Copy(sequence.seq_id, tag, sequence.num_computed))
         self._vacate(sequence, actions)
-        return actions + self._cache.trim()
+        return actions + self._cache.trim(is_idle=not self._running)
 
     def give_back(self, chunks: Iterable[Chunk]) -> list[Action]:
         """The library had no room after all: nothing was computed, and the newest gives way."""
@@ -324,7 +324,6 @@ class Scheduler:
         self._waiting.remove(sequence)
         sequence.seq_id = self._free_ids.pop()
         sequence.status = Status.PREFILL
-        sequence.reference = self._cache.continuation(sequence.tenant, sequence.prompt_array)
         self._running.append(sequence)
         if source is None:
             return

@@ -8,12 +8,16 @@ from what followed when the same tenant asked exactly the same before.
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from appliance.engine.worker.budget import StepCost
 from appliance.engine.worker.prefix_cache import Tokens
 from appliance.engine.worker.sequence import Sequence
 
+MAX_ANSWERS = 512
+MIN_REMEMBERED, MAX_REMEMBERED = 4, 2048  # tokens of an answer
 MAX_DRAFT = 8  # guesses for one sequence in one step
 MIN_GAIN = 1.05  # below it the estimate is noise
 _NGRAMS = (4, 3, 2)  # how many last tokens must have stood somewhere before, the most telling first
@@ -21,6 +25,34 @@ _WEIGHT = 0.25  # of the newest result in the running acceptance
 _HOPE = 0.7  # acceptance before anything is known
 _HOPE_OF_REPEATS = 0.97  # where the same question was asked before
 _RETRY = 0.02  # what acceptance regains with each step without a guess
+
+
+class AnswerMemory:
+    """What a tenant was answered to exactly the same prompt: the best guess when it asks again.
+
+    Token ids only, the latest first to stay; prompts are remembered by their digest. Owner: the core.
+    """
+
+    def __init__(self) -> None:
+        self._answers: dict[tuple[str, bytes], Tokens] = {}
+
+    def remember(self, sequence: Sequence) -> None:
+        """An answer that has come to its own end."""
+        if not MIN_REMEMBERED <= len(sequence.output) <= MAX_REMEMBERED:
+            return
+        key = self._key(sequence)
+        self._answers.pop(key, None)
+        self._answers[key] = np.array(sequence.output, np.int32)
+        if len(self._answers) > MAX_ANSWERS:
+            del self._answers[next(iter(self._answers))]
+
+    def recall(self, sequence: Sequence) -> Tokens | None:
+        """What was answered before; None where nothing was."""
+        return self._answers.get(self._key(sequence))
+
+    @staticmethod
+    def _key(sequence: Sequence) -> tuple[str, bytes]:
+        return sequence.tenant, hashlib.sha256(sequence.prompt_array.tobytes()).digest()
 
 
 class Acceptance:

@@ -17,6 +17,7 @@ from appliance.engine.worker.llama.context import Context, ContextShape
 from appliance.engine.worker.llama.embedding import EmbeddingContext, EmbeddingLimits, pooling_of
 from appliance.engine.worker.llama.library import LoadError
 from appliance.engine.worker.llama.model import LoadedModel
+from appliance.engine.worker.prefix_cache import IDLE_CELLS_BESIDE_RUNNING
 
 REPRODUCIBLE_CHUNK = 32  # tokens: small enough to take turns with everybody else's steps
 MAX_DRAFTS = 24  # rows for guesses in one step; each costs a row of logits in the buffers
@@ -52,7 +53,7 @@ class LlamaBackend:
                 thorough=load.thorough,
                 n_threads=load.n_threads,
                 n_threads_batch=load.n_threads_batch,
-                num_idle_cells=load.prefix_cache_cells,
+                num_idle_cells=min(load.prefix_cache_cells, IDLE_CELLS_BESIDE_RUNNING),
             )
         self._context = Context(
             self._loaded,

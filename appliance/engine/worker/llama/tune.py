@@ -25,13 +25,14 @@ from appliance.engine.worker.llama.model import LoadedModel
 
 STREAMS = 8
 _QUICK_SECONDS, _THOROUGH_SECONDS = 4.0, 30.0
-_MIN_PROMPT, _MAX_PROMPT = 16, 384
+_MIN_PROMPT, _MAX_PROMPT = 16, 640
 _MIN_STEPS, _MAX_STEPS = 2, 24
 _IDLE_ID, _FIRST_TAG = STREAMS + 1, STREAMS + 2
 _READ_TOKENS = 64  # of a prompt at once
+_ARRIVING_TOKENS = 16  # of a prompt, beside eight answers
 # A gateway's share of a core while answers stream: about a millisecond of work, four of rest.
 _BURDEN_BYTES, _IDLE_SECONDS = 1024 * 1024, 0.004
-_PREFILL_WEIGHT, _DECODE_1_WEIGHT, _DECODE_8_WEIGHT = 0.3, 0.2, 0.5
+_PREFILL_WEIGHT, _DECODE_1_WEIGHT, _ROOM_WEIGHT = 0.15, 0.2, 0.65
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +58,28 @@ def measure(
 ) -> tuple[Tuning, tuple[Trial, ...]]:
     """The best tuning, and every candidate's figures. Threads other than 0 are given, not measured."""
     counts = thread_candidates(cores)
-    trials: list[Trial] = []
-    seconds = _THOROUGH_SECONDS if thorough else _QUICK_SECONDS
+    best: dict[Tuning, Trial] = {}
+    # In turns: a slow minute of the machine is slow for every candidate, and each shows its best.
+    rounds, seconds = (3, _THOROUGH_SECONDS / 3) if thorough else (1, _QUICK_SECONDS)
     with _gateway_beside():
-        for flash_attn in (False, True):
+        for flash_attn in (False, True) * rounds:
             context = _context(model, num_idle_cells, flash_attn=flash_attn)
             try:
                 piece = _affordable(context, seconds / 2 / len(counts))
                 _fill(context, num_idle_cells)
-                trials += [_trial(context, piece, flash_attn, count) for count in counts]
+                for count in counts:
+                    trial = _trial(context, piece, flash_attn, count)
+                    best[trial.tuning] = _better(trial, best.get(trial.tuning, trial))
             finally:
                 context.close()
+    trials = list(best.values())
     return choose(trials, n_threads, n_threads_batch), tuple(trials)
+
+
+def _better(one: Trial, two: Trial) -> Trial:
+    return Trial(
+        one.tuning, max(one.prefill, two.prefill), max(one.decode_1, two.decode_1), max(one.room, two.room)
+    )
 
 
 def thread_candidates(cores: int) -> list[int]:
@@ -82,10 +93,8 @@ def choose(trials: list[Trial], n_threads: int = 0, n_threads_batch: int = 0) ->
     for flash_attn in (False, True):
         mine = [each for each in trials if each.tuning.flash_attn is flash_attn]
         alone = max(mine, key=lambda each: each.decode_1)
-        room = max(mine, key=lambda each: each.prefill**_PREFILL_WEIGHT * each.decode_8**_DECODE_8_WEIGHT)
-        score = (
-            room.prefill**_PREFILL_WEIGHT * room.decode_8**_DECODE_8_WEIGHT * alone.decode_1**_DECODE_1_WEIGHT
-        )
+        room = max(mine, key=lambda each: each.prefill**_PREFILL_WEIGHT * each.room**_ROOM_WEIGHT)
+        score = room.prefill**_PREFILL_WEIGHT * room.room**_ROOM_WEIGHT * alone.decode_1**_DECODE_1_WEIGHT
         tuning = Tuning(
             flash_attn,
             n_threads or alone.tuning.n_threads,
@@ -96,7 +105,7 @@ def choose(trials: list[Trial], n_threads: int = 0, n_threads_batch: int = 0) ->
 
 
 def _context(model: LoadedModel, num_idle_cells: int, *, flash_attn: bool) -> Context:
-    cells = num_idle_cells + _MAX_PROMPT + (STREAMS + 1) * _MAX_STEPS
+    cells = num_idle_cells + _MAX_PROMPT + (STREAMS + 1) * _MAX_STEPS + _ARRIVING_TOKENS
     return Context(
         model,
         ContextShape(
@@ -148,8 +157,8 @@ def _trial(context: Context, piece: _Piece, flash_attn: bool, count: int) -> Tri
         return Trial(Tuning(flash_attn, count, count), 0.0, 0.0, 0.0)
     for seq_id in range(1, STREAMS + 1):
         context.copy(0, seq_id, num_prompt)
-    alone = _answer_rate(context, range(1), piece)
-    room = _answer_rate(context, range(1, STREAMS + 1), piece)
+    alone = _answer_rate(context, piece)
+    room = _room_rate(context, piece)
     for seq_id in range(STREAMS + 1):
         context.remove(seq_id)
     return Trial(Tuning(flash_attn, count, count), prefill, alone, room)
@@ -172,20 +181,41 @@ def _prompt_rate(context: Context, piece: _Piece) -> float | None:
     return piece.prompt / took
 
 
-def _answer_rate(context: Context, ids: range, piece: _Piece) -> float:
+def _answer_rate(context: Context, piece: _Piece) -> float:
+    """Tokens/s of one answer alone."""
     took = 0.0
     for step in range(piece.steps):
-        position = piece.prompt + step
-        took += _timed(context, [BatchItem(step, position, seq_id, wants_logits=True) for seq_id in ids])
+        took += _timed(context, [BatchItem(step, piece.prompt + step, 0, wants_logits=True)])
         if took > piece.seconds:
-            return (step + 1) * len(ids) / took
-    return piece.steps * len(ids) / took
+            return (step + 1) / took
+    return piece.steps / took
+
+
+def _room_rate(context: Context, piece: _Piece) -> float:
+    """Tokens/s of a room: eight answers, in every other step beside a question on the same prompt."""
+    took, num_tokens = 0.0, 0
+    for step in range(piece.steps):
+        position = piece.prompt + step
+        ids = range(1, STREAMS + 1)
+        batch = [BatchItem(step, position, seq_id, wants_logits=True) for seq_id in ids]
+        if step % 2:
+            context.copy(0, _IDLE_ID, piece.prompt)
+            batch += [
+                BatchItem(at, piece.prompt + at, _IDLE_ID, wants_logits=False)
+                for at in range(_ARRIVING_TOKENS)
+            ]
+        took += _timed(context, batch)
+        num_tokens += len(batch)
+        context.remove(_IDLE_ID)
+        if took > piece.seconds:
+            break
+    return num_tokens / took
 
 
 def _timed(context: Context, batch: list[BatchItem]) -> float:
     began_us = SystemClock().monotonic_us()
     context.decode(batch)
-    context.logits(len(batch) - 1)  # waits for a device that computes on its own
+    context.logits(next(row for row, item in enumerate(batch) if item.wants_logits))  # waits for a device
     return max(1, SystemClock().monotonic_us() - began_us) / 1e6
 
 
