@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from tests.bench import ourselves, rooms
 from tests.bench.bare import Done, Job, Setting
 from tests.bench.figures import Row, Run
-from tests.bench.peers import CELLS, CORES
+from tests.bench.peers import CELLS, CORES, PeerFailed
 
 # By streams: what we must reach of the library's rate, and the tokens of each answer.
 TARGETS = {1: (0.95, 160), 8: (0.9, 128), 16: (0.9, 96), 32: (0.9, 64)}
@@ -21,6 +21,7 @@ TRIAL_STEPS = 24
 FINALISTS = 2
 REPEATS = 2  # the better one counts, on both sides: noise only ever slows down
 _BARE_SECONDS = 600
+_READING_TOKENS = 96  # of an answer, that may be written before the last prompt is read
 
 
 def run(run: Run) -> list[Row]:
@@ -74,14 +75,17 @@ def _trials(run: Run, conversations: list[rooms.Messages]) -> list[Setting]:
 
 
 async def _whole(conversations: list[rooms.Messages], tokens: int) -> float:
-    """Through supervisor and worker. Heard twice, so that the second time only decoding is left."""
+    """Through supervisor and worker, without guesses, while all of them write."""
     needed = {"n_seq_max": len(conversations)} if len(conversations) > 16 else {}
-    async with ourselves.engine(**needed) as engine:
-        for _ in range(2):
-            heard = await asyncio.gather(
-                *(ourselves.hear(engine, each, max_tokens=tokens) for each in conversations)
-            )
+    async with ourselves.engine(speculation=False, **needed) as engine:
+        # Their prompts are read one after the other while the first ones write already.
+        long = tokens + _READING_TOKENS
+        heard = await asyncio.gather(
+            *(ourselves.hear(engine, each, max_tokens=long) for each in conversations)
+        )
     begin = max(each.ticks[0][0] for each in heard)
     end = min(each.ticks[-1][0] for each in heard)
+    if end <= begin:
+        raise PeerFailed("not all streams wrote at one time")
     counted = sum(count for each in heard for at, count in each.ticks if begin < at <= end)
     return counted / (end - begin)
