@@ -20,6 +20,7 @@ from appliance.engine.messages import (
     ToGateway,
     Tokenize,
     Tokenized,
+    Tuning,
 )
 from appliance.engine.worker.desk import Desk
 from appliance.engine.worker.embedder import Slice, Vector
@@ -67,6 +68,7 @@ def backend(starter_model_path: Path) -> Iterator[LlamaBackend]:
     load = LoadModel(
         "starter", str(starter_model_path), 512, 2, 64, 1, 1, 0, 32, 150_000, 0,
         embedding_n_ctx=300, embedding_n_batch=64,
+        tuning=Tuning(flash_attn=True, n_threads=1, n_threads_batch=1),
     )  # fmt: skip
     made = LlamaBackend(load)
     yield made

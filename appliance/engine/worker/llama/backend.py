@@ -73,7 +73,8 @@ class LlamaBackend:
             n_batch=load.embedding_n_batch,
             n_threads=self.tuning.n_threads,
             n_threads_batch=self.tuning.n_threads_batch,
-            flash_attn=self.tuning.flash_attn,
+            # Without it a vector does not depend on where its input was split, or on its neighbours.
+            flash_attn=not on_host,
             has_cache=self._context.has_memory,
         )
         self.model = self._describe()
