@@ -52,7 +52,7 @@ class Recorded:
 class Comparison:
     """What came out this time, against the record."""
 
-    identical: bool  # every token and every logit, where they are on the record; else the text
+    identical: bool  # every token, every logit, and the text
     num_tokens: int
     first_token: int | None = None  # the first token that differs, from 0
     first_logits: int | None = None  # the first token whose logits differ, though it may be the same
@@ -143,9 +143,8 @@ def compare(
     first_token = _first_difference(then.tokens, now.tokens[:size])
     first_logits = _first_difference(then.digests, now.digests[: len(then.digests) if size else None])
     at = _first_difference(recorded.text, text[: len(recorded.text)] if size is not None else text)
-    same_text = at is None
     return Comparison(
-        identical=first_token is None and first_logits is None and same_text,
+        identical=first_token is None and first_logits is None and at is None,
         num_tokens=len(then.tokens),
         first_token=first_token,
         first_logits=first_logits,
@@ -176,7 +175,7 @@ async def _answer(engine: Engine, request: InferenceRequest, spec: ModelSpec) ->
 
 
 def _only_for(setup: Setup, settings: EngineSettings) -> EngineSettings:
-    """The shared context is not used: as small as it may be."""
+    """No sequence runs in the shared context; its cells bound what a request may take."""
     return msgspec.structs.replace(
         settings, n_ctx=setup.n_ctx, n_seq_max=1, n_batch=64, prefix_cache_cells=0, shared_prefixes=()
     )

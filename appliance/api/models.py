@@ -18,7 +18,7 @@ router = APIRouter()
 
 
 class Capacity(BaseModel):
-    """What the loaded model can do here, now. Tokens per second are those that were measured."""
+    """What the loaded model can do here, now, and how it computes."""
 
     n_params: int
     description: str

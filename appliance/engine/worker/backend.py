@@ -41,6 +41,11 @@ class Model:
     cell_bytes: int  # of one token in the key-value pool
     embedding: EmbeddingShape
 
+    @property
+    def max_tokens(self) -> int:
+        """Of one request, prompt and answer together."""
+        return min(self.n_ctx, self.n_ctx_train)
+
 
 @dataclass(frozen=True, slots=True)
 class BatchItem:

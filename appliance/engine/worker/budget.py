@@ -2,8 +2,9 @@
 
 While answers are being written, a long prompt beside them must not stop them: a step takes at most
 `target_us`, and at most so much longer than a step without prompts that a reader does not see it.
-Measured: prompts read 8 tokens at a time are read as quickly as 64 at a time, so little is lost. With
-nobody writing there is nobody to disturb, and prompts are read in the largest batches.
+Measured: prompts read 8 tokens at a time are read at 0.97 of the speed of 64 at a time with plain
+attention, at 0.77 with flash attention. With nobody writing there is nobody to disturb, and prompts are
+read in the largest batches.
 """
 
 from __future__ import annotations

@@ -59,20 +59,21 @@ class EngineCore:
         # The id behind the running ones is kept for what goes to the host's memory: the library
         # writes only ids that it could decode.
         self._scratch_id = model.n_seq_max
+        # A model that can not forget a part of a sequence can not take back a wrong guess.
+        max_drafts = model.max_drafts if shares and limits.speculation else 0
+        self._speculates = max_drafts > 0
         prefixes = [np.array(tokens, np.int32) for tokens in declared] if shares else []
         self._scheduler = Scheduler(
             num_cells=model.n_ctx,
             n_seq_max=model.n_seq_max,
             budget=model.n_batch,
             max_waiting=limits.max_waiting,
-            # A model that can not forget a part of a sequence can not take back a wrong guess.
-            max_drafts=model.max_drafts if shares and limits.speculation else 0,
+            max_drafts=max_drafts,
             cache_tags=range(model.n_seq_max + 1, MAX_SEQUENCE_IDS) if shares else (),
             max_cached_cells=limits.prefix_cache_cells if shares else 0,
             max_spilled_cells=limits.spilled_cells if shares else 0,
             declared=prefixes,
         )
-        self._speculates = shares and limits.speculation and model.max_drafts > 0
         self._budget = StepBudget(target_us=limits.step_target_us, max_tokens=model.n_batch)
         self._cost = StepCost()
         self._memory = AnswerMemory()

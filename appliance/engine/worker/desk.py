@@ -111,7 +111,7 @@ class Desk:
             message.request_id,
             tuple(tokens),
             tuple(self._backend.spell(each) for each in tokens) if message.with_pieces else (),
-            min(self._model.n_ctx, self._model.n_ctx_train),
+            self._model.max_tokens,
         )
 
     def _detokenize(self, message: Detokenize) -> Detokenized:

@@ -71,10 +71,6 @@ class PrefixCache:
         self._num_handles = 0
 
     @property
-    def num_leaves(self) -> int:
-        return len(self._leaves)
-
-    @property
     def num_spilled_cells(self) -> int:
         """Cells' worth of leaves in the host's memory."""
         return self._num_spilled_cells
@@ -133,12 +129,11 @@ class PrefixCache:
             actions += self.evict()
         return actions
 
-    def evict(self, keep: Leaf | None = None) -> list[Action]:
+    def evict(self) -> list[Action]:
         """The least recently used leaf goes, declared ones last; nothing where there is none."""
-        candidates = [leaf for leaf in self._leaves if leaf is not keep]
-        if not candidates:
+        if not self._leaves:
             return []
-        leaf = min(candidates, key=lambda each: (each.tenant == DECLARED, each.used_at))
+        leaf = min(self._leaves, key=_usefulness)
         num_private = self._pool.num_private(leaf.cells)
         tag = self._drop(leaf)
         if num_private < MIN_SPILLED_CELLS or len(leaf.tokens) > self._max_spilled_cells:
@@ -162,11 +157,8 @@ class PrefixCache:
         self._num_spilled_cells += len(leaf.tokens)
         actions: list[Action] = [Spill(tag, len(leaf.tokens), spilled.handle)]
         while self._num_spilled_cells > self._max_spilled_cells:
-            oldest = min(
-                (each for each in self._shelf if each is not spilled),
-                key=lambda each: (each.tenant == DECLARED, each.used_at),
-            )
-            actions.append(self._forget(oldest))
+            others = (each for each in self._shelf if each is not spilled)
+            actions.append(self._forget(min(others, key=_usefulness)))
         return actions
 
     def _covers(self, spilled: Leaf, leaf: Leaf) -> bool:
@@ -186,6 +178,11 @@ class PrefixCache:
         self._pool.drop_cached(leaf.cells)
         self._free_tags.append(leaf.tag)
         return leaf.tag
+
+
+def _usefulness(leaf: Leaf) -> tuple[bool, int]:
+    """What goes first is the least: declared leaves last, the others by when they served."""
+    return leaf.tenant == DECLARED, leaf.used_at
 
 
 def usable_length(tenant: str, tokens: Tokens, num_declared: int, holder: str, held: Tokens) -> int:

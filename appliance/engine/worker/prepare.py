@@ -26,7 +26,7 @@ class Preparer:
             prompt = self._builder.build(message.messages)
         except PromptError as error:
             return Rejected(message.request_id, error.code, error.message, "messages")
-        limit = min(self._backend.model.n_ctx, self._backend.model.n_ctx_train)
+        limit = self._backend.model.max_tokens
         if not prompt or len(prompt) >= limit:
             return Rejected(
                 message.request_id,

@@ -171,7 +171,7 @@ def _answer(channel: Channel, answer: ToGateway, request_id: str) -> None:
 def _ready(backend: Backend, load_us: int) -> Ready:
     model = backend.model
     return Ready(
-        n_ctx=min(model.n_ctx, model.n_ctx_train),
+        n_ctx=model.max_tokens,
         n_ctx_train=model.n_ctx_train,
         n_cells=model.n_ctx,
         n_seq_max=model.n_seq_max,

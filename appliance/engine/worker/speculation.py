@@ -3,7 +3,7 @@
 A guess costs nothing but its place in the next step: the model computes it beside the token before it,
 and what is sampled there confirms it or not. So answers are the same with and without. Guesses come
 from the sequence itself (a kiosk's answer repeats its system prompt word by word: prompt lookup) and
-from what followed when the same tenant asked exactly the same before.
+from what the same tenant was answered when it asked exactly the same before.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def propose(sequence: Sequence, history: Tokens, most: int) -> list[int]:
     written = len(sequence.output)
     reference = sequence.reference
     if reference is not None and len(reference) > written:
-        if np.array_equal(reference[:written], sequence.output):
+        if np.array_equal(reference[:written], history[sequence.num_prompt :]):
             return [int(token) for token in reference[written : written + most]]
         sequence.reference = None  # this answer goes another way
     return look_up(history, most)

@@ -79,7 +79,7 @@ class LlamaBackend:
         )
         self.model = self._describe()
         self.setup = Setup(
-            n_ctx=min(self.model.n_ctx, self.model.n_ctx_train),
+            n_ctx=self.model.max_tokens,
             n_batch=REPRODUCIBLE_CHUNK,
             n_threads=self.tuning.n_threads_batch,
             flash_attn=False,  # its kernels change with the number of tokens and of threads

@@ -148,20 +148,20 @@ def _fill(context: Context, num_cells: int) -> None:
 
 
 def _trial(context: Context, piece: _Piece, flash_attn: bool, count: int) -> Trial:  # noqa: FBT001
+    tuning = Tuning(flash_attn, count, count)
     context.set_threads(count, count)
     prefill = _prompt_rate(context, piece)
-    num_prompt = piece.prompt
     if prefill is None:
         # So slow that not all of the prompt was read: answers will not save this candidate.
         context.remove(0)
-        return Trial(Tuning(flash_attn, count, count), 0.0, 0.0, 0.0)
+        return Trial(tuning, 0.0, 0.0, 0.0)
     for seq_id in range(1, STREAMS + 1):
-        context.copy(0, seq_id, num_prompt)
+        context.copy(0, seq_id, piece.prompt)
     alone = _answer_rate(context, piece)
     room = _room_rate(context, piece)
     for seq_id in range(STREAMS + 1):
         context.remove(seq_id)
-    return Trial(Tuning(flash_attn, count, count), prefill, alone, room)
+    return Trial(tuning, prefill, alone, room)
 
 
 def _prompt(context: Context, size: int) -> float:
