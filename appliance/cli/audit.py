@@ -23,7 +23,7 @@ from appliance.audit.report import Expected, lines_of
 from appliance.audit.report import as_json as report_json
 from appliance.cli import asked
 from appliance.cli.base import command_gateway, home_option, json_option, on_one_line, show, table, when
-from appliance.cli.reading import identity_of, on_record
+from appliance.cli.reading import identity_option, on_record, open_exchange
 from appliance.cli.replay import replay
 from appliance.config import Home
 from appliance.control import ListKeys, Recover
@@ -111,12 +111,7 @@ def search(
 
 @audit.command(name="show")
 @click.argument("target", metavar="SEQ|REQUEST_ID")
-@click.option(
-    "--identity",
-    "identity_path",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The auditor's identity file (profile dev: the one that init made).",
-)
+@identity_option
 @database_option
 @home_option
 @json_option
@@ -129,18 +124,9 @@ def show_(
     Example: appliance audit show 12 --identity alice.identity
     """
     path = database or home.database
-    identity = identity_of(home, identity_path)
-    records = query.exchange(path, target)
-    on_record(
-        home,
-        database,
-        Kind.AUDIT_READ,
-        {"target": records[0].seq},
-        {"target": target, "reader": identity.recipient.fingerprint, "name": identity.name},
-    )
-    opened = query.open_records(path, records, identity)
+    opened, _ = open_exchange(home, database, target, identity_path)
     verifier = files.read_verifier(home)
-    proofs = {each.seq: query.prove(path, each, verifier) for each in records}
+    proofs = {each.seq: query.prove(path, each, verifier) for each in (one.record for one in opened)}
     result = {
         "records": [
             {

@@ -10,11 +10,10 @@ from pathlib import Path
 import click
 
 from appliance import config
-from appliance.audit import query
 from appliance.audit.entry import Kind
 from appliance.catalog import Catalog
 from appliance.cli.base import home_option, json_option, on_one_line, show
-from appliance.cli.reading import identity_of, on_record
+from appliance.cli.reading import identity_option, on_record, open_exchange
 from appliance.config import Home
 from appliance.replay import Comparison, Recorded, recorded_of
 from appliance.replay import replay as run_replay
@@ -22,12 +21,7 @@ from appliance.replay import replay as run_replay
 
 @click.command()
 @click.argument("target", metavar="SEQ|REQUEST_ID")
-@click.option(
-    "--identity",
-    "identity_path",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The auditor's identity file (profile dev: the one that init made).",
-)
+@identity_option
 @home_option
 @json_option
 def replay(target: str, identity_path: Path | None, home: Home, *, as_json: bool) -> None:
@@ -39,11 +33,8 @@ def replay(target: str, identity_path: Path | None, home: Home, *, as_json: bool
     Example: appliance audit replay 12 --identity alice.identity
     """
     settings = config.load(home)
-    identity = identity_of(home, identity_path)
-    records = query.exchange(home.database, target)
-    reader = {"target": target, "reader": identity.recipient.fingerprint, "name": identity.name}
-    on_record(home, None, Kind.AUDIT_READ, {"target": records[0].seq}, reader)
-    recorded = recorded_of(query.open_records(home.database, records, identity))
+    opened, reader = open_exchange(home, None, target, identity_path)
+    recorded = recorded_of(opened)
     catalog = Catalog.load(home=home, default_model=settings.default_model)
     comparison = asyncio.run(run_replay(recorded, catalog, settings.engine))
     public: dict[str, str | int] = {"target": recorded.seq, "identical": int(comparison.identical)}
