@@ -113,6 +113,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "appliance.db"
 
     @property
+    def shares(self) -> Path:
+        """The appliance's half of every record's key; apart, because its backups live shorter."""
+        return self.root / "shares.db"
+
+    @property
     def keys(self) -> Path:
         return self.root / "keys"
 

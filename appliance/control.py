@@ -13,9 +13,10 @@ import os
 import socket
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from appliance.administration import Administration
 from appliance.audit import entry
@@ -25,6 +26,7 @@ from appliance.errors import ApplianceError, RequestError, SetupError
 from appliance.log import get_logger
 
 MAX_LINE_BYTES = 1 << 20  # of a command
+ShareId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 MAX_ANSWER_BYTES = 1 << 26  # a list of every key ever made
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
@@ -60,6 +62,19 @@ class RecordReading(_Message, frozen=True):
     event: str
     public: dict[str, str | int]
     content: dict[str, Any]
+    shares: list[ShareId] = []  # ids of the shares that the reading needs: they come with the answer
+
+
+class ChangePolicy(_Message, frozen=True):
+    """`appliance auditor apply`: an act that a quorum of auditors signed."""
+
+    act: str
+
+
+class Erase(_Message, frozen=True):
+    """`appliance audit erase apply`: an act that two members of the key policy signed."""
+
+    act: str
 
 
 class Recover(_Message, frozen=True):
@@ -81,9 +96,16 @@ class Problem(_Message, frozen=True):
     family: str = "RequestError"  # the branch of the tree of errors: decides the exit code
 
 
-Command = CreateKey | RevokeKey | ListKeys | RecordReading | Recover
+Command = CreateKey | RevokeKey | ListKeys | RecordReading | Recover | ChangePolicy | Erase
 Answer = Done | Problem
-_READINGS = frozenset({entry.Kind.AUDIT_SEARCHED, entry.Kind.AUDIT_READ, entry.Kind.AUDIT_REPLAYED})
+_READINGS = frozenset(
+    {
+        entry.Kind.AUDIT_SEARCHED,
+        entry.Kind.AUDIT_READ,
+        entry.Kind.AUDIT_REPLAYED,
+        entry.Kind.AUDIT_RELEASED,
+    }
+)
 
 
 async def perform(command: Command, administration: Administration, audit: AuditLog) -> Answer:
@@ -132,10 +154,25 @@ async def _perform(command: Command, administration: Administration, audit: Audi
         case RecordReading():
             if command.event not in _READINGS:
                 raise RequestError("only readings are recorded this way", code="invalid_kind")
-            receipt = await audit.append(
-                entry.Entry(kind=entry.Kind(command.event), public=command.public, content=command.content)
-            )
-            return {"origin": receipt.origin, "seq": receipt.seq, "leaf": receipt.leaf.hex()}
+            content = {**command.content, **({"shares": command.shares} if command.shares else {})}
+            recorded = entry.Entry(kind=entry.Kind(command.event), public=command.public, content=content)
+            receipt, released = await administration.release(recorded, command.shares)
+            return {
+                "origin": receipt.origin,
+                "seq": receipt.seq,
+                "leaf": receipt.leaf.hex(),
+                "shares": released,
+            }
+        case ChangePolicy():
+            policy, receipt = await administration.change_policy(command.act)
+            return {
+                "policy": policy.number,
+                "fingerprint": policy.fingerprint,
+                "record": receipt.record,
+            }
+        case Erase():
+            count, receipt = await administration.erase(command.act)
+            return {"num_shares": count, "record": receipt.record}
         case Recover():
             await administration.recover()
             return {"state": "ready", "tree_size": audit.tree_size}

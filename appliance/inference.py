@@ -242,7 +242,14 @@ def _segment(exchange: Exchange, answer: Answer, piece: Delta) -> Entry:
     index = answer.num_segments
     answer.num_segments += 1
     answer.take_unrecorded()  # exactly the piece's text: nothing came between, we do not await
-    return entry.segment(exchange.request.request_id, exchange.opening, index, piece.text, piece.num_tokens)
+    return entry.segment(
+        exchange.request.request_id,
+        exchange.opening,
+        index,
+        piece.text,
+        piece.num_tokens,
+        subject=_subject(exchange),
+    )
 
 
 def _closing(exchange: Exchange, answer: Answer, outcome: Outcome) -> Entry:
@@ -258,7 +265,12 @@ def _closing(exchange: Exchange, answer: Answer, outcome: Outcome) -> Entry:
         output_sha256=answer.digest.hexdigest(),
         output=answer.take_unrecorded(),
         trace=answer.finished.trace if answer.finished else None,
+        subject=_subject(exchange),
     )
+
+
+def _subject(exchange: Exchange) -> str:
+    return entry.subject_of(exchange.principal, exchange.request.annotations)
 
 
 def _outcome(exchange: Exchange, answer: Answer) -> Outcome:

@@ -98,7 +98,11 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
             audit=audit,
             directory=directory,
             administration=Administration(
-                audit=audit, directory=directory, clock=clock, load_keys=lambda: _load_keys(home)
+                audit=audit,
+                directory=directory,
+                home=home,
+                clock=clock,
+                load_keys=lambda: _load_keys(home),
             ),
         )
     finally:

@@ -16,6 +16,6 @@ def make_home(root: Path, *, toml: str = "") -> Home:
     if toml:
         durable.make_private_dir(root)
         home.config.write_text(toml, encoding="utf-8")
-    initialise(home, profile="dev", auditors=())
+    initialise(home, profile="dev")
     link_into(home)
     return home

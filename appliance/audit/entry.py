@@ -18,6 +18,7 @@ import msgspec
 import rfc8785
 from sqlalchemy import Connection
 
+from appliance.audit.policy import KeyPolicy
 from appliance.core import (
     Caller,
     InferenceRequest,
@@ -31,7 +32,7 @@ from appliance.core import (
 from appliance.errors import InternalError, VerificationError
 from appliance.tasks import Endpoint
 
-FORMAT_VERSION = 0  # not frozen: later releases may read this form only by migration
+FORMAT_VERSION = 1
 MAX_HEADER_BYTES = 65_535  # C2SP tlog-tiles prefixes entries with a 16-bit length
 MAX_PUBLIC_CHARACTERS = 512
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -41,7 +42,9 @@ class Kind(StrEnum):
     """Closed list, `subject:action`. An unknown kind is refused by writer and verifier alike."""
 
     POLICY_PINNED = "policy:pinned"
+    POLICY_CHANGED = "policy:changed"
     EPOCH_OPENED = "epoch:opened"
+    INDEX_OPENED = "index:opened"
     LOG_STARTED = "log:started"
     LOG_STOPPED = "log:stopped"
     LOG_ALARM = "log:alarm"
@@ -59,13 +62,17 @@ class Kind(StrEnum):
     AUDIT_SEARCHED = "audit:searched"
     AUDIT_READ = "audit:read"
     AUDIT_REPLAYED = "audit:replayed"
+    AUDIT_RELEASED = "audit:released"
+    CONTENT_ERASED = "content:erased"
 
 
 _ROW = frozenset({"row_table", "row_id", "row_sha256"})
 # What a header may say in plaintext, by kind. Everything else belongs into the sealed content.
 PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.POLICY_PINNED: frozenset({"policy_sha256", "num_recipients"}),
+    Kind.POLICY_CHANGED: frozenset({"policy_sha256", "previous_sha256", "num_recipients", "num_approvers"}),
     Kind.EPOCH_OPENED: frozenset({"epoch", "policy_sha256", "secret_sha256", "wraps_sha256"}),
+    Kind.INDEX_OPENED: frozenset({"month", "key_sha256"}),
     Kind.LOG_STARTED: frozenset({"version", "sqlite", "schema", "num_recovered"}),
     Kind.LOG_STOPPED: frozenset({"reason"}),
     Kind.LOG_ALARM: frozenset({"code"}),
@@ -97,10 +104,12 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.AUDIT_SEARCHED: frozenset({"num_results"}),
     Kind.AUDIT_READ: frozenset({"target"}),
     Kind.AUDIT_REPLAYED: frozenset({"target", "identical"}),
+    Kind.AUDIT_RELEASED: frozenset({"num_records", "num_shares"}),
+    Kind.CONTENT_ERASED: frozenset({"shares_sha256", "num_shares", "num_approvers", "act_sha256"}),
 }
 
 _KINDS = frozenset(str(kind) for kind in Kind)
-Effects = Callable[[Connection], None]
+Effects = Callable[[Connection, int], None]  # in the entry's transaction; its seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +121,14 @@ class Entry:
     content: Mapping[str, Any] | None = field(default=None, repr=False)
     request_id: str | None = None
     actor: str | None = field(default=None, repr=False)  # a key's id: blind-indexed in the header
+    user: str | None = field(default=None, repr=False)  # whom the caller named: blind-indexed too
+    # Whose content this is: whoever erases a subject's shares erases it. None: the appliance's own.
+    subject: str | None = field(default=None, repr=False)
     opening: int | None = None  # of segments and closings: the seq of their opening
     # Rows of another room that are written in the entry's own transaction, or not at all.
     effects: Effects | None = field(default=None, repr=False)
+    policy: KeyPolicy | None = field(default=None, repr=False)  # in force behind this entry
+    erases: tuple[bytes, ...] = ()  # shares that are destroyed behind this entry
 
     def __post_init__(self) -> None:
         unknown = set(self.public) - PUBLIC_FIELDS[self.kind]
@@ -161,6 +175,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     bi: dict[str, str] | None = None
     epoch: int | None = None
     step: int | None = None
+    subj: str | None = None  # id of the share that opens it, hex
     ct: SealedHash | None = None
 
     def encode(self) -> bytes:
@@ -180,6 +195,8 @@ def decode_header(data: bytes) -> Header:
         raise VerificationError("the header is malformed") from error
     if canonical != data:
         raise VerificationError("the header is not in its canonical form")
+    if header.v != FORMAT_VERSION:
+        raise VerificationError(f"the header has format {header.v}, which this release does not read")
     if header.kind not in _KINDS or not set(header.pub) <= PUBLIC_FIELDS[Kind(header.kind)]:
         raise VerificationError("the header names an unknown kind or field")
     return header
@@ -192,11 +209,16 @@ def row_digest(row: Mapping[str, str | int | bytes | None]) -> str:
 
 
 def wraps_digest(wraps: Iterable[tuple[str, str, bytes]]) -> str:
-    """SHA-256 over an epoch's wraps (recipient, suite, wrap), in the order of recipients."""
+    """SHA-256 over an epoch's wraps (recipient's label, suite, wrap), in the order of labels."""
     digest = hashlib.sha256()
     for recipient, suite, wrap in sorted(wraps):
         digest.update(f"{recipient}\n{suite}\n{len(wrap)}\n".encode() + wrap)
     return digest.hexdigest()
+
+
+def shares_digest(shares: Iterable[bytes]) -> str:
+    """SHA-256 over the ids of erased shares, in order."""
+    return hashlib.sha256(b"".join(sorted(shares))).hexdigest()
 
 
 def opened(request: InferenceRequest, principal: Principal, caller: Caller, model: ModelSpec) -> Entry:
@@ -233,10 +255,12 @@ def opened(request: InferenceRequest, principal: Principal, caller: Caller, mode
         },
         request_id=request.request_id,
         actor=principal.key_id,
+        user=user_of(request.annotations),
+        subject=subject_of(principal, request.annotations),
     )
 
 
-def segment(request_id: str, opening: int, index: int, text: str, num_tokens: int) -> Entry:
+def segment(request_id: str, opening: int, index: int, text: str, num_tokens: int, *, subject: str) -> Entry:
     """A piece of a stream: durable before it leaves the box (law 2)."""
     return Entry(
         kind=Kind.REQUEST_SEGMENT,
@@ -244,6 +268,7 @@ def segment(request_id: str, opening: int, index: int, text: str, num_tokens: in
         content={"text": text},
         request_id=request_id,
         opening=opening,
+        subject=subject,
     )
 
 
@@ -260,6 +285,7 @@ def closed(
     output_sha256: str = "",
     output: str = "",
     trace: Trace | None = None,
+    subject: str | None = None,
 ) -> Entry:
     """The one end of a request (law 3). `output` is what no segment holds."""
     content: dict[str, Any] = {"output": output} if output else {}
@@ -283,6 +309,7 @@ def closed(
         content=content or None,
         request_id=request_id,
         opening=opening,
+        subject=subject,
     )
 
 
@@ -306,6 +333,7 @@ def refused(
         },
         request_id=request_id,
         actor=principal.key_id if principal else None,
+        subject=subject_of(principal, {}) if principal else None,
     )
 
 
@@ -326,6 +354,21 @@ def state_changed(
         content=content,
         effects=effects,
     )
+
+
+def user_of(annotations: Mapping[str, object]) -> str | None:
+    """The person whom a caller named: `safety_identifier`, or `user` as older clients say it."""
+    for name in ("safety_identifier", "user"):
+        value = annotations.get(name)
+        if isinstance(value, str) and value:
+            return value
+    return None
+
+
+def subject_of(principal: Principal, annotations: Mapping[str, object]) -> str:
+    """Whose content a request is: the named person's (as this key knows them), else the key's."""
+    user = user_of(annotations)
+    return f"key:{principal.key_id}" if user is None else f"user:{principal.key_id}:{user}"
 
 
 def person_of(principal: Principal) -> dict[str, str]:

@@ -3,59 +3,50 @@
 from __future__ import annotations
 
 import fcntl
-import hmac
 import json
 import os
-import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appliance import durable
+from appliance.audit import shares
 from appliance.audit.checkpoint import Signer, Verifier
 from appliance.config import Home
 from appliance.errors import SetupError, VerificationError
 
 LATCH_BYTES: Final = 512
 MAX_REASON_CHARACTERS: Final = 200
-_INDEX_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class LogKeys:
-    """What the appliance itself holds: it signs checkpoints and blinds names; it reads nothing."""
+    """What the appliance itself holds: it signs checkpoints; it reads nothing."""
 
     signer: Signer
-    index_key: bytes = field(repr=False)
-
-    def blind(self, actor: str) -> bytes:
-        """An actor's blind index: equal for equal actors, and nothing more without the key."""
-        return hmac.digest(self.index_key, b"key\0" + actor.encode(), "sha256")[:_INDEX_BYTES]
 
 
 def create_keys(home: Home) -> None:
     """Make the log's own keys, once; existing ones are never replaced."""
     durable.make_private_dir(home.keys)
-    signing, index = home.keys / "log.ed25519", home.keys / "index.key"
+    signing = home.keys / "log.ed25519"
     if not signing.exists():
         durable.write_file(signing, Ed25519PrivateKey.generate().private_bytes_raw())
-    if not index.exists():
-        durable.write_file(index, secrets.token_bytes(32))
+    shares.create(home)
 
 
 def load_keys(home: Home, origin: str) -> LogKeys:
     """The log's keys. SetupError where they are missing or damaged."""
     try:
         signing = (home.keys / "log.ed25519").read_bytes()
-        index_key = (home.keys / "index.key").read_bytes()
         signer = Signer(origin, Ed25519PrivateKey.from_private_bytes(signing))
     except (OSError, ValueError) as error:
         raise SetupError(
             "the log's keys can not be read", code="log_keys", hint="run: appliance init"
         ) from error
-    return LogKeys(signer=signer, index_key=index_key)
+    return LogKeys(signer=signer)
 
 
 def write_verifier(home: Home, verifier: Verifier) -> None:

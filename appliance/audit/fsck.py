@@ -23,7 +23,7 @@ from typing import Any
 
 import rfc8785
 
-from appliance.audit import checkpoint
+from appliance.audit import checkpoint, fsck_policies
 from appliance.audit.entry import Header, Kind, decode_header
 from appliance.audit.report import Expected, Report
 from appliance.errors import VerificationError
@@ -66,6 +66,7 @@ class _Reading:
         self._segments: dict[str, list[int]] = {}
         self._epochs: dict[int, Header] = {}
         self._policies: dict[str, Header] = {}
+        self._erasures: list[Header] = []
         self._rows: dict[tuple[str, str], str] = {}
         self._sealed: dict[int, Header] = {}
 
@@ -95,12 +96,14 @@ class _Reading:
         total = self._sql.execute("SELECT count(*) FROM log_entry").fetchone()[0]
         last_ts = 0
         rows = self._sql.execute(
-            "SELECT seq, ts, kind, req, bi_key, model, outcome, hdr, leaf FROM log_entry ORDER BY seq"
+            "SELECT seq, ts, kind, req, bi_key, bi_user, subj, model, outcome, hdr, leaf "
+            "FROM log_entry ORDER BY seq"
         )
         for position, row in enumerate(rows):
             if position % _PROGRESS_EVERY == 0:
                 self._progress(position, total)
-            seq, ts, kind, req, bi_key, model, outcome, data, leaf = row
+            *columns, data, leaf = row
+            seq = columns[0]
             if seq != position:
                 self._report.add("log_entry", "the sequence has a gap or a stranger", seq)
             self._leaves.append(hashlib.sha256(b"\x00" + _bytes(data)).digest())
@@ -112,7 +115,7 @@ class _Reading:
                 self._report.add("log_entry", error.message, seq)
                 continue
             try:
-                if (seq, ts, kind, req, bi_key, model, outcome) != _columns_of(header):
+                if tuple(columns) != _columns_of(header):
                     self._report.add("log_entry", "a column differs from the header", seq)
                 self._take(header)
             except (LookupError, ValueError):
@@ -129,6 +132,8 @@ class _Reading:
         """Remember what later steps compare with."""
         if header.ct is not None:
             self._sealed[header.seq] = header
+        if (header.ct is None) != (header.subj is None):
+            self._report.add("log_entry", "a content and the share that opens it go together", header.seq)
         match Kind(header.kind):
             case Kind.REQUEST_OPENED:
                 if header.req is None or header.req in self._opened:
@@ -148,8 +153,10 @@ class _Reading:
                     self._report.add("log_entry", "segments are missing", header.seq)
             case Kind.EPOCH_OPENED:
                 self._epochs[int(header.pub["epoch"])] = header
-            case Kind.POLICY_PINNED:
+            case Kind.POLICY_PINNED | Kind.POLICY_CHANGED:
                 self._policies[str(header.pub["policy_sha256"])] = header
+            case Kind.CONTENT_ERASED:
+                self._erasures.append(header)
             case Kind.KEY_CREATED | Kind.KEY_REVOKED:
                 place = (str(header.pub["row_table"]), str(header.pub["row_id"]))
                 self._rows[place] = str(header.pub["row_sha256"])
@@ -251,18 +258,13 @@ class _Reading:
                 self._report.add("epoch_wrap", f"the wraps of epoch {number} differ", header.seq)
             if pub["policy_sha256"] not in self._policies:
                 self._report.add("epoch", f"epoch {number} follows an unknown policy", header.seq)
-        self._check_policies()
+        policies = self._sql.execute("SELECT sha256, text, act FROM key_policy").fetchall()
+        fsck_policies.check_policies(policies, list(self._policies.values()), self._report)
+        erased = self._sql.execute("SELECT share, seq FROM erasure").fetchall()
+        fsck_policies.check_erasures(erased, self._erasures, self._report)
         for seq, header in self._sealed.items():
             if header.epoch not in self._epochs:
                 self._report.add("log_entry", "it is sealed in an unknown epoch", seq)
-
-    def _check_policies(self) -> None:
-        found = dict(self._sql.execute("SELECT sha256, text FROM key_policy").fetchall())
-        for name in sorted(found.keys() | self._policies.keys(), key=repr):
-            text = found.get(name)
-            digest = hashlib.sha256(text.encode()).hexdigest() if isinstance(text, str) else ""
-            if name not in self._policies or digest != name:
-                self._report.add("key_policy", "a key policy is not the one that was pinned")
 
     def _check_lives(self) -> None:
         for request, seq in self._opened.items():
@@ -345,13 +347,15 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _columns_of(header: Header) -> tuple[Any, ...]:
-    blinded = bytes.fromhex(header.bi["key"]) if header.bi else None
+    blinded = {name: bytes.fromhex(value) for name, value in (header.bi or {}).items()}
     return (
         header.seq,
         header.ts,
         header.kind,
         header.req,
-        blinded,
+        blinded.get("key"),
+        blinded.get("user"),
+        None if header.subj is None else bytes.fromhex(header.subj),
         header.pub.get("model"),
         header.pub.get("outcome"),
     )

@@ -25,6 +25,7 @@ from appliance import db
 from appliance.audit import sealing
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.files import Latch, take_lock
+from appliance.audit.policy import KeyPolicy
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.clock import Clock
 from appliance.config import Home, Settings
@@ -121,6 +122,14 @@ class AuditLog:
     def tree_size(self) -> int:
         """Entries on the record, as far as this process wrote or read them."""
         return self._size
+
+    @property
+    def policy(self) -> KeyPolicy:
+        """The key policy in force. AuditUnavailable while the log is latched."""
+        policy = self._sequencer.policy if self._sequencer is not None else None
+        if policy is None:
+            raise self._unavailable()
+        return policy
 
     async def append(self, entry: Entry) -> Receipt:
         """Durable when it returns. A caller's cancellation does not cancel the write (law 6)."""

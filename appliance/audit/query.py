@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from appliance.audit import checkpoint, store
 from appliance.audit.checkpoint import Verifier
 from appliance.audit.entry import Header, Kind, decode_header
 from appliance.audit.merkle import inclusion_proof, leaf_hash, verify_inclusion
+from appliance.audit.policy import KeyPolicy
 from appliance.audit.recipients import Identity
 from appliance.audit.sealing import Opener, Sealed
-from appliance.audit.tables import epoch, epoch_wrap, log_entry, log_payload
+from appliance.audit.tables import epoch, epoch_wrap, erasure, key_policy, log_entry, log_payload
 from appliance.errors import RequestError, VerificationError
 
 MAX_LIMIT = 100_000
@@ -41,6 +42,7 @@ class Opened:
 
     record: Record
     content: dict[str, Any] | None = field(repr=False)
+    erased_by: int | None = None  # the entry that says why the content is gone
 
 
 def search(
@@ -96,11 +98,21 @@ def exchange(path: Path, target: str) -> list[Record]:
     return by_request(path, request_id) if request_id else found
 
 
-def open_records(path: Path, records: Sequence[Record], identity: Identity) -> list[Opened]:
-    """The contents of these records. VerificationError where one does not open."""
+def shares_of(records: Sequence[Record]) -> list[str]:
+    """The shares that open these records, by id in hex."""
+    return sorted({each.header.subj for each in records if each.header.subj is not None})
+
+
+def open_records(
+    path: Path, records: Sequence[Record], identities: Sequence[Identity], shares: Mapping[str, bytes]
+) -> list[Opened]:
+    """The contents of these records, by what auditors hold and what the appliance released.
+
+    VerificationError where one does not open.
+    """
     with db.reading(path) as connection:
-        openers: dict[int, Opener] = {}
-        return [Opened(record, _content(connection, record, identity, openers)) for record in records]
+        reading = _Reading(connection, identities, shares)
+        return [reading.open(record) for record in records]
 
 
 def prove(path: Path, record: Record, verifier: Verifier) -> tuple[int, bool]:
@@ -141,39 +153,73 @@ def _each_record(connection: Connection, query: Select[Any]) -> Iterator[Record]
         )
 
 
-def _content(
-    connection: Connection, record: Record, identity: Identity, openers: dict[int, Opener]
-) -> dict[str, Any] | None:
-    header = record.header
-    if header.ct is None or header.epoch is None or header.step is None:
-        return None
-    row = connection.execute(
-        select(log_payload.c.nonce, log_payload.c.ct).where(log_payload.c.seq == header.seq)
-    ).one_or_none()
-    if row is None:
-        raise VerificationError(f"the content of entry {header.seq} is missing")
-    sealed = Sealed(nonce=row.nonce, ciphertext=row.ct, key_commitment=bytes.fromhex(header.ct.kc))
-    if sealed.sha256 != header.ct.sha256:
-        raise VerificationError(f"the content of entry {header.seq} is not what its header says")
-    if header.epoch not in openers:
-        openers[header.epoch] = _opener(connection, header, identity)
-    return openers[header.epoch].open(
-        sealed, seq=header.seq, step=header.step, kind=header.kind, key_commitment=header.ct.kc
-    )
+class _Reading:
+    """Opens contents with one set of keys; epochs are unwrapped once."""
 
+    def __init__(
+        self, connection: Connection, identities: Sequence[Identity], shares: Mapping[str, bytes]
+    ) -> None:
+        self._sql = connection
+        self._identities = identities
+        self._shares = shares
+        self._openers: dict[int, Opener] = {}
 
-def _opener(connection: Connection, header: Header, identity: Identity) -> Opener:
-    row = connection.execute(select(epoch).where(epoch.c.id == header.epoch)).one_or_none()
-    if row is None:
-        raise VerificationError(f"epoch {header.epoch} is missing")
-    wraps = connection.execute(
-        select(epoch_wrap.c.recipient, epoch_wrap.c.wrap).where(epoch_wrap.c.epoch == row.id)
-    )
-    return Opener(
-        identity,
-        origin=header.log,
-        epoch=row.id,
-        policy_sha256=row.policy_sha256,
-        secret_sha256=row.secret_sha256,
-        wraps={each.recipient: each.wrap for each in wraps},
-    )
+    def open(self, record: Record) -> Opened:
+        header = record.header
+        if header.ct is None or header.epoch is None or header.step is None or header.subj is None:
+            return Opened(record, None)
+        share = self._shares.get(header.subj)
+        if share is None:
+            return Opened(record, None, self._erased_by(header))
+        sealed = self._sealed(header)
+        if header.epoch not in self._openers:
+            self._openers[header.epoch] = self._opener(header)
+        content = self._openers[header.epoch].open(
+            sealed,
+            share=share,
+            seq=header.seq,
+            step=header.step,
+            kind=header.kind,
+            key_commitment=header.ct.kc,
+        )
+        return Opened(record, content)
+
+    def _erased_by(self, header: Header) -> int:
+        found = self._sql.execute(
+            select(erasure.c.seq).where(erasure.c.share == bytes.fromhex(str(header.subj)))
+        ).scalar_one_or_none()
+        if found is None:
+            raise VerificationError(f"the share that opens entry {header.seq} is missing")
+        return int(found)
+
+    def _sealed(self, header: Header) -> Sealed:
+        row = self._sql.execute(
+            select(log_payload.c.nonce, log_payload.c.ct).where(log_payload.c.seq == header.seq)
+        ).one_or_none()
+        if row is None or header.ct is None:
+            raise VerificationError(f"the content of entry {header.seq} is missing")
+        sealed = Sealed(nonce=row.nonce, ciphertext=row.ct, key_commitment=bytes.fromhex(header.ct.kc))
+        if sealed.sha256 != header.ct.sha256:
+            raise VerificationError(f"the content of entry {header.seq} is not what its header says")
+        return sealed
+
+    def _opener(self, header: Header) -> Opener:
+        row = self._sql.execute(select(epoch).where(epoch.c.id == header.epoch)).one_or_none()
+        if row is None:
+            raise VerificationError(f"epoch {header.epoch} is missing")
+        policy = self._sql.execute(
+            select(key_policy.c.text).where(key_policy.c.sha256 == row.policy_sha256)
+        ).scalar_one_or_none()
+        if policy is None:
+            raise VerificationError(f"the key policy of epoch {header.epoch} is missing")
+        wraps = self._sql.execute(
+            select(epoch_wrap.c.recipient, epoch_wrap.c.wrap).where(epoch_wrap.c.epoch == row.id)
+        )
+        return Opener(
+            self._identities,
+            origin=header.log,
+            epoch=row.id,
+            policy=KeyPolicy.parse(policy),
+            secret_sha256=row.secret_sha256,
+            wraps={each.recipient: each.wrap for each in wraps},
+        )

@@ -1,10 +1,15 @@
-"""Sealing of content: AES-256-GCM under one key per record, and keys that only auditors can find.
+"""Sealing of content: AES-256-GCM under one key per record, in two halves that nobody holds together.
 
-    ES      random, in memory only, one per epoch; wrapped by HPKE to every recipient of the policy
+    ES      random, in memory only, one per epoch; wrapped by HPKE to the readers of the policy
     CK_0    = HKDF-Expand(ES, "ck")
-    seed_n  = HMAC(CK_n, 0x01)      the record's own secret
+    seed_n  = HMAC(CK_n, 0x01)      the auditors' half of the record's secret
     CK_n+1  = HMAC(CK_n, 0x02)      overwrites CK_n: there is no way back
-    K_enc   = HKDF-Expand(seed_n, "audit/v1/enc" || H(AAD)),  kc = HKDF-Expand(seed_n, "audit/v1/commit")
+    SS      the subject's share of the month: the appliance's half (shares.py)
+    PRK     = HMAC(SS, seed_n)
+    K_enc   = HKDF-Expand(PRK, "audit/v1/enc" || H(AAD)),  kc = HKDF-Expand(PRK, "audit/v1/commit")
+
+Neither half opens anything. So every reading needs a share that the appliance releases, on the record
+first, and a share that is erased takes its subject's content with it, in every copy of the database.
 
 After a record is sealed the appliance keeps nothing that opens it: ES is dropped as soon as CK_0 and
 the wraps exist, and each CK is replaced by the next. CPython cannot promise that freed memory is
@@ -18,16 +23,15 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from appliance.audit.recipients import Identity, KeyPolicy
+from appliance.audit.policy import KeyPolicy, Reading
+from appliance.audit.recipients import Identity, Recipient
 from appliance.errors import InternalError, VerificationError
 
 ALGORITHM = "A256GCM"
@@ -71,8 +75,32 @@ class Sealed:
 class Wrap:
     """An epoch's secret, sealed to one recipient."""
 
-    recipient: str  # fingerprint
+    recipient: str  # fingerprint; where it takes two, with ":k" for the policy's k-th pair
+    suite: str
     data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKey:
+    """What opens exactly one record."""
+
+    prk: bytes = field(repr=False)
+    place: Place
+
+    @property
+    def key(self) -> bytes:
+        """The AES-256-GCM key."""
+        return _record_key(self.prk, self.place)
+
+    def open(self, sealed: Sealed, *, key_commitment: str) -> dict[str, Any]:
+        """The content. VerificationError where anything does not fit."""
+        if not hmac.compare_digest(_commitment(self.prk).hex(), key_commitment):
+            raise VerificationError("the record was sealed under another key")
+        try:
+            framed = AESGCM(self.key).decrypt(sealed.nonce, sealed.ciphertext, self.place.aad())
+        except InvalidTag as error:
+            raise VerificationError("the ciphertext does not open") from error
+        return _unframe(framed)
 
 
 class Epoch:
@@ -84,38 +112,32 @@ class Epoch:
         self.number = number
         self.step = 0
         self.secret_sha256 = hashlib.sha256(secret).hexdigest()
-        self.wraps = [Wrap(each.fingerprint, each.wrap(secret, info)) for each in policy.recipients]
+        self.wraps = _wraps(secret, info, policy)
         self._origin = origin
         self._chain_key = first_chain_key(secret)
 
-    def seal(self, content: Mapping[str, Any], *, seq: int, kind: str) -> tuple[int, Sealed]:
+    def seal(self, content: Mapping[str, Any], *, share: bytes, seq: int, kind: str) -> tuple[int, Sealed]:
         """Seal one record's content; its step in the epoch, and the ciphertext."""
         place = Place(self._origin, seq, self.number, self.step, kind)
         seed, self._chain_key = advance(self._chain_key)
         self.step += 1
-        return place.step, _seal(seed, place, _frame(content))
+        return place.step, _seal(combine(share, seed), place, _frame(content))
 
 
 class Opener:
-    """The auditor's side of one epoch: identity and wrap in, contents out."""
+    """The auditors' side of one epoch: identities and wraps in, contents out."""
 
     def __init__(
         self,
-        identity: Identity,
+        identities: Sequence[Identity],
         *,
         origin: str,
         epoch: int,
-        policy_sha256: str,
+        policy: KeyPolicy,
         secret_sha256: str,
         wraps: Mapping[str, bytes],
     ) -> None:
-        wrapped = wraps.get(identity.recipient.fingerprint)
-        if wrapped is None:
-            raise VerificationError("this identity is not a recipient of this record's epoch")
-        try:
-            secret = identity.unwrap(wrapped, wrap_info(origin, epoch, policy_sha256))
-        except (InvalidTag, ValueError) as error:
-            raise VerificationError("the epoch's secret does not open with this identity") from error
+        secret = _unwrapped(identities, policy, wraps, wrap_info(origin, epoch, policy.sha256))
         if hashlib.sha256(secret).hexdigest() != secret_sha256:
             raise VerificationError("the wrapped secret is not the one that the epoch committed to")
         self._origin = origin
@@ -123,17 +145,17 @@ class Opener:
         self._start = first_chain_key(secret)
         self._chain_key, self._step = self._start, 0
 
-    def open(self, sealed: Sealed, *, seq: int, step: int, kind: str, key_commitment: str) -> dict[str, Any]:
+    def open(
+        self, sealed: Sealed, *, share: bytes, seq: int, step: int, kind: str, key_commitment: str
+    ) -> dict[str, Any]:
         """The content of one record. VerificationError where anything does not fit."""
-        seed = self._seed(step)
-        place = Place(self._origin, seq, self._epoch, step, kind)
-        if not hmac.compare_digest(_commitment(seed).hex(), key_commitment):
-            raise VerificationError("the record was sealed under another key")
-        try:
-            framed = AESGCM(_record_key(seed, place)).decrypt(sealed.nonce, sealed.ciphertext, place.aad())
-        except InvalidTag as error:
-            raise VerificationError("the ciphertext does not open") from error
-        return _unframe(framed)
+        return self.disclose(share=share, seq=seq, step=step, kind=kind).open(
+            sealed, key_commitment=key_commitment
+        )
+
+    def disclose(self, *, share: bytes, seq: int, step: int, kind: str) -> RecordKey:
+        """One record's own key, which opens this record and no other: what evidence carries."""
+        return RecordKey(combine(share, self._seed(step)), Place(self._origin, seq, self._epoch, step, kind))
 
     def _seed(self, step: int) -> bytes:
         if step < self._step:  # the ratchet only turns forward: begin again
@@ -163,6 +185,11 @@ def advance(chain_key: bytes) -> tuple[bytes, bytes]:
     )
 
 
+def combine(share: bytes, seed: bytes) -> bytes:
+    """PRK of a record from both halves."""
+    return hmac.digest(share, seed, "sha256")
+
+
 def check(content: Mapping[str, Any]) -> None:
     """InternalError where this can not be sealed, or not be opened again: before it has a place."""
     try:
@@ -173,22 +200,74 @@ def check(content: Mapping[str, Any]) -> None:
         raise InternalError("a content is too large to be opened again")
 
 
-def _seal(seed: bytes, place: Place, framed: bytes) -> Sealed:
+def _wraps(secret: bytes, info: bytes, policy: KeyPolicy) -> list[Wrap]:
+    """The secret to every reader; or to each two of them, in halves that are nothing alone."""
+    if policy.reading is Reading.ANY:
+        return [_wrap(each, secret, info) for each in policy.readers]
+    wraps = []
+    for number, (one, other) in enumerate(policy.pairs()):
+        mask = secrets.token_bytes(SECRET_BYTES)
+        wraps.append(_wrap(one, mask, info, number))
+        wraps.append(_wrap(other, _xor(secret, mask), info, number))
+    return wraps
+
+
+def _wrap(reader: Recipient, secret: bytes, info: bytes, pair: int | None = None) -> Wrap:
+    return Wrap(_label(reader, pair), reader.suite_name, reader.wrap(secret, info))
+
+
+def _label(reader: Recipient, pair: int | None) -> str:
+    return reader.fingerprint if pair is None else f"{reader.fingerprint}:{pair}"
+
+
+def _unwrapped(
+    identities: Sequence[Identity], policy: KeyPolicy, wraps: Mapping[str, bytes], info: bytes
+) -> bytes:
+    """The epoch's secret. VerificationError where these identities do not open it."""
+    held = {each.recipient.fingerprint: each for each in identities}
+    if policy.reading is Reading.ANY:
+        found = [each for each in policy.readers if each.fingerprint in held]
+        if not found:
+            raise VerificationError("this identity is not a recipient of this record's epoch")
+        return _unwrap(held[found[0].fingerprint], wraps, _label(found[0], None), info)
+    for number, pair in enumerate(policy.pairs()):
+        if all(each.fingerprint in held for each in pair):
+            one, other = (_unwrap(held[each.fingerprint], wraps, _label(each, number), info) for each in pair)
+            return _xor(one, other)
+    raise VerificationError("this record's epoch opens for two of its readers together: give both identities")
+
+
+def _unwrap(identity: Identity, wraps: Mapping[str, bytes], label: str, info: bytes) -> bytes:
+    try:
+        secret = identity.unwrap(wraps[label], info)
+    except (KeyError, InvalidTag, ValueError) as error:
+        raise VerificationError("the epoch's secret does not open with this identity") from error
+    if len(secret) != SECRET_BYTES:
+        raise VerificationError("the epoch's secret has another length")
+    return secret
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, other, strict=True))
+
+
+def _seal(prk: bytes, place: Place, framed: bytes) -> Sealed:
     nonce = secrets.token_bytes(NONCE_BYTES)
-    ciphertext = AESGCM(_record_key(seed, place)).encrypt(nonce, framed, place.aad())
-    return Sealed(nonce=nonce, ciphertext=ciphertext, key_commitment=_commitment(seed))
+    ciphertext = AESGCM(_record_key(prk, place)).encrypt(nonce, framed, place.aad())
+    return Sealed(nonce=nonce, ciphertext=ciphertext, key_commitment=_commitment(prk))
 
 
-def _record_key(seed: bytes, place: Place) -> bytes:
-    return _expand(seed, b"audit/v1/enc" + hashlib.sha256(place.aad()).digest())
+def _record_key(prk: bytes, place: Place) -> bytes:
+    return _expand(prk, b"audit/v1/enc" + hashlib.sha256(place.aad()).digest())
 
 
-def _commitment(seed: bytes) -> bytes:
-    return _expand(seed, b"audit/v1/commit")
+def _commitment(prk: bytes) -> bytes:
+    return _expand(prk, b"audit/v1/commit")
 
 
 def _expand(key: bytes, info: bytes) -> bytes:
-    return HKDFExpand(algorithm=SHA256(), length=SECRET_BYTES, info=info).derive(key)
+    """HKDF-Expand to one block of SHA-256 (RFC 5869 §2.3): T(1), which is all that 32 bytes take."""
+    return hmac.digest(key, info + b"\x01", "sha256")
 
 
 def _frame(content: Mapping[str, Any]) -> bytes:

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from appliance import db, durable
-from appliance.audit import checkpoint, entry, files, store
+from appliance.audit import blind, checkpoint, entry, files, shares, store
+from appliance.audit.blind import IndexKey
 from appliance.audit.checkpoint import Checkpoint
 from appliance.audit.entry import Entry, Header, Kind, SealedHash
 from appliance.audit.merkle import Frontier, Node, ReadNode, leaf_hash, root_at
-from appliance.audit.recipients import SUITE_NAME, KeyPolicy
+from appliance.audit.policy import KeyPolicy
 from appliance.audit.sealing import ALGORITHM, Epoch
+from appliance.audit.shares import ShareStore
 from appliance.clock import Clock
 from appliance.config import Audit, Home
 from appliance.core import Outcome, Receipt
@@ -48,6 +50,8 @@ class Sequencer:
             # Held before SQLite opens it: an exchange of the file in between is one that is noticed.
             self._guard.hold(home.database)
             self._guard.hold(home.lock)  # without it a second writer comes in
+            self._shares = ShareStore(home)
+            self._guard.hold(home.shares)
             self._engine = db.writer(home.database)
             self._connection = self._engine.connect()
         except BaseException:
@@ -62,6 +66,7 @@ class Sequencer:
         self._epoch: Epoch | None = None
         self._epoch_ends_us = 0
         self._last_epoch = 0
+        self._index: IndexKey | None = None  # of this month, once the auditors have it
 
     @property
     def size(self) -> int:
@@ -74,9 +79,9 @@ class Sequencer:
         return self._note
 
     @property
-    def policy_fingerprint(self) -> str:
-        """Of the key policy in force, for paper."""
-        return self._policy.fingerprint if self._policy else ""
+    def policy(self) -> KeyPolicy | None:
+        """The key policy in force; None before the first entry."""
+        return self._policy
 
     @property
     def head_is_behind(self) -> bool:
@@ -90,8 +95,8 @@ class Sequencer:
         self._policy = policy
         pinned = Entry(
             kind=Kind.POLICY_PINNED,
-            public={"policy_sha256": policy.sha256, "num_recipients": len(policy.recipients)},
-            effects=lambda connection: store.add_policy(connection, policy.sha256, policy.text()),
+            public={"policy_sha256": policy.sha256, "num_recipients": len(policy.readers)},
+            effects=lambda connection, _seq: store.add_policy(connection, policy),
         )
         self.commit([pinned])
 
@@ -113,18 +118,14 @@ class Sequencer:
         frontier = self._frontier.copy()
         rows: list[store.Row] = []
         nodes: list[Node] = []
-        # Epochs change between batches only: each keeps the checkpoint of the commit before it.
-        fresh_epoch = self._epoch_is_over()
         with self._connection.begin():
-            for each in entries:
-                needs_epoch = fresh_epoch and each.content is not None
-                fresh_epoch = fresh_epoch and not needs_epoch
-                for placed in [self._open_epoch(frontier.size), each] if needs_epoch else [each]:
-                    row = self._row(placed, frontier.size)
-                    nodes += frontier.append(row.leaf)
-                    rows.append(row)
-                    if placed.effects is not None:
-                        placed.effects(self._connection)
+            # Epochs change between batches only: each keeps the checkpoint of the commit before it.
+            for placed in [*self._preface(entries), *entries]:
+                row = self._row(placed, frontier.size)
+                nodes += frontier.append(row.leaf)
+                rows.append(row)
+                if placed.effects is not None:
+                    placed.effects(self._connection, row.header.seq)
             note = self._sign(frontier)
             store.add_entries(self._connection, rows, nodes)
             store.put_head(self._connection, frontier.size, note)
@@ -134,12 +135,23 @@ class Sequencer:
             self._holds_wal = True
         self._guard.check()
         self._frontier, self._note = frontier, note
+        self._follow(entries, rows)
         origin = self._settings.origin
         return [
             Receipt(origin=origin, seq=row.header.seq, leaf=row.leaf)
             for row in rows
-            if row.header.kind != Kind.EPOCH_OPENED
+            if row.header.kind not in _PREFACES
         ]
+
+    def _follow(self, entries: Sequence[Entry], rows: Sequence[store.Row]) -> None:
+        """What is only true behind the commit. A crash before its end is made good by `_load`."""
+        for each in entries:
+            if each.policy is not None:
+                self._policy, self._epoch = each.policy, None  # what follows is wrapped to the new readers
+            if each.erases:
+                self._shares.erase(each.erases)
+        if self._index is not None and any(row.header.kind == Kind.INDEX_OPENED for row in rows):
+            blind.destroy_others(self._home, keep=self._index.month)
 
     def check(self) -> None:
         """VerificationError where the database's files are no longer ours."""
@@ -153,39 +165,64 @@ class Sequencer:
     def close(self) -> None:
         """Let go of the database; the keys of the open epoch go with this object."""
         self._guard.close()
+        self._shares.close()
         self._connection.close()
         self._engine.dispose()
 
-    def _open_epoch(self, seq: int) -> Entry:
-        """A new epoch and its entry, which commits to who can read what follows."""
+    def _in_force(self) -> KeyPolicy:
         if self._policy is None:
             raise VerificationError("the log has no key policy")
+        return self._policy
+
+    def _preface(self, entries: Sequence[Entry]) -> list[Entry]:
+        """What must stand before this batch: a new epoch, and the month's index key for the auditors."""
+        month = blind.month_of(self._clock.now_us())
+        names_somebody = any(each.actor is not None or each.user is not None for each in entries)
+        new_month = names_somebody and (self._index is None or self._index.month != month)
+        prefaces = []
+        if (new_month or any(each.content is not None for each in entries)) and self._epoch_is_over():
+            prefaces.append(self._open_epoch(self.size))
+        if new_month:
+            self._index = blind.key_of(self._home, month)
+            prefaces.append(
+                Entry(
+                    kind=Kind.INDEX_OPENED,
+                    public={"month": month, "key_sha256": self._index.sha256},
+                    content={"key": self._index.key.hex()},
+                )
+            )
+        return prefaces
+
+    def _open_epoch(self, seq: int) -> Entry:
+        """A new epoch and its entry, which commits to who can read what follows."""
+        policy = self._in_force()
         self._last_epoch += 1
-        epoch = Epoch(self._last_epoch, self._settings.origin, self._policy)
+        epoch = Epoch(self._last_epoch, self._settings.origin, policy)
         self._epoch = epoch
         self._epoch_ends_us = self._clock.monotonic_us() + self._settings.epoch_seconds * 1_000_000
         stored = store.EpochRow(
             number=epoch.number,
             first_seq=seq,
-            policy_sha256=self._policy.sha256,
+            policy_sha256=policy.sha256,
             secret_sha256=epoch.secret_sha256,
             wraps=epoch.wraps,
         )
         # The tree as it stood before this batch, signed and durable already.
         kept = (self._frontier.size, self._note)
 
-        def keep(connection: Connection) -> None:
-            store.add_epoch(connection, stored, SUITE_NAME)
+        def keep(connection: Connection, seq: int) -> None:
+            del seq
+            store.add_epoch(connection, stored)
             store.keep_checkpoint(connection, *kept)
 
         return Entry(
             kind=Kind.EPOCH_OPENED,
             public={
                 "epoch": epoch.number,
-                "policy_sha256": self._policy.sha256,
+                "policy_sha256": policy.sha256,
                 "secret_sha256": epoch.secret_sha256,
                 "wraps_sha256": entry.wraps_digest(
-                    (wrap.recipient, SUITE_NAME, wrap.data) for wrap in epoch.wraps
+                    (wrap.recipient, wrap.suite, wrap.data) for wrap in epoch.wraps
                 ),
             },
             effects=keep,
@@ -200,12 +237,15 @@ class Sequencer:
 
     def _row(self, each: Entry, seq: int) -> store.Row:
         """Place, seal, encode, hash: notes of the order in audit/DESIGN.md."""
-        step = epoch = None
+        step = epoch = share = None
         sealed = None
         if each.content is not None and self._epoch is not None:
             epoch = self._epoch.number
-            step, sealed = self._epoch.seal(each.content, seq=seq, kind=each.kind)
-        blinded = self._keys.blind(each.actor) if each.actor is not None else None
+            month = blind.month_of(self._clock.now_us())
+            share = self._shares.of(each.subject or shares.APPLIANCE, month, since_seq=seq)
+            step, sealed = self._epoch.seal(each.content, share=share.secret, seq=seq, kind=each.kind)
+        bi_key, bi_user = self._blinded("key", each.actor), self._blinded("user", each.user)
+        blinded = {name: value.hex() for name, value in (("key", bi_key), ("user", bi_user)) if value}
         self._last_ts = max(self._clock.now_us(), self._last_ts + 1)
         header = Header(
             log=self._settings.origin,
@@ -218,9 +258,10 @@ class Sequencer:
             v=entry.FORMAT_VERSION,
             req=each.request_id,
             prev=each.opening,
-            bi={"key": blinded.hex()} if blinded is not None else None,
+            bi=blinded or None,
             epoch=epoch,
             step=step,
+            subj=share.id.hex() if share is not None else None,
             ct=None
             if sealed is None
             else SealedHash(
@@ -231,7 +272,12 @@ class Sequencer:
             ),
         )
         data = header.encode()
-        return store.Row(header=header, data=data, leaf=leaf_hash(data), bi_key=blinded, sealed=sealed)
+        return store.Row(
+            header=header, data=data, leaf=leaf_hash(data), bi_key=bi_key, bi_user=bi_user, sealed=sealed
+        )
+
+    def _blinded(self, name: str, value: str | None) -> bytes | None:
+        return None if value is None or self._index is None else self._index.blind(name, value)
 
     def _sign(self, frontier: Frontier) -> str:
         head = Checkpoint(self._settings.origin, frontier.size, frontier.root())
@@ -265,9 +311,21 @@ class Sequencer:
         for seq, data, leaf in store.leaves(connection, begin):
             if leaf_hash(data) != leaf or read(0, seq) != leaf:
                 raise VerificationError(f"entry {seq} is not what its leaf says")
-        self._policy = KeyPolicy.parse(store.policy_text(connection))
+        self._policy = store.policies(connection)[-1]
+        self._resume_index(connection)
+        self._shares.discard(store.unreferenced(connection, self._shares.unused(begin)))
+        if half_erased := self._shares.among(store.erased_shares(connection)):
+            self._shares.erase(half_erased)
         self._last_ts = store.last_ts(connection)
         self._last_epoch = store.last_epoch(connection)
+
+    def _resume_index(self, connection: Connection) -> None:
+        """This month's index key, where its entry is on the record; else the next batch opens it."""
+        last = store.header_of_last(connection, Kind.INDEX_OPENED)
+        month = blind.month_of(self._clock.now_us())
+        if last is not None and last.pub["month"] == month:
+            key = blind.key_of(self._home, month)
+            self._index = key if key.sha256 == last.pub["key_sha256"] else None
 
     def _check_head_file(self, read: ReadNode) -> None:
         try:
@@ -299,6 +357,9 @@ class Sequencer:
             )
             for seq, request_id, data in store.open_requests(connection, after)
         ]
+
+
+_PREFACES = frozenset({Kind.EPOCH_OPENED, Kind.INDEX_OPENED})
 
 
 def _rolled_back() -> SetupError:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from appliance.audit.entry import Header, Kind
+from appliance.audit.entry import Header, Kind, decode_header
 from appliance.audit.merkle import Node
+from appliance.audit.policy import KeyPolicy
 from appliance.audit.sealing import Sealed, Wrap
 from appliance.audit.tables import (
     checkpoint,
     epoch,
     epoch_wrap,
+    erasure,
     key_policy,
     log_entry,
     log_payload,
@@ -21,6 +23,8 @@ from appliance.audit.tables import (
     tree_head,
 )
 from appliance.errors import VerificationError
+
+_MAX_PARAMETERS = 500  # of one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Row:
     data: bytes
     leaf: bytes
     bi_key: bytes | None
+    bi_user: bytes | None
     sealed: Sealed | None = field(default=None, repr=False)
 
 
@@ -60,6 +65,8 @@ def add_entries(connection: Connection, rows: Sequence[Row], nodes: Sequence[Nod
                 "outcome": row.header.pub.get("outcome"),
                 "hdr": row.data,
                 "leaf": row.leaf,
+                "bi_user": row.bi_user,
+                "subj": None if row.header.subj is None else bytes.fromhex(row.header.subj),
             }
             for row in rows
         ],
@@ -88,7 +95,7 @@ def keep_checkpoint(connection: Connection, size: int, note: str) -> None:
     connection.execute(insert(checkpoint).values(size=size, note=note))
 
 
-def add_epoch(connection: Connection, row: EpochRow, suite: str) -> None:
+def add_epoch(connection: Connection, row: EpochRow) -> None:
     """An epoch and its wraps."""
     connection.execute(
         insert(epoch).values(
@@ -101,15 +108,15 @@ def add_epoch(connection: Connection, row: EpochRow, suite: str) -> None:
     connection.execute(
         insert(epoch_wrap),
         [
-            {"epoch": row.number, "recipient": each.recipient, "suite": suite, "wrap": each.data}
+            {"epoch": row.number, "recipient": each.recipient, "suite": each.suite, "wrap": each.data}
             for each in row.wraps
         ],
     )
 
 
-def add_policy(connection: Connection, sha256: str, text: str) -> None:
-    """The pinned key policy."""
-    connection.execute(insert(key_policy).values(sha256=sha256, text=text))
+def add_policy(connection: Connection, policy: KeyPolicy, act: str = "") -> None:
+    """A key policy and the signed act that put it in force; none for the first."""
+    connection.execute(insert(key_policy).values(sha256=policy.sha256, text=policy.text(), act=act))
 
 
 def head(connection: Connection) -> tuple[int, str] | None:
@@ -146,12 +153,46 @@ def last_epoch(connection: Connection) -> int:
     return connection.execute(select(func.max(epoch.c.id))).scalar_one() or 0
 
 
-def policy_text(connection: Connection) -> str:
-    """The policy in force. VerificationError where none is pinned."""
+def policies(connection: Connection) -> list[KeyPolicy]:
+    """Every key policy, the one in force last. VerificationError where they make no chain."""
     texts = connection.execute(select(key_policy.c.text)).scalars().all()
-    if len(texts) != 1:
-        raise VerificationError("the log has no key policy, or more than one")
-    return str(texts[0])
+    found = sorted(map(KeyPolicy.parse, texts), key=lambda each: each.number)
+    before = ""
+    for number, each in enumerate(found, start=1):
+        if each.number != number or each.previous != before:
+            raise VerificationError("the key policies do not follow each other")
+        before = each.sha256
+    if not found:
+        raise VerificationError("the log has no key policy")
+    return found
+
+
+def header_of_last(connection: Connection, kind: Kind) -> Header | None:
+    """The newest entry of a kind."""
+    data = connection.execute(
+        select(log_entry.c.hdr).where(log_entry.c.kind == str(kind)).order_by(log_entry.c.ts.desc()).limit(1)
+    ).scalar_one_or_none()
+    return None if data is None else decode_header(data)
+
+
+def unreferenced(connection: Connection, share_ids: Sequence[bytes]) -> list[bytes]:
+    """Those of these shares that no entry names."""
+    used: set[bytes] = set()
+    for start in range(0, len(share_ids), _MAX_PARAMETERS):
+        some = share_ids[start : start + _MAX_PARAMETERS]
+        query = select(log_entry.c.subj).where(log_entry.c.subj.in_(some)).distinct()
+        used.update(map(bytes, connection.execute(query).scalars()))
+    return [each for each in share_ids if each not in used]
+
+
+def add_erasure(connection: Connection, share_ids: Sequence[bytes], seq: int) -> None:
+    """The shares that this entry destroys."""
+    connection.execute(insert(erasure), [{"share": each, "seq": seq} for each in share_ids])
+
+
+def erased_shares(connection: Connection) -> list[bytes]:
+    """Every share that was ever destroyed."""
+    return [bytes(each) for each in connection.execute(select(erasure.c.share)).scalars()]
 
 
 def leaves(connection: Connection, begin: int) -> list[tuple[int, bytes, bytes]]:

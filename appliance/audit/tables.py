@@ -28,10 +28,14 @@ log_entry = Table(
     Column("outcome", String(32), nullable=True),
     Column("hdr", LargeBinary, nullable=False),
     Column("leaf", LargeBinary(32), nullable=False),
+    Column("bi_user", LargeBinary(16), nullable=True),
+    Column("subj", LargeBinary(16), nullable=True),
     Index("ix_log_entry_ts", "ts"),
     Index("ix_log_entry_kind_ts", "kind", "ts"),
     Index("ix_log_entry_req", "req"),
     Index("ix_log_entry_bi_key_ts", "bi_key", "ts"),
+    Index("ix_log_entry_bi_user_ts", "bi_user", "ts"),
+    Index("ix_log_entry_subj", "subj"),
 )
 log_payload = Table(
     "log_payload",
@@ -77,9 +81,16 @@ epoch_wrap = Table(
     Column("suite", String(64), nullable=False),
     Column("wrap", LargeBinary, nullable=False),
 )
+erasure = Table(  # shares that were destroyed, and the entry that says why
+    "erasure",
+    metadata,
+    Column("share", LargeBinary(16), primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+)
 key_policy = Table(
     "key_policy",
     metadata,
     Column("sha256", String(64), primary_key=True),
     Column("text", Text, nullable=False),
+    Column("act", Text, nullable=False, server_default=""),  # the signed act behind it; none: the first
 )

@@ -1,4 +1,4 @@
-"""`appliance audit`: search, show, replay, verify, recover.
+"""`appliance audit`: search, show, release, replay, erase, verify, recover.
 
 A search or a reading is on the record before its result is shown; where it can not be recorded,
 nothing is shown. On a copy (`--database FILE`) nothing can be recorded, and that is said.
@@ -23,7 +23,9 @@ from appliance.audit.report import Expected, lines_of
 from appliance.audit.report import as_json as report_json
 from appliance.cli import asked
 from appliance.cli.base import command_gateway, home_option, json_option, on_one_line, show, table, when
+from appliance.cli.erasing import erase
 from appliance.cli.reading import identity_option, on_record, open_exchange
+from appliance.cli.release import release
 from appliance.cli.replay import replay
 from appliance.config import Home
 from appliance.control import ListKeys, Recover
@@ -36,10 +38,12 @@ _PROGRESS_FROM = 20_000
 
 @click.group()
 def audit() -> None:
-    """The record: search, show, replay, verify, recover."""
+    """The record: search, show, release, replay, erase, verify, recover."""
 
 
 audit.add_command(replay)
+audit.add_command(release)
+audit.add_command(erase)
 
 
 def database_option(function: Any) -> Any:
@@ -112,11 +116,23 @@ def search(
 @audit.command(name="show")
 @click.argument("target", metavar="SEQ|REQUEST_ID")
 @identity_option
+@click.option(
+    "--release",
+    "release_path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Shares that the appliance released, where a copy is read.",
+)
 @database_option
 @home_option
 @json_option
 def show_(
-    target: str, identity_path: Path | None, database: Path | None, home: Home, *, as_json: bool
+    target: str,
+    identity_paths: tuple[Path, ...],
+    release_path: Path | None,
+    database: Path | None,
+    home: Home,
+    *,
+    as_json: bool,
 ) -> None:
     """Decrypt one exchange: who asked what, when, and what was answered.
 
@@ -124,7 +140,7 @@ def show_(
     Example: appliance audit show 12 --identity alice.identity
     """
     path = database or home.database
-    opened, _ = open_exchange(home, database, target, identity_path)
+    opened, _ = open_exchange(home, database, target, identity_paths, release_path)
     verifier = files.read_verifier(home)
     proofs = {each.seq: query.prove(path, each, verifier) for each in (one.record for one in opened)}
     result = {
@@ -132,6 +148,7 @@ def show_(
             {
                 **_plain(each.record),
                 "content": each.content,
+                "erased_by": each.erased_by,
                 "included": proofs[each.record.seq][1],
                 "tree_size": proofs[each.record.seq][0],
             }
@@ -262,6 +279,8 @@ def _told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str
         lines.append(f"── {each.record.kind}  seq {each.record.seq}  {when(each.record.ts)}  {mark}")
         lines += [f"   {name}: {on_one_line(str(value))}" for name, value in each.record.public.items()]
         lines += _content_lines(each.content)
+        if each.erased_by is not None:
+            lines.append(f"   content: erased, entry {each.erased_by} says why")
     answer = "".join(
         str((each.content or {}).get("text", "") or (each.content or {}).get("output", "")) for each in opened
     )

@@ -1,4 +1,4 @@
-"""`appliance auditor`: key pairs of people who read the record. Works anywhere, offline."""
+"""`appliance auditor`: key pairs of people who read the record, and who they are. Keys are made offline."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
-from appliance import db, durable
-from appliance.audit import store
-from appliance.audit.recipients import Identity, KeyPolicy
+from appliance import config, db, durable
+from appliance.audit import acts, store
+from appliance.audit.policy import KeyPolicy, Member, MemberRole, Reading
+from appliance.audit.recipients import Algorithms, Identity, parse_recipient
+from appliance.cli.acting import act_option, apply, sign, write_act
 from appliance.cli.base import home_option, json_option, show, table
 from appliance.config import Home
 from appliance.errors import RequestError
@@ -16,7 +18,11 @@ from appliance.errors import RequestError
 
 @click.group()
 def auditor() -> None:
-    """Auditors' keys: make a pair, list who can read."""
+    """Auditors' keys: make a pair, list who can read, change that together."""
+
+
+auditor.add_command(sign)
+auditor.add_command(apply)
 
 
 @auditor.command()
@@ -27,15 +33,22 @@ def auditor() -> None:
     default=Path(),
     help="Directory for the two files (default: here).",
 )
+@click.option(
+    "--algorithms",
+    type=click.Choice([each.value for each in Algorithms]),
+    default=Algorithms.XWING.value,
+    show_default=True,
+    help="'p256' has FIPS-approved algorithms only.",
+)
 @json_option
-def keygen(name: str, out: Path, *, as_json: bool) -> None:
+def keygen(name: str, out: Path, algorithms: str, *, as_json: bool) -> None:
     """Make a key pair on the auditor's own machine.
 
     \b
     Example: appliance auditor keygen alice
     NAME.identity is secret and stays with you; NAME.recipient goes to the operator.
     """
-    identity = Identity.generate(name)
+    identity = Identity.generate(name, Algorithms(algorithms))
     secret, public = out / f"{name}.identity", out / f"{name}.recipient"
     for path in (secret, public):
         if path.exists():
@@ -60,15 +73,106 @@ def keygen(name: str, out: Path, *, as_json: bool) -> None:
 @home_option
 @json_option
 def list_(home: Home, *, as_json: bool) -> None:
-    """Show who can read what is recorded from now on.
+    """Show who can read what is recorded from now on, and how many decide about it.
 
     \b
     Example: appliance auditor list
     """
-    with db.reading(home.database) as connection:
-        policy = KeyPolicy.parse(store.policy_text(connection))
-    recipients = [{"name": each.name, "fingerprint": each.fingerprint} for each in policy.recipients]
-    rows = [(each["name"], each["fingerprint"]) for each in recipients]
-    lines = [*table(("NAME", "FINGERPRINT"), rows), f"policy, for paper: {policy.fingerprint}"]
-    result = {"recipients": recipients, "policy_fingerprint": policy.fingerprint}
+    policy = _in_force(home)
+    members = [
+        {
+            "name": each.recipient.name,
+            "role": str(each.role),
+            "algorithms": str(each.recipient.algorithms),
+            "fingerprint": each.recipient.fingerprint,
+        }
+        for each in policy.members
+    ]
+    rows = [(each["name"], each["role"], each["algorithms"], each["fingerprint"]) for each in members]
+    lines = [
+        *table(("NAME", "ROLE", "ALGORITHMS", "FINGERPRINT"), rows),
+        f"policy {policy.number}, for paper: {policy.fingerprint}",
+        f"reading: {policy.reading}; a change takes {policy.quorum} of the auditors",
+    ]
+    result = {
+        "policy": policy.number,
+        "policy_fingerprint": policy.fingerprint,
+        "reading": str(policy.reading),
+        "quorum": policy.quorum,
+        "members": members,
+    }
     show(result, lines, as_json=as_json)
+
+
+@auditor.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--role",
+    type=click.Choice([each.value for each in MemberRole]),
+    default=MemberRole.AUDITOR.value,
+    show_default=True,
+)
+@click.option("--quorum", type=int, help="Auditors who sign a later change (default: more than half).")
+@click.option("--reading", type=click.Choice([each.value for each in Reading]), help="Default: as it is.")
+@act_option
+@home_option
+@json_option
+def add(
+    file: Path, role: str, quorum: int | None, reading: str | None, out: Path, home: Home, *, as_json: bool
+) -> None:
+    """Draft a key policy with one more member; a quorum of the present auditors signs it.
+
+    What was recorded before stays closed to a new reader.
+
+    \b
+    Example: appliance auditor add bob.recipient --out bob.act
+    """
+    before = _in_force(home)
+    member = Member(MemberRole(role), parse_recipient(file.read_text(encoding="utf-8")))
+    _draft(home, before, [*before.members, member], quorum, reading, out, as_json=as_json)
+
+
+@auditor.command()
+@click.argument("name")
+@click.option("--quorum", type=int, help="Auditors who sign a later change (default: more than half).")
+@click.option("--reading", type=click.Choice([each.value for each in Reading]), help="Default: as it is.")
+@act_option
+@home_option
+@json_option
+def remove(
+    name: str, quorum: int | None, reading: str | None, out: Path, home: Home, *, as_json: bool
+) -> None:
+    """Draft a key policy without a member, who reads nothing that is recorded after it.
+
+    \b
+    Example: appliance auditor remove bob --out bob.act
+    """
+    before = _in_force(home)
+    stay = [each for each in before.members if each.recipient.name != name]
+    if len(stay) == len(before.members):
+        raise RequestError("the key policy has no member of this name", code="member_not_found", param="name")
+    _draft(home, before, stay, quorum, reading, out, as_json=as_json)
+
+
+def _draft(
+    home: Home,
+    before: KeyPolicy,
+    members: list[Member],
+    quorum: int | None,
+    reading: str | None,
+    out: Path,
+    *,
+    as_json: bool,
+) -> None:
+    after = KeyPolicy.of(
+        members,
+        quorum=quorum,
+        reading=Reading(reading) if reading else before.reading,
+        before=before,
+    )
+    write_act(out, acts.policy_change(config.load(home).audit.origin, before, after), as_json=as_json)
+
+
+def _in_force(home: Home) -> KeyPolicy:
+    with db.reading(home.database) as connection:
+        return store.policies(connection)[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,8 @@ from appliance import config, db, durable
 from appliance.audit import files, store
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.files import take_lock
-from appliance.audit.recipients import Identity, KeyPolicy, Recipient, parse_recipient
+from appliance.audit.policy import Reading, first_policy
+from appliance.audit.recipients import Identity, Recipient, parse_recipient
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.cli.base import home_option, json_option, show, warn
 from appliance.clock import SystemClock
@@ -23,6 +25,20 @@ from appliance.config import Home, Settings
 from appliance.errors import SetupError
 
 DEV_IDENTITY = "dev-auditor.identity"
+RECOVERY_IDENTITY = "recovery.identity"
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Whom the first key policy names: the public files that `init` was given."""
+
+    auditors: Sequence[Recipient] = ()
+    recovery: Sequence[Recipient] = ()  # none: init makes one, for the safe
+    privacy: Sequence[Recipient] = ()
+    reading: Reading = Reading.ANY
+
+
+NOBODY = Members()
 
 
 @click.command()
@@ -41,23 +57,63 @@ DEV_IDENTITY = "dev-auditor.identity"
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="An auditor's public file (repeatable): who will be able to read the record.",
 )
+@click.option(
+    "--recovery",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Public file of a key that lies in a safe (default: one is made, and must be carried there).",
+)
+@click.option(
+    "--privacy",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Public file of somebody who signs erasures and reads nothing (repeatable).",
+)
+@click.option(
+    "--reading",
+    type=click.Choice([each.value for each in Reading]),
+    default=Reading.ANY.value,
+    show_default=True,
+    help="How many readers it takes to open content.",
+)
 @home_option
 @json_option
 def init(
-    profile: Literal["dev", "production"], auditors: tuple[Path, ...], home: Home, *, as_json: bool
+    profile: Literal["dev", "production"],
+    auditors: tuple[Path, ...],
+    recovery: tuple[Path, ...],
+    privacy: tuple[Path, ...],
+    reading: str,
+    home: Home,
+    *,
+    as_json: bool,
 ) -> None:
     """Set up a home; safe to run again.
 
     \b
     Examples: appliance init
               appliance init --profile production --auditor alice.recipient
+              appliance init --profile production --reading 2-of-n \\
+                --auditor alice.recipient --auditor bob.recipient --privacy carol.recipient
     """
-    recipients = [parse_recipient(path.read_text(encoding="utf-8")) for path in auditors]
-    result = initialise(home, profile=profile, auditors=recipients)
+    members = Members(
+        auditors=_recipients(auditors),
+        recovery=_recipients(recovery),
+        privacy=_recipients(privacy),
+        reading=Reading(reading),
+    )
+    result = initialise(home, profile=profile, members=members)
     if result["dev_identity"] and result["created"]:
         warn(
             f"profile 'dev' made an auditor's identity at {result['dev_identity']}: "
             "whoever reads this file reads the whole record; never do so in production"
+        )
+    if result["recovery_identity"]:
+        warn(
+            f"{result['recovery_identity']} reads the record when every auditor's key is lost: carry it to a "
+            "safe and delete it here; profile 'production' does not serve before"
         )
     lines = [
         f"{'made' if result['created'] else 'found'} the home {home.root} ({result['profile']})",
@@ -68,11 +124,11 @@ def init(
 
 
 def initialise(
-    home: Home, *, profile: Literal["dev", "production"], auditors: Sequence[Recipient]
+    home: Home, *, profile: Literal["dev", "production"], members: Members = NOBODY
 ) -> dict[str, Any]:
     """Make what is missing, keep what is there. SetupError where the two contradict each other."""
     begun = _has_record(home)
-    if begun and auditors:
+    if begun and members != NOBODY:
         raise SetupError(
             "this home has its key policy already",
             code="already_initialised",
@@ -80,7 +136,7 @@ def initialise(
         )
     if home.config.exists():
         profile = config.load(home).profile
-    if not begun and profile == "production" and not auditors:
+    if not begun and profile == "production" and not members.auditors:
         raise SetupError(
             "profile 'production' needs at least one auditor's public file",
             code="auditor_required",
@@ -95,7 +151,7 @@ def initialise(
         settings = config.load(home)
         if not begun:
             _lay_foundations(home, settings)
-        return {"created": not begun, **_prepare(home, settings, auditors)}
+        return {"created": not begun, **_prepare(home, settings, members)}
     finally:
         os.close(lock)
 
@@ -116,24 +172,25 @@ def _lay_foundations(home: Home, settings: Settings) -> None:
     files.Latch(home.latch).create()
 
 
-def _prepare(home: Home, settings: Settings, auditors: Sequence[Recipient]) -> dict[str, Any]:
+def _prepare(home: Home, settings: Settings, members: Members) -> dict[str, Any]:
     clock = SystemClock()
     keys = files.load_keys(home, settings.audit.origin)
-    identity_path = home.keys / DEV_IDENTITY
+    identity_path, recovery_path = home.keys / DEV_IDENTITY, home.keys / RECOVERY_IDENTITY
     begun = _has_record(home)
     upgraded = db.upgrade(home, clock)
     sequencer = Sequencer(home, settings.audit, clock)
     try:
         if not begun:
-            policy = KeyPolicy.of(auditors or [_dev_identity(identity_path).recipient])
-            sequencer.pin_policy(policy)
+            recovery = members.recovery or [_identity(recovery_path, "recovery").recipient]
+            auditors = members.auditors or [_identity(identity_path, "dev-auditor").recipient]
+            sequencer.pin_policy(first_policy(auditors, recovery, members.privacy, members.reading))
             sequencer.write_head()
         else:
             sequencer.open(None if upgraded is None else Start(Kind.LOG_STARTED, _started()))
             if upgraded is not None:
                 sequencer.commit([database_upgraded(upgraded)])
             sequencer.write_head()
-        fingerprint = sequencer.policy_fingerprint
+        fingerprint = sequencer.policy.fingerprint if sequencer.policy else ""
         entries = sequencer.size
     finally:
         sequencer.close()
@@ -145,6 +202,7 @@ def _prepare(home: Home, settings: Settings, auditors: Sequence[Recipient]) -> d
         "vkey": keys.signer.verifier.text(),
         "policy_fingerprint": fingerprint,
         "dev_identity": str(identity_path) if identity_path.exists() else "",
+        "recovery_identity": str(recovery_path) if recovery_path.exists() else "",
     }
 
 
@@ -164,8 +222,12 @@ def _started() -> dict[str, str | int]:
     return {"version": appliance.__version__}
 
 
-def _dev_identity(path: Path) -> Identity:
-    identity = Identity.generate("dev-auditor")
+def _recipients(paths: Sequence[Path]) -> list[Recipient]:
+    return [parse_recipient(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def _identity(path: Path, name: str) -> Identity:
+    identity = Identity.generate(name)
     durable.write_file(path, identity.text().encode())
     return identity
 

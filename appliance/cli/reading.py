@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from appliance import config
+from appliance import config, durable
 from appliance.audit import query
 from appliance.audit.entry import Kind
 from appliance.audit.query import Opened
@@ -16,7 +18,7 @@ from appliance.cli.base import command_gateway, warn
 from appliance.cli.init import DEV_IDENTITY
 from appliance.config import Home
 from appliance.control import RecordReading
-from appliance.errors import SetupError
+from appliance.errors import RequestError, SetupError
 
 
 def on_record(
@@ -25,46 +27,94 @@ def on_record(
     kind: Kind,
     public: dict[str, str | int],
     content: dict[str, Any],
-) -> None:
-    """A reading goes on the record before its result is shown."""
+    shares: Sequence[str] = (),
+) -> dict[str, bytes]:
+    """A reading goes on the record before its result is shown; the shares that it needs come back."""
     is_own = database is None or (home.database.exists() and database.samefile(home.database))
     if not is_own:
         warn("reading a copy: this can not be put on the record")
-        return
-    command_gateway(home, RecordReading(event=str(kind), public=public, content=content))
+        return {}
+    command = RecordReading(event=str(kind), public=public, content=content, shares=list(shares))
+    released = command_gateway(home, command)["shares"]
+    return {name: bytes.fromhex(secret) for name, secret in released.items()}
 
 
 def identity_option(function: Any) -> Any:
-    """`--identity FILE`: with whose key to read."""
+    """`--identity FILE`: with whose key to read, twice where it takes two readers."""
     return click.option(
         "--identity",
-        "identity_path",
+        "identity_paths",
+        multiple=True,
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="The auditor's identity file (profile dev: the one that init made).",
+        help="An auditor's identity file; two where the policy says 2-of-n (profile dev: init's own).",
     )(function)
 
 
 def open_exchange(
-    home: Home, database: Path | None, target: str, identity_path: Path | None
+    home: Home,
+    database: Path | None,
+    target: str,
+    identity_paths: Sequence[Path],
+    release: Path | None = None,
 ) -> tuple[list[Opened], dict[str, str]]:
-    """One exchange with its content, and who reads it. The reading is on the record first."""
+    """One exchange with its content, and who reads it. The reading is on the record first.
+
+    A copy of the database opens with a release: shares that its appliance handed out, on its record.
+    """
     path = database or home.database
-    identity = identity_of(home, identity_path)
+    identities = identities_of(home, identity_paths)
     records = query.exchange(path, target)
-    reader = {"target": target, "reader": identity.recipient.fingerprint, "name": identity.name}
-    on_record(home, database, Kind.AUDIT_READ, {"target": records[0].seq}, reader)
-    return query.open_records(path, records, identity), reader
+    reader = {
+        "target": target,
+        "reader": " ".join(each.recipient.fingerprint for each in identities),
+        "name": " ".join(each.name for each in identities),
+    }
+    public: dict[str, str | int] = {"target": records[0].seq}
+    needed = query.shares_of(records)
+    shares = on_record(home, database, Kind.AUDIT_READ, public, reader, needed)
+    if release is not None:
+        shares |= read_release(release)
+    if needed and not shares and database is not None:
+        raise SetupError(
+            "a copy holds only half of each record's key",
+            code="release_required",
+            hint="on the appliance: appliance audit release TARGET --out FILE; then pass --release FILE",
+        )
+    return query.open_records(path, records, identities, shares), reader
 
 
-def identity_of(home: Home, path: Path | None) -> Identity:
-    """The auditor's key pair: from the file, or in profile dev the home's own."""
-    if path is None:
-        path = home.keys / DEV_IDENTITY
-        if config.load(home).profile != "dev" or not path.is_file():
-            raise SetupError(
-                "reading needs an auditor's identity",
-                code="identity_required",
-                hint="pass --identity FILE",
-            )
-        warn("using the identity that profile 'dev' keeps in the home; production has none here")
+def write_release(path: Path, origin: str, shares: Mapping[str, bytes]) -> None:
+    """Released shares as a file: half of what opens their records, and nothing without an identity."""
+    text = json.dumps(
+        {"release": 1, "origin": origin, "shares": {name: each.hex() for name, each in shares.items()}},
+        indent=2,
+    )
+    durable.write_file(path, text.encode() + b"\n")
+
+
+def read_release(path: Path) -> dict[str, bytes]:
+    """The shares in a release. RequestError where the file is none."""
+    try:
+        found = json.loads(path.read_bytes())["shares"]
+        return {str(name): bytes.fromhex(secret) for name, secret in found.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RequestError(f"{path.name} is not a release of shares", code="invalid_release") from error
+
+
+def identities_of(home: Home, paths: Sequence[Path]) -> list[Identity]:
+    """The auditors' key pairs: from the files, or in profile dev the home's own."""
+    if not paths:
+        return [_dev_identity(home)]
+    return [parse_identity(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def _dev_identity(home: Home) -> Identity:
+    path = home.keys / DEV_IDENTITY
+    if config.load(home).profile != "dev" or not path.is_file():
+        raise SetupError(
+            "reading needs an auditor's identity",
+            code="identity_required",
+            hint="pass --identity FILE",
+        )
+    warn("using the identity that profile 'dev' keeps in the home; production has none here")
     return parse_identity(path.read_text(encoding="utf-8"))

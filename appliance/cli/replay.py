@@ -24,7 +24,7 @@ from appliance.replay import replay as run_replay
 @identity_option
 @home_option
 @json_option
-def replay(target: str, identity_path: Path | None, home: Home, *, as_json: bool) -> None:
+def replay(target: str, identity_paths: tuple[Path, ...], home: Home, *, as_json: bool) -> None:
     """Compute a reproducible answer again; exit code 1 where it is not identical.
 
     Reading and replaying are on the record. Takes a worker of its own beside a running gateway.
@@ -33,7 +33,7 @@ def replay(target: str, identity_path: Path | None, home: Home, *, as_json: bool
     Example: appliance audit replay 12 --identity alice.identity
     """
     settings = config.load(home)
-    opened, reader = open_exchange(home, None, target, identity_path)
+    opened, reader = open_exchange(home, None, target, identity_paths)
     recorded = recorded_of(opened)
     catalog = Catalog.load(home=home, default_model=settings.default_model)
     comparison = asyncio.run(run_replay(recorded, catalog, settings.engine))

@@ -1,0 +1,129 @@
+"""What a signed act means, and the entry that carries it out. Pure: acts and policies in, entries out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from appliance.audit import acts, entry, store
+from appliance.audit.acts import Act, Draft, SignedAct
+from appliance.audit.entry import Entry, Kind
+from appliance.audit.policy import KeyPolicy
+from appliance.audit.recipients import Recipient
+from appliance.errors import RequestError, VerificationError
+
+MAX_WORDS = 2000  # characters of a reason or a legal basis
+
+
+class _Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of an erasure, as it is drafted."""
+
+    key: str
+    user: str
+    since: str
+    until: str
+    reason: str
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Whose content is to be destroyed, why, and who says so."""
+
+    key: str  # a key's id; empty: every key's, where a user is named
+    user: str = field(repr=False)  # as callers name them; empty: what belongs to the key itself
+    since: str  # first and last month, "2026-11"; empty: without a bound
+    until: str
+    note: str = field(repr=False)
+    approvers: tuple[Recipient, ...] = ()
+
+    def covers(self, month: str) -> bool:
+        """Whether a share of this month is meant."""
+        return self.since <= month and (not self.until or month <= self.until)
+
+
+def policy_changed(note: str, before: KeyPolicy, origin: str) -> Entry:
+    """The entry that puts a policy in force. VerificationError unless its predecessor's quorum signed it."""
+    signed = _agreed(note, Act.POLICY_CHANGE, origin)
+    approvers = signed.approvers(before)
+    after = acts.policy_of(signed.draft)
+    if after.number != before.number + 1 or after.previous != before.sha256:
+        raise VerificationError("the policy does not follow the one in force: draft it anew")
+    return Entry(
+        kind=Kind.POLICY_CHANGED,
+        public={
+            "policy_sha256": after.sha256,
+            "previous_sha256": before.sha256,
+            "num_recipients": len(after.readers),
+            "num_approvers": len(approvers),
+        },
+        effects=lambda connection, _seq: store.add_policy(connection, after, signed.note()),
+        policy=after,
+    )
+
+
+def draft_erasure(
+    policy: KeyPolicy,
+    origin: str,
+    *,
+    key: str,
+    user: str,
+    since: str,
+    until: str,
+    reason: str,
+    basis: str,
+) -> Draft:
+    """An erasure for two people to sign. RequestError where it does not say whose, why or by what right."""
+    if not key and not user:
+        raise RequestError("an erasure names a key, a user, or both", code="invalid_erasure", param="key")
+    if not reason.strip() or not basis.strip():
+        raise RequestError(
+            "an erasure gives its reason and its legal basis", code="invalid_erasure", param="reason"
+        )
+    if max(len(reason), len(basis)) > MAX_WORDS:
+        raise RequestError(
+            f"reason and basis have at most {MAX_WORDS} characters", code="invalid_erasure", param="reason"
+        )
+    parameters = _Parameters(key=key, user=user, since=since, until=until, reason=reason, basis=basis)
+    return Draft(origin, Act.ERASE, policy.sha256, msgspec.to_builtins(parameters))
+
+
+def erasure_of(note: str, policy: KeyPolicy, origin: str) -> Erasure:
+    """An erasure that enough people signed. VerificationError otherwise."""
+    signed = _agreed(note, Act.ERASE, origin)
+    approvers = signed.approvers(policy)
+    try:
+        found = msgspec.convert(dict(signed.draft.parameters), _Parameters)
+    except msgspec.ValidationError as error:
+        raise VerificationError("the act does not say what is to be erased") from error
+    if not found.key and not found.user:
+        raise VerificationError("the act does not say whose content is to be erased")
+    return Erasure(found.key, found.user, found.since, found.until, note, tuple(approvers))
+
+
+def erased(erasure: Erasure, share_ids: Sequence[bytes]) -> Entry:
+    """The entry behind which these shares are destroyed. The act itself names a person: it is sealed."""
+    return Entry(
+        kind=Kind.CONTENT_ERASED,
+        public={
+            "shares_sha256": entry.shares_digest(share_ids),
+            "num_shares": len(share_ids),
+            "num_approvers": len(erasure.approvers),
+            "act_sha256": hashlib.sha256(erasure.note.encode()).hexdigest(),
+        },
+        content={"act": erasure.note, "approvers": [each.name for each in erasure.approvers]},
+        effects=lambda connection, seq: store.add_erasure(connection, share_ids, seq),
+        erases=tuple(share_ids),
+    )
+
+
+def _agreed(note: str, act: Act, origin: str) -> SignedAct:
+    signed = acts.parse(note)
+    if signed.draft.act is not act:
+        raise VerificationError(f"this act is a {signed.draft.act}, not a {act}")
+    if signed.draft.origin != origin:
+        raise VerificationError("this act was drafted for another log")
+    return signed

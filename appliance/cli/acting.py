@@ -1,0 +1,99 @@
+"""Acts as files: drafted on the appliance, signed on auditors' own machines, carried out on the appliance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from appliance import durable
+from appliance.audit import acts
+from appliance.audit.acts import Act, Draft, SignedAct
+from appliance.audit.recipients import parse_identity
+from appliance.cli.base import command_gateway, home_option, json_option, show
+from appliance.config import Home
+from appliance.control import ChangePolicy, Command, Erase
+from appliance.errors import RequestError
+
+
+def act_option(function: Any) -> Any:
+    """`--out FILE`: where the draft goes."""
+    return click.option(
+        "--out",
+        required=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="The draft, for those who sign it.",
+    )(function)
+
+
+def write_act(out: Path, draft: Draft, *, as_json: bool) -> None:
+    """The draft as a file that is not there yet."""
+    if out.exists():
+        raise RequestError(f"{out} exists; it is not overwritten", code="file_exists")
+    durable.write_file(out, SignedAct(draft).note().encode(), mode=0o644)
+    lines = [
+        f"drafted {draft.act}: {out}",
+        f"to be signed by each who agrees: appliance auditor sign {out} --identity FILE",
+        f"then, here:                      appliance auditor apply {out}",
+    ]
+    show({"act": str(draft.act), "out": str(out)}, lines, as_json=as_json)
+
+
+@click.command()
+@click.argument("act", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--identity",
+    "identity_path",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Whose signature it is.",
+)
+@json_option
+def sign(act: Path, identity_path: Path, *, as_json: bool) -> None:
+    """Read an act, and put a signature under it. Needs no appliance: it runs on the auditor's machine.
+
+    \b
+    Example: appliance auditor sign erase.act --identity alice.identity
+    """
+    drafted = acts.parse(act.read_text(encoding="utf-8"))
+    identity = parse_identity(identity_path.read_text(encoding="utf-8"))
+    signed = drafted.signed_by(identity)
+    durable.write_file(act, signed.note().encode(), mode=0o644)
+    names = [name for name, _ in signed.signatures]
+    result = {
+        "act": str(signed.draft.act),
+        "origin": signed.draft.origin,
+        "parameters": dict(signed.draft.parameters),
+        "signatures": names,
+    }
+    lines = [
+        f"{signed.draft.act} for {signed.draft.origin}",
+        *(f"   {name}: {value}" for name, value in signed.draft.parameters.items()),
+        f"signed by: {', '.join(names)}",
+    ]
+    show(result, lines, as_json=as_json)
+
+
+@click.command()
+@click.argument("act", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@home_option
+@json_option
+def apply(act: Path, home: Home, *, as_json: bool) -> None:
+    """Carry out an act that enough members of the key policy have signed.
+
+    \b
+    Example: appliance auditor apply erase.act
+    """
+    note = act.read_text(encoding="utf-8")
+    result = command_gateway(home, _command(acts.parse(note).draft.act, note))
+    lines = [f"done: {', '.join(f'{name} {value}' for name, value in result.items())}"]
+    show(result, lines, as_json=as_json)
+
+
+def _command(act: Act, note: str) -> Command:
+    match act:
+        case Act.POLICY_CHANGE:
+            return ChangePolicy(act=note)
+        case Act.ERASE:
+            return Erase(act=note)
