@@ -119,6 +119,7 @@ async def run_services(
 ) -> AsyncIterator[Services]:
     """A running appliance without its HTTP side. `worker_command` replaces the worker program."""
     clock = clock or SystemClock()
+    _require_separation(home, settings)
     catalog = Catalog.load(home=home, default_model=settings.default_model)
     spec = catalog.resolve("default")
     if spec is None:
@@ -176,6 +177,17 @@ async def run_services(
             await inference.drain(settings.audit.commit_timeout_seconds + 1)
             await refusals.stop()
             await recorder.settle()
+
+
+def _require_separation(home: Home, settings: Settings) -> None:
+    """In production nobody who runs the box holds what reads its record. SetupError otherwise."""
+    held = sorted(path.name for path in home.keys.glob("*.identity"))
+    if settings.profile == "production" and held:
+        raise SetupError(
+            f"keys/ holds {', '.join(held)}: whoever runs this box could read the whole record",
+            code="identity_on_box",
+            hint="carry the file to a safe, or to the auditor whose it is, and delete it here",
+        )
 
 
 class _EventRecorder:

@@ -76,9 +76,6 @@ class ShareStore:
         self._sql = _connect(home.shares, read_only=False)
         try:
             self._kek_number, self._kek = _current_kek(home, self._sql)
-        except sqlite3.Error as error:
-            self._sql.close()
-            raise _missing("a file of shares that can be read") from error
         except BaseException:
             self._sql.close()
             raise
@@ -164,9 +161,14 @@ def create(home: Home) -> None:
     """An empty store and its first key, at the log's beginning; what is there is kept."""
     if not home.shares.exists():
         _make_kek(home, 1)
-        with contextlib.closing(_connect(home.shares, read_only=False)) as connection:
-            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-                connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+        # Its tables come with a rename: a crash leaves no file, or a whole one.
+        fresh = home.shares.with_name(".shares.db.tmp")
+        fresh.unlink(missing_ok=True)
+        durable.write_file(fresh, b"")
+        with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+        fresh.replace(home.shares)
+        durable.fsync_dir(home.root)
 
 
 def release(home: Home, ids: Iterable[bytes]) -> dict[bytes, bytes]:
@@ -201,23 +203,28 @@ def _find(connection: sqlite3.Connection, kek: bytes, subject: str) -> list[Shar
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    if not read_only:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.PRIVATE_FILE))
-    elif not path.is_file():
+    if not path.is_file():
         raise _missing("the file of shares")
-    mode = "ro" if read_only else "rw"
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+        f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}",
         uri=True,
         timeout=2,
         isolation_level=None,
         check_same_thread=False,
     )
-    connection.execute("PRAGMA trusted_schema = OFF")
-    if not read_only:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA secure_delete = ON")
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error as error:
+        connection.close()
+        raise _missing("a file of shares that can be read") from error
+    if version != _SCHEMA_VERSION:
+        connection.close()
+        raise _missing("a file of shares of this release")
     return connection
 
 
@@ -272,8 +279,6 @@ def _read_kek(home: Home, number: int) -> bytes:
 
 def _current_kek(home: Home, connection: sqlite3.Connection) -> tuple[int, bytes]:
     """The key that the rows name, or the newest where there are none; others are a crash's leftovers."""
-    if connection.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA_VERSION:
-        raise _missing("a file of shares of this release")
     numbers = [int(row[0]) for row in connection.execute("SELECT DISTINCT kek FROM share")]
     if len(numbers) > 1:
         raise VerificationError("shares are sealed under more than one key")

@@ -222,8 +222,8 @@ def _started() -> dict[str, str | int]:
     return {"version": appliance.__version__}
 
 
-def _recipients(paths: Sequence[Path]) -> list[Recipient]:
-    return [parse_recipient(path.read_text(encoding="utf-8")) for path in paths]
+def _recipients(paths: Sequence[Path]) -> tuple[Recipient, ...]:
+    return tuple(parse_recipient(path.read_text(encoding="utf-8")) for path in paths)
 
 
 def _identity(path: Path, name: str) -> Identity:

@@ -88,7 +88,7 @@ def test_segment_behind_its_closing_is_found(tmp_path: Path, home: Home) -> None
             )
         )
         alone.audit.append_sync(entry.closed("req_1", opened.seq, model="m", outcome=Outcome.STOP))
-        alone.audit.append_sync(entry.segment("req_1", opened.seq, 0, "more", 1))
+        alone.audit.append_sync(entry.segment("req_1", opened.seq, 0, "more", 1, subject="key:k"))
 
     assert [each.message for each in verify(home, home.database).findings] == [
         "a segment lies behind its closing"

@@ -16,17 +16,19 @@ import pytest
 from appliance import config, db
 from appliance.audit import entry, files, fsck
 from appliance.audit.entry import Entry, Kind
+from appliance.audit.recipients import Identity
 from appliance.audit.report import Expected, Report
 from appliance.cli.audit import expected_schema
 from appliance.config import Home
 from appliance.core import Outcome, Role, Usage
-from appliance.services import STATE_TABLES, open_log_alone
+from appliance.services import STATE_TABLES, Alone, open_log_alone
+from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock
 from tests.homes import make_home
 
 TABLES = (
     "log_entry", "log_payload", "node", "checkpoint", "tree_head", "epoch", "epoch_wrap", "key_policy",
-    "api_key", "alembic_version",
+    "erasure", "api_key", "alembic_version",
 )  # fmt: skip
 MAX_ROWS = 12
 
@@ -55,7 +57,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Home:
                     actor="key",
                 )
             )
-            alone.audit.append_sync(entry.segment(request, opened.seq, 0, "answer", 2))
+            alone.audit.append_sync(entry.segment(request, opened.seq, 0, "answer", 2, subject="key:k"))
             alone.audit.append_sync(
                 entry.closed(
                     request, opened.seq, model="m", outcome=Outcome.STOP, usage=Usage(3, 2), num_segments=1
@@ -63,9 +65,18 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Home:
             )
             if number == 3:
                 clock.advance(700)
+        asyncio.run(ceremonies(alone, home))
     with contextlib.closing(sqlite3.connect(home.database)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
     return home
+
+
+async def ceremonies(alone: Alone, home: Home) -> None:
+    """A second policy, and an erasure that its members agreed to."""
+    auditor, privacy = dev_auditor(home), Identity.generate("privacy")
+    draft = with_member(alone.audit.policy, alone.audit.origin, privacy)
+    await alone.administration.change_policy(signed(draft, auditor))
+    assert await erase(alone, auditor, privacy, key="k") == 1
 
 
 def verify(home: Home, path: Path) -> Report:
@@ -105,6 +116,8 @@ def flip(value: Any) -> list[Any]:
         case bytes():
             at = len(value) // 2
             return [value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :], value[:-1], None]
+        case "":
+            return ["x", b"", None]
         case str():
             at = len(value) // 2
             return [value[:at] + chr(ord(value[at]) ^ 1) + value[at + 1 :], value + " ", value.encode(), None]
@@ -193,7 +206,13 @@ def _delete(sql: sqlite3.Connection, table: str, keys: list[str], row: Any, _oth
 def _duplicate(sql: sqlite3.Connection, table: str, keys: list[str], row: Any, _other: Any) -> bool:
     last = keys[-1]
     value = row[last]
-    other = value + 100_000 if isinstance(value, int) else "x" + value[1:]
+    match value:
+        case int():
+            other: object = value + 100_000
+        case bytes():
+            other = bytes([value[0] ^ 1]) + value[1:]
+        case _:
+            other = "x" + value[1:]
     marks = ", ".join("?" for _ in row)
     try:
         sql.execute(f"INSERT INTO {table} VALUES ({marks})", [*(row | {last: other}).values()])

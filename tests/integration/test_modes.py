@@ -15,7 +15,7 @@ from appliance import control
 from appliance.audit import query
 from appliance.audit.entry import Kind
 from appliance.audit.recipients import parse_recipient
-from appliance.cli.init import initialise
+from appliance.cli.init import Members, initialise
 from appliance.config import Home
 from appliance.control import CreateKey, ListKeys, Problem, RecordReading, RevokeKey
 from appliance.core import Role
@@ -158,7 +158,10 @@ def test_production_with_tls_and_an_auditors_own_key(tmp_path: Path) -> None:
         f'profile = "production"\n[server]\ntls_certificate = "{certificate}"\ntls_key = "{key}"\n'
     )
     recipient = parse_recipient((tmp_path / "alice.recipient").read_text())
-    initialise(home, profile="production", auditors=[recipient])
+    initialise(home, profile="production", members=Members(auditors=[recipient]))
+    refused = appliance("serve", home=home, check=False)
+    assert (refused.returncode, "recovery.identity" in refused.stderr) == (3, True)
+    (home.keys / "recovery.identity").rename(tmp_path / "recovery.identity")
     link_into(home)
     running = Gateway(home=home)
     try:
@@ -190,7 +193,7 @@ def test_doctor_is_green_and_finds_what_is_wrong(tmp_path: Path) -> None:
     """A healthy home is green; an open key file and a latch are named with what to do."""
     with gateway(tmp_path / "home") as running:
         assert appliance("doctor", home=running.home).returncode == 0
-    (running.home.keys / "index.key").chmod(0o644)
+    (running.home.keys / "shares-1.kek").chmod(0o644)
     running.home.latch.write_bytes(b"x")
     done = appliance("doctor", "--json", home=running.home, check=False)
     red = {each["name"] for each in json.loads(done.stdout)["checks"] if not each["green"]}

@@ -161,11 +161,12 @@ def test_init_twice_changes_nothing(home: Home) -> None:
     kept = [
         home.config,
         home.keys / "log.ed25519",
-        home.keys / "index.key",
+        home.keys / "shares-1.kek",
+        home.shares,
         home.keys / "dev-auditor.identity",
     ]
     before = [path.read_bytes() for path in kept]
-    again = initialise(home, profile="dev", auditors=())
+    again = initialise(home, profile="dev")
 
     assert again["created"] is False
     assert [path.read_bytes() for path in kept] == before

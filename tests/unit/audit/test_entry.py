@@ -30,11 +30,12 @@ HEADER = Header(
     mono=5,
     kind=Kind.REQUEST_OPENED,
     pub={"model": "m", "model_sha256": "0" * 64, "stream": 0},
-    v=0,
+    v=1,
     req="req_1",
     bi={"key": "ab" * 16},
     epoch=1,
     step=0,
+    subj="cd" * 16,
     ct=SealedHash(alg="A256GCM", kc="00" * 32, len=64, sha256="11" * 32),
 )
 CANARY = "canary-4711"
@@ -46,7 +47,8 @@ def test_header_bytes_are_pinned() -> None:
         b'{"bi":{"key":"' + b"ab" * 16 + b'"},"boot":"0000000000000000","ct":{"alg":"A256GCM","kc":"'
         + b"00" * 32 + b'","len":64,"sha256":"' + b"11" * 32 + b'"},"epoch":1,"kind":"request:opened",'
         b'"log":"test/audit/1","mono":5,"pub":{"model":"m","model_sha256":"' + b"0" * 64
-        + b'","stream":0},"req":"req_1","seq":3,"step":0,"ts":1790000000000000,"v":0}'
+        + b'","stream":0},"req":"req_1","seq":3,"step":0,"subj":"' + b"cd" * 16 + b'",'
+        b'"ts":1790000000000000,"v":1}'
     )  # fmt: skip
 
     assert HEADER.encode() == expected
@@ -58,7 +60,7 @@ def test_header_bytes_are_pinned() -> None:
     [
         lambda data: data.replace(b'"seq":3', b'"seq": 3'),
         lambda data: data.replace(b'"seq":3', b'"seq":3.0'),
-        lambda data: data.replace(b'"v":0', b'"v":0,"w":1'),
+        lambda data: data.replace(b'"v":1', b'"v":1,"w":1'),
         lambda data: data.replace(b"request:opened", b"request:dreamed"),
         lambda data: data.replace(b'"stream":0', b'"prompt":0'),
         lambda data: data.replace(b'"req":"req_1"', b'"req":"\\u0072eq_1"'),
@@ -96,7 +98,7 @@ def test_a_request_says_nothing_personal_in_plaintext() -> None:
     model = ModelSpec(id="m", sha256="0" * 64, size_bytes=1, path=Path("/nowhere"))
     entries = [
         entry.opened(request, principal, caller, model),
-        entry.segment("req_1", 0, 0, CANARY, 1),
+        entry.segment("req_1", 0, 0, CANARY, 1, subject="key:k"),
         entry.closed("req_1", 0, model="m", outcome=Outcome.STOP, output=CANARY),
         entry.refused(
             request_id="req_1", principal=principal, caller=caller, route="/v1", code="x", status=400

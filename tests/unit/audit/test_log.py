@@ -89,7 +89,7 @@ def test_recovery_closes_what_was_open(home: Home, clock: ManualClock) -> None:
     """After a crash each opening without a closing gets one, once; closed ones get none."""
     log = open_log(home, clock)
     first = log.append_sync(opening("req_open"))
-    log.append_sync(entry.segment("req_open", first.seq, 0, "partial", 1))
+    log.append_sync(entry.segment("req_open", first.seq, 0, "partial", 1, subject="key:k"))
     second = log.append_sync(opening("req_done"))
     log.append_sync(entry.closed("req_done", second.seq, model="m", outcome=Outcome.STOP))
     log.close()  # closes the log, not the request: as a crash leaves it

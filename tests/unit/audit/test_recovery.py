@@ -58,7 +58,10 @@ def test_request_that_recovery_has_closed_writes_no_more(home: Home, clock: Manu
     receipt = log.append_sync(opening("req_slow"))
     latch_and_free(log, home)
     log.recover()
-    for late in (entry.segment("req_slow", receipt.seq, 0, "text", 1), closing("req_slow", receipt.seq)):
+    for late in (
+        entry.segment("req_slow", receipt.seq, 0, "text", 1, subject="key:k"),
+        closing("req_slow", receipt.seq),
+    ):
         with pytest.raises(AuditUnavailable):
             log.append_sync(late)
     following = log.append_sync(opening("req_new"))
@@ -120,16 +123,15 @@ def test_damaged_database_is_a_setup_error(home: Home, clock: ManualClock) -> No
 def test_init_opens_no_latch_and_replaces_no_key(home: Home) -> None:
     """On a home with a record a missing latch stays a latch, and missing keys are an error."""
     home.latch.unlink()
-    initialise(home, profile="dev", auditors=())
+    initialise(home, profile="dev")
     assert Latch(home.latch).reason() != ""
 
     public = (home.keys / "log.vkey").read_bytes()
-    for name in ("log.ed25519", "index.key"):
-        path = home.keys / name
+    for path in (home.keys / "log.ed25519", home.keys / "shares-1.kek", home.shares):
         secret = path.read_bytes()
         path.unlink()
         with pytest.raises(SetupError):
-            initialise(home, profile="dev", auditors=())
+            initialise(home, profile="dev")
         assert not path.exists()
         assert (home.keys / "log.vkey").read_bytes() == public
         path.write_bytes(secret)
@@ -148,7 +150,7 @@ def test_init_goes_on_where_it_was_interrupted(tmp_path: Path, clock: ManualCloc
         home.database.touch()
     else:
         db.upgrade(home, clock)
-    initialise(home, profile="dev", auditors=())
+    initialise(home, profile="dev")
     open_log(home, clock).close()
 
     assert_verified(home)
