@@ -38,7 +38,7 @@ _PROGRESS_FROM = 20_000
 
 @click.group()
 def audit() -> None:
-    """The record: search, show, release, replay, erase, verify, recover."""
+    """The record: read, verify, release, erase, recover."""
 
 
 audit.add_command(replay)

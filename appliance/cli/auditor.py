@@ -18,7 +18,7 @@ from appliance.errors import RequestError
 
 @click.group()
 def auditor() -> None:
-    """Auditors' keys: make a pair, list who can read, change that together."""
+    """Auditors' keys, who can read, and acts that they sign."""
 
 
 auditor.add_command(sign)
