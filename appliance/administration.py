@@ -13,11 +13,9 @@ from dataclasses import dataclass, field
 from appliance.accounts import keys, tables
 from appliance.accounts.directory import Directory, check_name
 from appliance.accounts.keys import ApiKey, NewKey
-from appliance.audit import ceremonies, entry, shares
+from appliance.audit import entry
 from appliance.audit.log import AuditLog
-from appliance.audit.policy import KeyPolicy
 from appliance.clock import Clock
-from appliance.config import Home
 from appliance.core import Receipt, Role
 from appliance.errors import RequestError
 
@@ -41,13 +39,11 @@ class Administration:
         *,
         audit: AuditLog,
         directory: Directory,
-        home: Home,
         clock: Clock,
         load_keys: Callable[[], list[ApiKey]],
     ) -> None:
         self._audit = audit
         self._directory = directory
-        self._home = home
         self._clock = clock
         self._load_keys = load_keys
         self._changing = asyncio.Lock()  # what was looked up must still hold when it is committed
@@ -82,41 +78,6 @@ class Administration:
         """Revoke one key, by id or unambiguous name; in force with the commit."""
         async with self._changing:
             return await self._revoke_key(name_or_id)
-
-    async def change_policy(self, note: str) -> tuple[KeyPolicy, Receipt]:
-        """Put a key policy in force that a quorum of the one before has signed."""
-        async with self._changing:
-            changed = ceremonies.policy_changed(note, self._audit.policy, self._audit.origin)
-            receipt = await self._audit.append(changed)
-            return self._audit.policy, receipt
-
-    async def erase(self, note: str) -> tuple[int, Receipt]:
-        """Destroy a subject's shares, as two members of the key policy have signed; how many there were."""
-        async with self._changing:
-            drafted = ceremonies.erasure_of(note, self._audit.policy, self._audit.origin)
-            doomed = await asyncio.to_thread(self._doomed, drafted)
-            receipt = await self._audit.append(ceremonies.erased(drafted, doomed))
-            return len(doomed), receipt
-
-    def _doomed(self, drafted: ceremonies.Erasure) -> list[bytes]:
-        keys = [drafted.key] if drafted.key else [key.id for key in self._directory.all()]
-        subjects = [f"user:{key}:{drafted.user}" if drafted.user else f"key:{key}" for key in keys]
-        found = [each for subject in subjects for each in shares.find(self._home, subject)]
-        doomed = [each.id for each in found if drafted.covers(each.month)]
-        if not doomed:
-            raise RequestError(
-                "nothing of this subject is readable any more, or ever was",
-                code="nothing_to_erase",
-                hint="appliance key list shows keys' ids; users are spelled as their callers sent them",
-            )
-        return doomed
-
-    async def release(self, recorded: entry.Entry, share_ids: list[str]) -> tuple[Receipt, dict[str, str]]:
-        """Put a reading on the record, and only then hand out the shares that it needs."""
-        receipt = await self._audit.append(recorded)
-        wanted = [bytes.fromhex(each) for each in share_ids]
-        found = await asyncio.to_thread(shares.release, self._home, wanted) if wanted else {}
-        return receipt, {each.hex(): secret.hex() for each, secret in found.items()}
 
     async def recover(self) -> None:
         """Open a latched log again, and learn what was committed while its callers were told otherwise."""

@@ -77,6 +77,8 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     commit_timeout_seconds: Positive = 2
     refusal_burst: Positive = 20  # refusals recorded one by one, per address and second
     epoch_seconds: Annotated[int, Meta(ge=10, le=86_400)] = 600
+    # Days that the contents of a kind of entry are kept, 183 to 3660; for ever where it is not named.
+    retention_days: dict[str, int] = {}
     epoch_records: Annotated[int, Meta(ge=16, le=65_536)] = 4096
 
 

@@ -22,6 +22,7 @@ from appliance.administration import Administration
 from appliance.audit import entry
 from appliance.audit.log import AuditLog
 from appliance.core import Role
+from appliance.custody import Custody
 from appliance.errors import ApplianceError, RequestError, SetupError
 from appliance.log import get_logger
 
@@ -96,7 +97,40 @@ class Problem(_Message, frozen=True):
     family: str = "RequestError"  # the branch of the tree of errors: decides the exit code
 
 
-Command = CreateKey | RevokeKey | ListKeys | RecordReading | Recover | ChangePolicy | Erase
+class PlaceHold(_Message, frozen=True):
+    """`appliance audit hold place`. Times in microseconds."""
+
+    key: str
+    user: str
+    since_us: Annotated[int, Meta(ge=0, lt=1 << 53)]
+    until_us: Annotated[int, Meta(ge=0, lt=1 << 53)] | None
+    reason: str
+
+
+class LiftHold(_Message, frozen=True):
+    """`appliance auditor apply` of an act that ends a hold."""
+
+    act: str
+
+
+class Retain(_Message, frozen=True):
+    """`appliance audit retain`: remove contents whose time is over."""
+
+    dry_run: bool = False
+
+
+Command = (
+    CreateKey
+    | RevokeKey
+    | ListKeys
+    | RecordReading
+    | Recover
+    | ChangePolicy
+    | Erase
+    | PlaceHold
+    | LiftHold
+    | Retain
+)
 Answer = Done | Problem
 _READINGS = frozenset(
     {
@@ -108,15 +142,19 @@ _READINGS = frozenset(
 )
 
 
-async def perform(command: Command, administration: Administration, audit: AuditLog) -> Answer:
+async def perform(
+    command: Command, administration: Administration, custody: Custody, audit: AuditLog
+) -> Answer:
     """Carry out one command. What goes wrong is an answer too."""
     try:
-        return Done(result=await _perform(command, administration, audit))
+        return Done(result=await _perform(command, administration, custody, audit))
     except ApplianceError as error:
         return Problem(code=error.code, message=error.message, hint=error.hint, family=type(error).__name__)
 
 
-async def _perform(command: Command, administration: Administration, audit: AuditLog) -> dict[str, Any]:
+async def _perform(
+    command: Command, administration: Administration, custody: Custody, audit: AuditLog
+) -> dict[str, Any]:
     match command:
         case CreateKey():
             made = await administration.create_key(
@@ -156,7 +194,7 @@ async def _perform(command: Command, administration: Administration, audit: Audi
                 raise RequestError("only readings are recorded this way", code="invalid_kind")
             content = {**command.content, **({"shares": command.shares} if command.shares else {})}
             recorded = entry.Entry(kind=entry.Kind(command.event), public=command.public, content=content)
-            receipt, released = await administration.release(recorded, command.shares)
+            receipt, released = await custody.release(recorded, command.shares)
             return {
                 "origin": receipt.origin,
                 "seq": receipt.seq,
@@ -164,15 +202,36 @@ async def _perform(command: Command, administration: Administration, audit: Audi
                 "shares": released,
             }
         case ChangePolicy():
-            policy, receipt = await administration.change_policy(command.act)
+            policy, receipt = await custody.change_policy(command.act)
             return {
                 "policy": policy.number,
                 "fingerprint": policy.fingerprint,
                 "record": receipt.record,
             }
         case Erase():
-            count, receipt = await administration.erase(command.act)
+            count, receipt = await custody.erase(command.act)
             return {"num_shares": count, "record": receipt.record}
+        case PlaceHold():
+            hold, receipt = await custody.hold(
+                api_key=command.key,
+                user=command.user,
+                since_us=command.since_us,
+                until_us=command.until_us,
+                reason=command.reason,
+            )
+            return {"hold": hold.id, "record": receipt.record}
+        case LiftHold():
+            hold, receipt = await custody.lift_hold(command.act)
+            return {"hold": hold.id, "record": receipt.record}
+        case Retain():
+            removed = await custody.retain(dry_run=command.dry_run)
+            return {
+                "dry_run": command.dry_run,
+                "removed": [
+                    {"kind": str(each.kind), "days": each.days, "num_contents": each.num_contents}
+                    for each in removed
+                ],
+            }
         case Recover():
             await administration.recover()
             return {"state": "ready", "tree_size": audit.tree_size}
@@ -181,9 +240,10 @@ async def _perform(command: Command, administration: Administration, audit: Audi
 class ControlServer:
     """Listens in the home. Owner of the socket file: the process that holds the home's lock."""
 
-    def __init__(self, path: Path, administration: Administration, audit: AuditLog) -> None:
+    def __init__(self, path: Path, administration: Administration, custody: Custody, audit: AuditLog) -> None:
         self._path = path
         self._administration = administration
+        self._custody = custody
         self._audit = audit
         self._server: asyncio.Server | None = None
 
@@ -228,7 +288,7 @@ class ControlServer:
             command = msgspec.json.decode(await reader.readuntil(b"\n"), type=Command)
         except (msgspec.MsgspecError, asyncio.LimitOverrunError):
             return Problem(code="invalid_command", message="the command is not understood")
-        return await perform(command, self._administration, self._audit)
+        return await perform(command, self._administration, self._custody, self._audit)
 
 
 def send(path: Path, command: Command, *, timeout_seconds: float = 60) -> Answer | None:

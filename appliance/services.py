@@ -18,13 +18,16 @@ from appliance.accounts import tables
 from appliance.accounts.directory import Directory
 from appliance.accounts.keys import ApiKey
 from appliance.administration import Administration
+from appliance.audit import retention
 from appliance.audit.entry import Entry, Kind
+from appliance.audit.holds import legal_hold
 from appliance.audit.log import AuditLog
 from appliance.catalog import Catalog
 from appliance.clock import Clock, SystemClock
 from appliance.config import Home, Settings
 from appliance.control import ControlServer
 from appliance.core import ModelSpec
+from appliance.custody import Custody
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
@@ -38,7 +41,9 @@ from appliance.refusals import Refusals
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-STATE_TABLES = (tables.api_key,)  # tables whose every row is committed to by an audit record
+STATE_TABLES = (tables.api_key, legal_hold)  # tables whose every row is committed to by an audit record
+
+RETENTION_SECONDS = 6 * 3600
 
 log = get_logger(__name__)
 
@@ -80,6 +85,7 @@ class Alone:
     audit: AuditLog
     directory: Directory
     administration: Administration
+    custody: Custody
 
 
 def _load_keys(home: Home) -> list[ApiKey]:
@@ -100,9 +106,15 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
             administration=Administration(
                 audit=audit,
                 directory=directory,
-                home=home,
                 clock=clock,
                 load_keys=lambda: _load_keys(home),
+            ),
+            custody=Custody(
+                audit=audit,
+                directory=directory,
+                home=home,
+                clock=clock,
+                periods=retention.periods(settings.audit.retention_days),
             ),
         )
     finally:
@@ -151,7 +163,7 @@ async def run_services(
             metrics=metrics,
         )
         refusals = Refusals(alone.audit, clock, burst=settings.audit.refusal_burst)
-        control = ControlServer(home.control_socket, alone.administration, alone.audit)
+        control = ControlServer(home.control_socket, alone.administration, alone.custody, alone.audit)
         services = Services(
             settings=settings,
             home=home,
@@ -167,16 +179,29 @@ async def run_services(
         )
         await control.start()
         refusals.start()
+        keeper = asyncio.create_task(_retain_for_ever(alone.custody))
         await engine.start()
         try:
             yield services
         finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
             await control.stop()
             await inference.drain(settings.server.shutdown_grace_seconds)
             await engine.stop()
             await inference.drain(settings.audit.commit_timeout_seconds + 1)
             await refusals.stop()
             await recorder.settle()
+
+
+async def _retain_for_ever(custody: Custody) -> None:
+    """Remove what has had its time, at the start and then a few times a day."""
+    while True:
+        try:
+            await custody.retain()
+        except (AuditUnavailable, SetupError) as error:
+            log.warning("retention_not_applied", code=error.code)
+        await asyncio.sleep(RETENTION_SECONDS)
 
 
 def _require_separation(home: Home, settings: Settings) -> None:

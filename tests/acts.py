@@ -44,5 +44,5 @@ async def erase(alone: Alone, first: Identity, second: Identity, *, key: str = "
         reason="asked for",
         basis="GDPR Art. 17(1)(b)",
     )
-    count, _ = await alone.administration.erase(signed(draft, first, second))
+    count, _ = await alone.custody.erase(signed(draft, first, second))
     return count

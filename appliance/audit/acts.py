@@ -39,6 +39,7 @@ class Act(StrEnum):
 
     POLICY_CHANGE = "policy:change"
     ERASE = "content:erase"
+    HOLD_LIFT = "hold:lift"
 
 
 _AUDITORS: Final = frozenset({MemberRole.AUDITOR})
@@ -46,6 +47,7 @@ _AUDITORS: Final = frozenset({MemberRole.AUDITOR})
 _RULES: Final[Mapping[Act, tuple[frozenset[MemberRole], int | None]]] = {
     Act.POLICY_CHANGE: (_AUDITORS, None),
     Act.ERASE: (_AUDITORS | {MemberRole.PRIVACY}, 2),
+    Act.HOLD_LIFT: (_AUDITORS | {MemberRole.PRIVACY}, 2),
 }
 
 

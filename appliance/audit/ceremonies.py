@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
-from appliance.audit import acts, entry, store
+from appliance.audit import acts, entry, holds, store
 from appliance.audit.acts import Act, Draft, SignedAct
 from appliance.audit.entry import Entry, Kind
+from appliance.audit.holds import Hold
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.recipients import Recipient
+from appliance.audit.retention import Candidate
 from appliance.errors import RequestError, VerificationError
 
 MAX_WORDS = 2000  # characters of a reason or a legal basis
@@ -117,6 +120,44 @@ def erased(erasure: Erasure, share_ids: Sequence[bytes]) -> Entry:
         content={"act": erasure.note, "approvers": [each.name for each in erasure.approvers]},
         effects=lambda connection, seq: store.add_erasure(connection, share_ids, seq),
         erases=tuple(share_ids),
+    )
+
+
+def held(kind: Kind, hold: Hold, said: Mapping[str, Any]) -> Entry:
+    """The entry of a hold that is placed or lifted; whom it names and why is sealed."""
+    row = holds.row_of(hold)
+    return entry.state_changed(
+        kind,
+        table=holds.TABLE,
+        row=row,
+        row_id=hold.id,
+        public={},
+        content=said,
+        effects=lambda connection, _seq: holds.put(connection, row),
+    )
+
+
+def draft_lifting(policy: KeyPolicy, origin: str, hold_id: str, reason: str) -> Draft:
+    """The end of a hold, for two people to sign."""
+    if not reason.strip() or len(reason) > MAX_WORDS:
+        raise RequestError("lifting a hold gives its reason", code="invalid_hold", param="reason")
+    return Draft(origin, Act.HOLD_LIFT, policy.sha256, {"hold": hold_id, "reason": reason})
+
+
+def lifting_of(note: str, policy: KeyPolicy, origin: str) -> tuple[str, list[Recipient]]:
+    """Which hold enough people want lifted, and who they are. VerificationError otherwise."""
+    signed = _agreed(note, Act.HOLD_LIFT, origin)
+    return str(signed.draft.parameters.get("hold", "")), signed.approvers(policy)
+
+
+def removed(kind: Kind, candidates: Sequence[Candidate]) -> Entry:
+    """The entry with which these contents go."""
+    before_ts = candidates[-1].ts + 1
+    seqs = [each.seq for each in candidates]
+    return Entry(
+        kind=Kind.RETENTION_APPLIED,
+        public={"of_kind": str(kind), "before_ts": before_ts, "num_removed": len(seqs)},
+        effects=lambda connection, seq: store.remove_contents(connection, str(kind), before_ts, seqs, seq),
     )
 
 

@@ -64,6 +64,9 @@ class Kind(StrEnum):
     AUDIT_REPLAYED = "audit:replayed"
     AUDIT_RELEASED = "audit:released"
     CONTENT_ERASED = "content:erased"
+    HOLD_PLACED = "hold:placed"
+    HOLD_LIFTED = "hold:lifted"
+    RETENTION_APPLIED = "retention:applied"
 
 
 _ROW = frozenset({"row_table", "row_id", "row_sha256"})
@@ -105,6 +108,9 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.AUDIT_READ: frozenset({"target"}),
     Kind.AUDIT_REPLAYED: frozenset({"target", "identical"}),
     Kind.AUDIT_RELEASED: frozenset({"num_records", "num_shares"}),
+    Kind.HOLD_PLACED: _ROW,
+    Kind.HOLD_LIFTED: _ROW,
+    Kind.RETENTION_APPLIED: frozenset({"of_kind", "before_ts", "num_removed"}),
     Kind.CONTENT_ERASED: frozenset({"shares_sha256", "num_shares", "num_approvers", "act_sha256"}),
 }
 

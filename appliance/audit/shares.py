@@ -194,6 +194,15 @@ def find(home: Home, subject: str) -> list[Share]:
         return [each for number in numbers for each in _find(connection, _read_kek(home, number), subject)]
 
 
+def every(home: Home) -> Iterator[Share]:
+    """All shares, one by one: what a hold covers is asked of each."""
+    with contextlib.closing(_connect(home.shares, read_only=True)) as connection:
+        keys: dict[int, bytes] = {}
+        for found_id, number, nonce, sealed in connection.execute("SELECT id, kek, nonce, sealed FROM share"):
+            keys[number] = keys.get(number) or _read_kek(home, number)
+            yield _opened(keys[number], found_id, nonce, sealed)
+
+
 def _find(connection: sqlite3.Connection, kek: bytes, subject: str) -> list[Share]:
     rows = connection.execute(
         "SELECT id, nonce, sealed FROM share WHERE subject = ?", (_blind(kek, subject),)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from appliance.audit.entry import Header, Kind, decode_header
 from appliance.audit.merkle import Node
 from appliance.audit.policy import KeyPolicy
+from appliance.audit.retention import Candidate
 from appliance.audit.sealing import Sealed, Wrap
 from appliance.audit.tables import (
     checkpoint,
@@ -20,6 +21,7 @@ from appliance.audit.tables import (
     log_entry,
     log_payload,
     node,
+    retention,
     tree_head,
 )
 from appliance.errors import VerificationError
@@ -188,6 +190,28 @@ def unreferenced(connection: Connection, share_ids: Sequence[bytes]) -> list[byt
 def add_erasure(connection: Connection, share_ids: Sequence[bytes], seq: int) -> None:
     """The shares that this entry destroys."""
     connection.execute(insert(erasure), [{"share": each, "seq": seq} for each in share_ids])
+
+
+def contents_of(
+    connection: Connection, kind: Kind, after_ts: int, before_ts: int, limit: int
+) -> list[Candidate]:
+    """Contents of a kind that were recorded in a span and are still there, oldest first."""
+    rows = connection.execute(
+        select(log_entry.c.seq, log_entry.c.ts, log_entry.c.subj)
+        .join(log_payload, log_payload.c.seq == log_entry.c.seq)
+        .where(log_entry.c.kind == str(kind), log_entry.c.ts > after_ts, log_entry.c.ts < before_ts)
+        .order_by(log_entry.c.ts)
+        .limit(limit)
+    )
+    return [Candidate(row.seq, row.ts, row.subj) for row in rows]
+
+
+def remove_contents(connection: Connection, kind: str, before_ts: int, seqs: Sequence[int], seq: int) -> None:
+    """Delete ciphertexts, as the entry `seq` says: the database refuses it without that row."""
+    connection.execute(insert(retention).values(seq=seq, kind=kind, before_ts=before_ts))
+    for start in range(0, len(seqs), _MAX_PARAMETERS):
+        some = seqs[start : start + _MAX_PARAMETERS]
+        connection.execute(delete(log_payload).where(log_payload.c.seq.in_(some)))
 
 
 def erased_shares(connection: Connection) -> list[bytes]:

@@ -13,7 +13,7 @@ from appliance.audit.acts import Act, Draft, SignedAct
 from appliance.audit.recipients import parse_identity
 from appliance.cli.base import command_gateway, home_option, json_option, show
 from appliance.config import Home
-from appliance.control import ChangePolicy, Command, Erase
+from appliance.control import ChangePolicy, Command, Erase, LiftHold
 from appliance.errors import RequestError
 
 
@@ -97,3 +97,5 @@ def _command(act: Act, note: str) -> Command:
             return ChangePolicy(act=note)
         case Act.ERASE:
             return Erase(act=note)
+        case Act.HOLD_LIFT:
+            return LiftHold(act=note)

@@ -1,4 +1,4 @@
-"""`appliance audit`: search, show, release, replay, erase, verify, recover.
+"""`appliance audit`: search, show, release, replay, erase, hold, retain, verify, recover.
 
 A search or a reading is on the record before its result is shown; where it can not be recorded,
 nothing is shown. On a copy (`--database FILE`) nothing can be recorded, and that is said.
@@ -24,6 +24,7 @@ from appliance.audit.report import as_json as report_json
 from appliance.cli import asked
 from appliance.cli.base import command_gateway, home_option, json_option, on_one_line, show, table, when
 from appliance.cli.erasing import erase
+from appliance.cli.keeping import hold, retain
 from appliance.cli.reading import identity_option, on_record, open_exchange
 from appliance.cli.release import release
 from appliance.cli.replay import replay
@@ -44,6 +45,8 @@ def audit() -> None:
 audit.add_command(replay)
 audit.add_command(release)
 audit.add_command(erase)
+audit.add_command(hold)
+audit.add_command(retain)
 
 
 def database_option(function: Any) -> Any:

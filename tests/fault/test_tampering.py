@@ -75,7 +75,7 @@ async def ceremonies(alone: Alone, home: Home) -> None:
     """A second policy, and an erasure that its members agreed to."""
     auditor, privacy = dev_auditor(home), Identity.generate("privacy")
     draft = with_member(alone.audit.policy, alone.audit.origin, privacy)
-    await alone.administration.change_policy(signed(draft, auditor))
+    await alone.custody.change_policy(signed(draft, auditor))
     assert await erase(alone, auditor, privacy, key="k") == 1
 
 

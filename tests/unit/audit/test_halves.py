@@ -51,7 +51,7 @@ async def with_privacy(alone: Alone, home: Home) -> tuple[Identity, Identity]:
     """The dev auditor, and a privacy member that joins the key policy."""
     auditor, privacy = dev_auditor(home), Identity.generate("privacy")
     draft = with_member(alone.audit.policy, alone.audit.origin, privacy)
-    await alone.administration.change_policy(signed(draft, auditor))
+    await alone.custody.change_policy(signed(draft, auditor))
     return auditor, privacy
 
 
@@ -135,12 +135,12 @@ async def test_no_share_without_a_record(home: Home, clock: ManualClock) -> None
         receipt = alone.audit.append_sync(said("secret"))
         ids = query.shares_of([record_of(home, receipt.seq)])
         reading = Entry(kind=Kind.AUDIT_READ, public={"target": receipt.seq})
-        _, given = await alone.administration.release(reading, ids)
+        _, given = await alone.custody.release(reading, ids)
         assert set(given) == set(ids)
         home.latch.with_name("aside").write_bytes(home.database.read_bytes())
         home.database.unlink()
         with pytest.raises(AuditUnavailable):
-            await alone.administration.release(reading, ids)
+            await alone.custody.release(reading, ids)
 
 
 def test_lost_shares_keep_the_log_closed(home: Home, clock: ManualClock) -> None:
@@ -166,10 +166,10 @@ async def test_policies_stand_in_the_database_with_their_acts(home: Home, clock:
         first = alone.audit.policy
         note = signed(with_member(first, alone.audit.origin, Identity.generate("one")), auditor)
         other = signed(with_member(first, alone.audit.origin, Identity.generate("two")), auditor)
-        await alone.administration.change_policy(note)
+        await alone.custody.change_policy(note)
         for late in (note, other):
             with pytest.raises(ApplianceError, match="another key policy"):
-                await alone.administration.change_policy(late)
+                await alone.custody.change_policy(late)
         assert alone.audit.is_ready
     with db.reading(home.database) as connection:
         policies = store.policies(connection)

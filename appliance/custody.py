@@ -1,0 +1,177 @@
+"""Custody of content: who may read it from now on, what is handed out, erased, held and removed.
+
+Every act and its record are one transaction, or the record comes first. The same code runs inside the
+gateway (reached over the control socket) and inside the `appliance` program while no gateway runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from appliance import db
+from appliance.accounts.directory import Directory
+from appliance.audit import ceremonies, holds, retention, shares, store
+from appliance.audit.entry import Entry, Kind
+from appliance.audit.holds import Hold
+from appliance.audit.log import AuditLog
+from appliance.audit.policy import KeyPolicy
+from appliance.audit.retention import Candidate
+from appliance.clock import Clock
+from appliance.config import Home
+from appliance.core import Receipt
+from appliance.errors import RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What one run of the retention removed, or would remove."""
+
+    kind: Kind
+    days: int
+    num_contents: int
+
+
+class Custody:
+    """Owner of `_changing`: what was looked up must still hold when it is committed."""
+
+    def __init__(
+        self,
+        *,
+        audit: AuditLog,
+        directory: Directory,
+        home: Home,
+        clock: Clock,
+        periods: dict[Kind, int],
+    ) -> None:
+        self._audit = audit
+        self._directory = directory
+        self._home = home
+        self._clock = clock
+        self._periods = periods
+        self._changing = asyncio.Lock()
+
+    async def change_policy(self, note: str) -> tuple[KeyPolicy, Receipt]:
+        """Put a key policy in force that a quorum of the one before has signed."""
+        async with self._changing:
+            changed = ceremonies.policy_changed(note, self._audit.policy, self._audit.origin)
+            receipt = await self._audit.append(changed)
+            return self._audit.policy, receipt
+
+    async def release(self, recorded: Entry, share_ids: list[str]) -> tuple[Receipt, dict[str, str]]:
+        """Put a reading on the record, and only then hand out the shares that it needs."""
+        receipt = await self._audit.append(recorded)
+        wanted = [bytes.fromhex(each) for each in share_ids]
+        found = await asyncio.to_thread(shares.release, self._home, wanted) if wanted else {}
+        return receipt, {each.hex(): secret.hex() for each, secret in found.items()}
+
+    async def erase(self, note: str) -> tuple[int, Receipt]:
+        """Destroy a subject's shares, as two members of the key policy have signed; how many there were.
+
+        RequestError where a legal hold covers any of it, or where there is nothing.
+        """
+        async with self._changing:
+            drafted = ceremonies.erasure_of(note, self._audit.policy, self._audit.origin)
+            doomed = await asyncio.to_thread(self._doomed, drafted)
+            receipt = await self._audit.append(ceremonies.erased(drafted, doomed))
+            return len(doomed), receipt
+
+    async def hold(
+        self, *, api_key: str, user: str, since_us: int, until_us: int | None, reason: str
+    ) -> tuple[Hold, Receipt]:
+        """Place a hold: from its commit on, nothing that it covers is erased or removed."""
+        if not reason.strip() or len(reason) > ceremonies.MAX_WORDS:
+            raise RequestError("a hold gives its reason", code="invalid_hold", param="reason")
+        if until_us is not None and until_us <= since_us:
+            raise RequestError("a hold ends after its beginning", code="invalid_hold", param="until")
+        async with self._changing:
+            placed = holds.new(
+                holds.key_of(self._home),
+                api_key=api_key,
+                user=user,
+                since_us=since_us,
+                until_us=until_us,
+                placed_us=self._clock.now_us(),
+            )
+            said = {"key": api_key, "user": user, "reason": reason}
+            return placed, await self._audit.append(ceremonies.held(Kind.HOLD_PLACED, placed, said))
+
+    async def lift_hold(self, note: str) -> tuple[Hold, Receipt]:
+        """End a hold, as two members of the key policy have signed."""
+        async with self._changing:
+            hold_id, approvers = ceremonies.lifting_of(note, self._audit.policy, self._audit.origin)
+            found = {each.id: each for each in self.holds() if each.is_active}.get(hold_id)
+            if found is None:
+                raise RequestError("no hold of this id is in force", code="hold_not_found")
+            over = holds.lifted(found, now_us=self._clock.now_us())
+            said = {"act": note, "approvers": [each.name for each in approvers]}
+            return over, await self._audit.append(ceremonies.held(Kind.HOLD_LIFTED, over, said))
+
+    def holds(self) -> list[Hold]:
+        """Every hold ever placed, oldest first."""
+        with db.reading(self._home.database) as connection:
+            return holds.load(connection)
+
+    async def retain(self, *, dry_run: bool = False) -> list[Removed]:
+        """Remove the contents whose time is over and that nothing holds; what was removed, by kind."""
+        removed = []
+        for kind, days in self._periods.items():
+            count, last = 0, 0
+            while True:
+                async with self._changing:
+                    candidates, is_last = await asyncio.to_thread(self._due, kind, days, last)
+                    if candidates and not dry_run:
+                        await self._audit.append(ceremonies.removed(kind, candidates))
+                    count += len(candidates)
+                if is_last is None:
+                    break
+                last = is_last
+            removed.append(Removed(kind, days, count))
+        return removed
+
+    def _due(self, kind: Kind, days: int, after_ts: int) -> tuple[list[Candidate], int | None]:
+        """The next contents to remove, and the moment to go on from; None behind the last."""
+        before = retention.cutoff(self._clock.now_us(), days)
+        with db.reading(self._home.database) as connection:
+            found = store.contents_of(connection, kind, after_ts, before, retention.MAX_REMOVED)
+            active = [each for each in holds.load(connection) if each.is_active]
+        due = retention.removable(found, active, self._held_shares(active) if found else ())
+        return due, found[-1].ts if len(found) == retention.MAX_REMOVED else None
+
+    def _held_shares(self, active: list[Hold]) -> list[bytes]:
+        named = [each for each in active if each.names_somebody]
+        if not named:
+            return []
+        key = holds.key_of(self._home)
+        return [
+            share.id
+            for share in shares.every(self._home)
+            if any(
+                hold.concerns(share.subject, key) and hold.overlaps(*holds.month_span(share.month))
+                for hold in named
+            )
+        ]
+
+    def _doomed(self, drafted: ceremonies.Erasure) -> list[bytes]:
+        keys = [drafted.key] if drafted.key else [key.id for key in self._directory.all()]
+        subjects = [f"user:{key}:{drafted.user}" if drafted.user else f"key:{key}" for key in keys]
+        found = [each for subject in subjects for each in shares.find(self._home, subject)]
+        doomed = [each for each in found if drafted.covers(each.month)]
+        if not doomed:
+            raise RequestError(
+                "nothing of this subject is readable any more, or ever was",
+                code="nothing_to_erase",
+                hint="appliance key list shows keys' ids; users are spelled as their callers sent them",
+            )
+        key = holds.key_of(self._home)
+        for hold in self.holds():
+            if hold.is_active and any(
+                hold.concerns(each.subject, key) and hold.overlaps(*holds.month_span(each.month))
+                for each in doomed
+            ):
+                raise RequestError(
+                    f"legal hold {hold.id} covers this content",
+                    code="on_hold",
+                    hint="a hold is lifted by two members of the key policy: appliance audit hold lift",
+                )
+        return [each.id for each in doomed]
