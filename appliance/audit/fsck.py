@@ -67,6 +67,7 @@ class _Reading:
         self._epochs: dict[int, Header] = {}
         self._policies: dict[str, Header] = {}
         self._erasures: list[Header] = []
+        self._retentions: list[Header] = []
         self._rows: dict[tuple[str, str], str] = {}
         self._sealed: dict[int, Header] = {}
 
@@ -157,7 +158,9 @@ class _Reading:
                 self._policies[str(header.pub["policy_sha256"])] = header
             case Kind.CONTENT_ERASED:
                 self._erasures.append(header)
-            case Kind.KEY_CREATED | Kind.KEY_REVOKED:
+            case Kind.RETENTION_APPLIED:
+                self._retentions.append(header)
+            case _ if "row_table" in header.pub:
                 place = (str(header.pub["row_table"]), str(header.pub["row_id"]))
                 self._rows[place] = str(header.pub["row_sha256"])
             case _:
@@ -231,8 +234,11 @@ class _Reading:
                 self._report.add("log_payload", "the content is not what its header says", seq)
             if len(_bytes(nonce)) != 12:
                 self._report.add("log_payload", "the nonce has another length", seq)
+        rows = self._sql.execute("SELECT seq, kind, before_ts FROM retention").fetchall()
+        fsck_policies.check_retention(rows, self._retentions, self._report)
         for seq in self._sealed.keys() - seen:
-            self._report.add("log_payload", "the content is missing", seq)
+            if not fsck_policies.is_removed(self._sealed[seq], self._retentions):
+                self._report.add("log_payload", "the content is missing", seq)
 
     def _check_epochs(self) -> None:
         stored = {

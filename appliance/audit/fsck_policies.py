@@ -1,4 +1,4 @@
-"""Of the second reading: key policies that follow each other, and erasures that the record explains."""
+"""Of the second reading: key policies that follow each other; what is gone, and the entries that say why."""
 
 from __future__ import annotations
 
@@ -52,6 +52,25 @@ def check_erasures(rows: Sequence[tuple[Any, ...]], headers: Sequence[Header], r
             report.add("erasure", "the erased shares are not those of their entry", header.seq)
     for seq in sorted(shares, key=repr):
         report.add("erasure", "shares are called erased by an entry that erased none", seq)
+
+
+def check_retention(rows: Sequence[tuple[Any, ...]], headers: Sequence[Header], report: Report) -> None:
+    """Rows (seq, kind, before_ts) against the entries with which contents went."""
+    said = {each.seq: (each.pub["of_kind"], each.pub["before_ts"]) for each in headers}
+    found = {seq: tuple(rest) for seq, *rest in rows}
+    for seq in sorted(said.keys() | found.keys(), key=repr):
+        if said.get(seq) != found.get(seq):
+            report.add("retention", "a removal is not the one that its entry says", seq)
+
+
+def is_removed(header: Header, headers: Sequence[Header]) -> bool:
+    """Whether an entry behind it says that contents of its kind and time are gone."""
+    return any(
+        each.pub["of_kind"] == header.kind
+        and header.ts < int(each.pub["before_ts"])
+        and header.seq < each.seq
+        for each in headers
+    )
 
 
 def _is_agreed(note: str, before: KeyPolicy, after: KeyPolicy, header: Header) -> bool:

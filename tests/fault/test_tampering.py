@@ -28,7 +28,7 @@ from tests.homes import make_home
 
 TABLES = (
     "log_entry", "log_payload", "node", "checkpoint", "tree_head", "epoch", "epoch_wrap", "key_policy",
-    "erasure", "api_key", "alembic_version",
+    "erasure", "retention", "legal_hold", "api_key", "alembic_version",
 )  # fmt: skip
 MAX_ROWS = 12
 
@@ -37,8 +37,11 @@ MAX_ROWS = 12
 def written(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home whose record has something of everything, at rest in one file."""
     home = make_home(tmp_path_factory.mktemp("tampering") / "home")
-    clock = ManualClock()
-    with open_log_alone(home, config.load(home), clock) as alone:
+    clock = ManualClock(2_000_000_000_000_000)
+    settings = config.parse(
+        home.config.read_text().replace("[audit]", '[audit]\nretention_days = { "key:created" = 190 }')
+    )
+    with open_log_alone(home, settings, clock) as alone:
 
         async def keys() -> None:
             for name in ("lobby", "counter", "desk"):
@@ -65,18 +68,22 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Home:
             )
             if number == 3:
                 clock.advance(700)
-        asyncio.run(ceremonies(alone, home))
+        asyncio.run(ceremonies(alone, home, clock))
     with contextlib.closing(sqlite3.connect(home.database)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
     return home
 
 
-async def ceremonies(alone: Alone, home: Home) -> None:
-    """A second policy, and an erasure that its members agreed to."""
+async def ceremonies(alone: Alone, home: Home, clock: ManualClock) -> None:
+    """A second policy, an erasure that its members agreed to, holds, and contents whose time is over."""
     auditor, privacy = dev_auditor(home), Identity.generate("privacy")
     draft = with_member(alone.audit.policy, alone.audit.origin, privacy)
     await alone.custody.change_policy(signed(draft, auditor))
     assert await erase(alone, auditor, privacy, key="k") == 1
+    for user in ("one", "two"):
+        await alone.custody.hold(api_key="", user=user, since_us=0, until_us=1, reason="a case")
+    clock.advance(200 * 86_400)
+    assert [each.num_contents for each in await alone.custody.retain()] == [3]
 
 
 def verify(home: Home, path: Path) -> Report:
