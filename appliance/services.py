@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 import appliance
 from appliance import db
@@ -18,7 +22,7 @@ from appliance.accounts import tables
 from appliance.accounts.directory import Directory
 from appliance.accounts.keys import ApiKey
 from appliance.administration import Administration
-from appliance.audit import retention
+from appliance.audit import retention, store
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.holds import legal_hold
 from appliance.audit.log import AuditLog
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 STATE_TABLES = (tables.api_key, legal_hold)  # tables whose every row is committed to by an audit record
 
 RETENTION_SECONDS = 6 * 3600
+_PASSWORD = re.compile(r"(//[^:/@]*):[^@]*@")  # in a database's address: no credential goes on the record
 
 log = get_logger(__name__)
 
@@ -142,6 +147,7 @@ async def run_services(
         )
     await asyncio.to_thread(catalog.verify, spec)
     with open_log_alone(home, settings, clock) as alone:
+        await _record_settings(alone.audit, home, settings)
         metrics = Metrics()
         recorder = _EventRecorder(alone.audit)
         engine = Engine(
@@ -192,6 +198,24 @@ async def run_services(
             await inference.drain(settings.audit.commit_timeout_seconds + 1)
             await refusals.stop()
             await recorder.settle()
+
+
+async def _record_settings(audit: AuditLog, home: Home, settings: Settings) -> None:
+    """What the appliance runs with, where it differs from the last time: the digest, and sealed the whole."""
+    told = msgspec.to_builtins(settings)
+    told["database_url"] = _PASSWORD.sub(r"\1:…@", settings.database_url)
+    digest = hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
+    with db.reading(home.database) as connection:
+        last = store.header_of_last(connection, Kind.CONFIG_CHANGED)
+    previous = str(last.pub["config_sha256"]) if last is not None else ""
+    if digest != previous and audit.is_ready:
+        await audit.append(
+            Entry(
+                kind=Kind.CONFIG_CHANGED,
+                public={"config_sha256": digest, "previous_sha256": previous},
+                content={"settings": told},
+            )
+        )
 
 
 async def _retain_for_ever(custody: Custody) -> None:

@@ -50,6 +50,7 @@ class Kind(StrEnum):
     LOG_ALARM = "log:alarm"
     LOG_RECOVERED = "log:recovered"
     DATABASE_UPGRADED = "database:upgraded"
+    CONFIG_CHANGED = "config:changed"
     REQUEST_OPENED = "request:opened"
     REQUEST_SEGMENT = "request:segment"
     REQUEST_CLOSED = "request:closed"
@@ -81,6 +82,7 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.LOG_ALARM: frozenset({"code"}),
     Kind.LOG_RECOVERED: frozenset({"reason", "num_recovered"}),
     Kind.DATABASE_UPGRADED: frozenset({"from_revision", "to_revision", "backup_sha256"}),
+    Kind.CONFIG_CHANGED: frozenset({"config_sha256", "previous_sha256"}),
     Kind.REQUEST_OPENED: frozenset({"endpoint", "model", "model_sha256", "stream"}),
     Kind.REQUEST_SEGMENT: frozenset({"index", "num_tokens"}),
     Kind.REQUEST_CLOSED: frozenset(
