@@ -12,17 +12,20 @@ Neither half opens anything. So every reading needs a share that the appliance r
 first, and a share that is erased takes its subject's content with it, in every copy of the database.
 
 After a record is sealed the appliance keeps nothing that opens it: ES is dropped as soon as CK_0 and
-the wraps exist, and each CK is replaced by the next. CPython cannot promise that freed memory is
-wiped; what is promised is that no live object holds an old key. Sources: RFC 5869 (HKDF), RFC 9180
+the wraps exist, and each CK is replaced by the next. CPython does not wipe what it frees, so `wipe`
+does; what a library copied in between is beyond us, and a test looks for it in the memory of a real
+process. Sources: RFC 5869 (HKDF), RFC 9180
 (HPKE), NIST SP 800-38D (GCM).
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import hmac
 import json
 import secrets
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,7 +97,7 @@ class RecordKey:
 
     def open(self, sealed: Sealed, *, key_commitment: str) -> dict[str, Any]:
         """The content. VerificationError where anything does not fit."""
-        if not hmac.compare_digest(_commitment(self.prk).hex(), key_commitment):
+        if not hmac.compare_digest(commitment(self.prk).hex(), key_commitment):
             raise VerificationError("the record was sealed under another key")
         try:
             framed = AESGCM(self.key).decrypt(sealed.nonce, sealed.ciphertext, self.place.aad())
@@ -115,13 +118,19 @@ class Epoch:
         self.wraps = _wraps(secret, info, policy)
         self._origin = origin
         self._chain_key = first_chain_key(secret)
+        wipe(secret)
 
     def seal(self, content: Mapping[str, Any], *, share: bytes, seq: int, kind: str) -> tuple[int, Sealed]:
         """Seal one record's content; its step in the epoch, and the ciphertext."""
         place = Place(self._origin, seq, self.number, self.step, kind)
-        seed, self._chain_key = advance(self._chain_key)
+        past = self._chain_key
+        seed, self._chain_key = advance(past)
         self.step += 1
-        return place.step, _seal(combine(share, seed), place, _frame(content))
+        prk = combine(share, seed)
+        sealed = _seal(prk, place, _frame(content))
+        for each in (past, seed, prk):
+            wipe(each)
+        return place.step, sealed
 
 
 class Opener:
@@ -183,6 +192,12 @@ def advance(chain_key: bytes) -> tuple[bytes, bytes]:
         hmac.digest(chain_key, b"\x01", "sha256"),
         hmac.digest(chain_key, b"\x02", "sha256"),
     )
+
+
+def wipe(secret: bytes) -> None:
+    """Overwrite a secret that nobody else holds, in place; on CPython, whose bytes lie behind a head."""
+    if sys.implementation.name == "cpython" and len(secret) > 1:  # shorter ones are shared by everybody
+        ctypes.memset(id(secret) + sys.getsizeof(b"") - 1, 0, len(secret))
 
 
 def combine(share: bytes, seed: bytes) -> bytes:
@@ -253,15 +268,18 @@ def _xor(one: bytes, other: bytes) -> bytes:
 
 def _seal(prk: bytes, place: Place, framed: bytes) -> Sealed:
     nonce = secrets.token_bytes(NONCE_BYTES)
-    ciphertext = AESGCM(_record_key(prk, place)).encrypt(nonce, framed, place.aad())
-    return Sealed(nonce=nonce, ciphertext=ciphertext, key_commitment=_commitment(prk))
+    key = _record_key(prk, place)
+    ciphertext = AESGCM(key).encrypt(nonce, framed, place.aad())
+    wipe(key)
+    return Sealed(nonce=nonce, ciphertext=ciphertext, key_commitment=commitment(prk))
 
 
 def _record_key(prk: bytes, place: Place) -> bytes:
     return _expand(prk, b"audit/v1/enc" + hashlib.sha256(place.aad()).digest())
 
 
-def _commitment(prk: bytes) -> bytes:
+def commitment(prk: bytes) -> bytes:
+    """What the header says of a record's key: AES-GCM alone binds a ciphertext to no one key."""
     return _expand(prk, b"audit/v1/commit")
 
 

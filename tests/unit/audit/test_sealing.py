@@ -137,8 +137,8 @@ def test_what_the_sealer_holds_opens_nothing_earlier() -> None:
         chain = secret[:32]
         for _ in range(8):
             seed, chain = sealing.advance(chain)
-            keys_from_held.add(sealing._commitment(sealing.combine(SHARE, seed)))
-        keys_from_held.add(sealing._commitment(sealing.combine(SHARE, secret[:32])))
+            keys_from_held.add(sealing.commitment(sealing.combine(SHARE, seed)))
+        keys_from_held.add(sealing.commitment(sealing.combine(SHARE, secret[:32])))
     earlier = {sealed.key_commitment for _, sealed in records}
     _, following = epoch.seal({"n": 3}, share=SHARE, seq=13, kind="request:opened")
 
