@@ -16,7 +16,7 @@ from appliance.audit.entry import Entry, Kind
 from appliance.audit.holds import Hold
 from appliance.audit.log import AuditLog
 from appliance.audit.policy import KeyPolicy
-from appliance.audit.retention import Candidate
+from appliance.audit.retention import Removal
 from appliance.clock import Clock
 from appliance.config import Home
 from appliance.core import Receipt
@@ -119,24 +119,25 @@ class Custody:
             count, last = 0, 0
             while True:
                 async with self._changing:
-                    candidates, is_last = await asyncio.to_thread(self._due, kind, days, last)
-                    if candidates and not dry_run:
-                        await self._audit.append(ceremonies.removed(kind, candidates))
-                    count += len(candidates)
-                if is_last is None:
+                    removal, going_on = await asyncio.to_thread(self._due, kind, days, last)
+                    if removal is not None and not dry_run:
+                        await self._audit.append(ceremonies.removed(removal))
+                    count += len(removal.seqs) if removal is not None else 0
+                if going_on is None:
                     break
-                last = is_last
+                last = going_on
             removed.append(Removed(kind, days, count))
         return removed
 
-    def _due(self, kind: Kind, days: int, after_ts: int) -> tuple[list[Candidate], int | None]:
-        """The next contents to remove, and the moment to go on from; None behind the last."""
+    def _due(self, kind: Kind, days: int, after_ts: int) -> tuple[Removal | None, int | None]:
+        """The next removal, and the moment to go on from; None where there is nothing (more)."""
         before = retention.cutoff(self._clock.now_us(), days)
         with db.reading(self._home.database) as connection:
             found = store.contents_of(connection, kind, after_ts, before, retention.MAX_REMOVED)
             active = [each for each in holds.load(connection) if each.is_active]
         due = retention.removable(found, active, self._held_shares(active) if found else ())
-        return due, found[-1].ts if len(found) == retention.MAX_REMOVED else None
+        going_on = found[-1].ts if len(found) == retention.MAX_REMOVED else None
+        return retention.removal(kind, found, due) if due else None, going_on
 
     def _held_shares(self, active: list[Hold]) -> list[bytes]:
         named = [each for each in active if each.names_somebody]

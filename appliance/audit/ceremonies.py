@@ -15,7 +15,7 @@ from appliance.audit.entry import Entry, Kind
 from appliance.audit.holds import Hold
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.recipients import Recipient
-from appliance.audit.retention import Candidate
+from appliance.audit.retention import Removal
 from appliance.errors import RequestError, VerificationError
 
 MAX_WORDS = 2000  # characters of a reason or a legal basis
@@ -150,14 +150,18 @@ def lifting_of(note: str, policy: KeyPolicy, origin: str) -> tuple[str, list[Rec
     return str(signed.draft.parameters.get("hold", "")), signed.approvers(policy)
 
 
-def removed(kind: Kind, candidates: Sequence[Candidate]) -> Entry:
+def removed(removal: Removal) -> Entry:
     """The entry with which these contents go."""
-    before_ts = candidates[-1].ts + 1
-    seqs = [each.seq for each in candidates]
     return Entry(
         kind=Kind.RETENTION_APPLIED,
-        public={"of_kind": str(kind), "before_ts": before_ts, "num_removed": len(seqs)},
-        effects=lambda connection, seq: store.remove_contents(connection, str(kind), before_ts, seqs, seq),
+        public={
+            "of_kind": str(removal.kind),
+            "from_ts": removal.from_ts,
+            "before_ts": removal.before_ts,
+            "num_removed": len(removal.seqs),
+            "kept_sha256": removal.kept_sha256,
+        },
+        effects=lambda connection, seq: store.remove_contents(connection, removal, seq),
     )
 
 

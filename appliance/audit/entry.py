@@ -112,7 +112,7 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.AUDIT_RELEASED: frozenset({"num_records", "num_shares"}),
     Kind.HOLD_PLACED: _ROW,
     Kind.HOLD_LIFTED: _ROW,
-    Kind.RETENTION_APPLIED: frozenset({"of_kind", "before_ts", "num_removed"}),
+    Kind.RETENTION_APPLIED: frozenset({"of_kind", "from_ts", "before_ts", "num_removed", "kept_sha256"}),
     Kind.CONTENT_ERASED: frozenset({"shares_sha256", "num_shares", "num_approvers", "act_sha256"}),
 }
 

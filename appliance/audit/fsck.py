@@ -234,10 +234,10 @@ class _Reading:
                 self._report.add("log_payload", "the content is not what its header says", seq)
             if len(_bytes(nonce)) != 12:
                 self._report.add("log_payload", "the nonce has another length", seq)
-        rows = self._sql.execute("SELECT seq, kind, before_ts FROM retention").fetchall()
-        fsck_policies.check_retention(rows, self._retentions, self._report)
+        rows = self._sql.execute("SELECT seq, kind, from_ts, before_ts, kept FROM retention").fetchall()
+        removed = fsck_policies.Removals(rows, self._retentions, self._report)
         for seq in self._sealed.keys() - seen:
-            if not fsck_policies.is_removed(self._sealed[seq], self._retentions):
+            if not removed.explain(self._sealed[seq]):
                 self._report.add("log_payload", "the content is missing", seq)
 
     def _check_epochs(self) -> None:

@@ -54,23 +54,33 @@ def check_erasures(rows: Sequence[tuple[Any, ...]], headers: Sequence[Header], r
         report.add("erasure", "shares are called erased by an entry that erased none", seq)
 
 
-def check_retention(rows: Sequence[tuple[Any, ...]], headers: Sequence[Header], report: Report) -> None:
-    """Rows (seq, kind, before_ts) against the entries with which contents went."""
-    said = {each.seq: (each.pub["of_kind"], each.pub["before_ts"]) for each in headers}
-    found = {seq: tuple(rest) for seq, *rest in rows}
-    for seq in sorted(said.keys() | found.keys(), key=repr):
-        if said.get(seq) != found.get(seq):
-            report.add("retention", "a removal is not the one that its entry says", seq)
+class Removals:
+    """Contents that had had their time: rows (seq, kind, from_ts, before_ts, kept) against their entries."""
 
+    def __init__(self, rows: Sequence[tuple[Any, ...]], headers: Sequence[Header], report: Report) -> None:
+        self._removals: list[tuple[Header, set[str]]] = []
+        found = {seq: tuple(rest) for seq, *rest in rows}
+        for header in headers:
+            pub = header.pub
+            kind, begin, end, kept = found.pop(header.seq, (None, None, None, None))
+            digest = hashlib.sha256(kept.encode()).hexdigest() if isinstance(kept, str) else ""
+            said = (pub["of_kind"], pub["from_ts"], pub["before_ts"], pub["kept_sha256"])
+            if said != (kind, begin, end, digest):
+                report.add("retention", "a removal is not the one that its entry says", header.seq)
+            else:
+                self._removals.append((header, set(str(kept).split())))
+        for seq in sorted(found, key=repr):
+            report.add("retention", "a removal without an entry", seq)
 
-def is_removed(header: Header, headers: Sequence[Header]) -> bool:
-    """Whether an entry behind it says that contents of its kind and time are gone."""
-    return any(
-        each.pub["of_kind"] == header.kind
-        and header.ts < int(each.pub["before_ts"])
-        and header.seq < each.seq
-        for each in headers
-    )
+    def explain(self, header: Header) -> bool:
+        """Whether an entry behind this one says that its content went."""
+        return any(
+            each.pub["of_kind"] == header.kind
+            and int(each.pub["from_ts"]) <= header.ts < int(each.pub["before_ts"])
+            and header.seq < each.seq
+            and str(header.seq) not in kept
+            for each, kept in self._removals
+        )
 
 
 def _is_agreed(note: str, before: KeyPolicy, after: KeyPolicy, header: Header) -> bool:

@@ -6,6 +6,7 @@ which kind, up to which moment, and `verify` holds every missing content against
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -52,6 +53,30 @@ def periods(settings: Mapping[str, int]) -> dict[Kind, int]:
 def cutoff(now_us: int, days: int) -> int:
     """What was recorded before this moment has had its time."""
     return now_us - days * _DAY_US
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Contents of one kind that go together: all of a span, but for those that a hold keeps."""
+
+    kind: Kind
+    from_ts: int
+    before_ts: int
+    seqs: tuple[int, ...]
+    kept: str  # the numbers of the others, ascending, separated by spaces
+
+    @property
+    def kept_sha256(self) -> str:
+        """What the entry commits to of them."""
+        return hashlib.sha256(self.kept.encode()).hexdigest()
+
+
+def removal(kind: Kind, found: Sequence[Candidate], due: Sequence[Candidate]) -> Removal:
+    """The removal of what is due, of everything that was found."""
+    begin, end = due[0].ts, due[-1].ts + 1
+    gone = {each.seq for each in due}
+    kept = sorted(each.seq for each in found if begin <= each.ts < end and each.seq not in gone)
+    return Removal(kind, begin, end, tuple(each.seq for each in due), " ".join(map(str, kept)))
 
 
 def removable(

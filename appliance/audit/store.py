@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from appliance.audit.entry import Header, Kind, decode_header
 from appliance.audit.merkle import Node
 from appliance.audit.policy import KeyPolicy
-from appliance.audit.retention import Candidate
+from appliance.audit.retention import Candidate, Removal
 from appliance.audit.sealing import Sealed, Wrap
 from appliance.audit.tables import (
     checkpoint,
@@ -206,11 +206,19 @@ def contents_of(
     return [Candidate(row.seq, row.ts, row.subj) for row in rows]
 
 
-def remove_contents(connection: Connection, kind: str, before_ts: int, seqs: Sequence[int], seq: int) -> None:
+def remove_contents(connection: Connection, removal: Removal, seq: int) -> None:
     """Delete ciphertexts, as the entry `seq` says: the database refuses it without that row."""
-    connection.execute(insert(retention).values(seq=seq, kind=kind, before_ts=before_ts))
-    for start in range(0, len(seqs), _MAX_PARAMETERS):
-        some = seqs[start : start + _MAX_PARAMETERS]
+    connection.execute(
+        insert(retention).values(
+            seq=seq,
+            kind=str(removal.kind),
+            from_ts=removal.from_ts,
+            before_ts=removal.before_ts,
+            kept=removal.kept,
+        )
+    )
+    for start in range(0, len(removal.seqs), _MAX_PARAMETERS):
+        some = removal.seqs[start : start + _MAX_PARAMETERS]
         connection.execute(delete(log_payload).where(log_payload.c.seq.in_(some)))
 
 

@@ -87,12 +87,14 @@ erasure = Table(  # shares that were destroyed, and the entry that says why
     Column("share", LargeBinary(16), primary_key=True),
     Column("seq", BigInteger, nullable=False),
 )
-retention = Table(  # up to where contents of a kind were removed, and the entry that says so
+retention = Table(  # the span whose contents of a kind were removed, but for those that a hold kept
     "retention",
     metadata,
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("kind", String(32), nullable=False),
+    Column("from_ts", BigInteger, nullable=False),
     Column("before_ts", BigInteger, nullable=False),
+    Column("kept", Text, nullable=False),
 )
 key_policy = Table(
     "key_policy",

@@ -19,7 +19,9 @@ def upgrade() -> None:
         "retention",
         sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("kind", sa.String(32), nullable=False),
+        sa.Column("from_ts", sa.BigInteger, nullable=False),
         sa.Column("before_ts", sa.BigInteger, nullable=False),
+        sa.Column("kept", sa.Text, nullable=False),
     )
     op.create_table(
         "legal_hold",
@@ -40,7 +42,8 @@ def upgrade() -> None:
     op.execute(
         "CREATE TRIGGER log_payload_no_delete BEFORE DELETE ON log_payload WHEN NOT EXISTS "
         "(SELECT 1 FROM log_entry JOIN retention ON retention.kind = log_entry.kind "
-        "AND log_entry.ts < retention.before_ts WHERE log_entry.seq = OLD.seq) "
+        "AND log_entry.ts >= retention.from_ts AND log_entry.ts < retention.before_ts "
+        "WHERE log_entry.seq = OLD.seq) "
         "BEGIN SELECT RAISE(ABORT, 'log_payload is append-only'); END"
     )
 

@@ -17,6 +17,8 @@ from appliance.errors import ApplianceError, RequestError, SetupError, Verificat
 from appliance.services import Alone, open_log_alone
 from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock
+from tests.harness import appliance as program
+from tests.records import assert_verified
 
 DAY_SECONDS = 86_400
 
@@ -155,6 +157,21 @@ async def test_holds_name_nobody_in_plaintext(home: Home, clock: ManualClock) ->
                 await alone.custody.hold(**options)  # type: ignore[arg-type]
     held = b"".join(path.read_bytes() for path in home.root.rglob("*") if path.is_file())
     assert b"canary-471" not in held
+
+
+async def test_what_a_hold_kept_can_not_go_unnoticed(home: Home, clock: ManualClock) -> None:
+    """Between contents that had their time lies one on hold: whoever deletes it makes verify red."""
+    with opened(home, clock) as alone:
+        seqs = [alone.audit.append_sync(said(user)).seq for user in "abc"]
+        await alone.custody.hold(api_key="", user="b", since_us=0, until_us=None, reason="r")
+        clock.advance(300 * DAY_SECONDS)
+        assert [each.num_contents for each in await alone.custody.retain()] == [2]
+    assert contents(home) & set(seqs) == {seqs[1]}
+    assert_verified(home)
+    with contextlib.closing(sqlite3.connect(home.database, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM log_payload WHERE seq = ?", [seqs[1]])  # the trigger is no guard here
+    done = program("audit", "verify", home=home, check=False)
+    assert (done.returncode, f"entry {seqs[1]}: the content is missing" in done.stdout) == (1, True)
 
 
 def test_database_refuses_to_delete_without_an_entry(home: Home, clock: ManualClock) -> None:
