@@ -29,6 +29,7 @@ _STATUS: dict[str, HTTPStatus] = {
     "engine_failed": HTTPStatus.SERVICE_UNAVAILABLE,
     "out_of_memory": HTTPStatus.SERVICE_UNAVAILABLE,
     "unsupported_model": HTTPStatus.BAD_REQUEST,
+    "schema_too_complex": HTTPStatus.BAD_REQUEST,
     "request_timeout": HTTPStatus.GATEWAY_TIMEOUT,
 }
 _TYPES: dict[HTTPStatus, str] = {

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llguidance import LLParserLimits
 
 from appliance.engine.messages import (
+    Failed,
     Finished,
     LoadModel,
     Rejected,
@@ -158,6 +160,26 @@ def test_json_for_a_schema(backend: LlamaBackend) -> None:
         said = json.loads(text)
         assert said["colour"] in {"red", "green"}
         assert isinstance(said["number"], int)
+
+
+def test_a_schema_that_meets_a_limit_fails_its_own_answer(backend: LlamaBackend) -> None:
+    """Greedy and drawn: the library never samples from nothing, and the neighbour is answered."""
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string", "pattern": "^(a|b)*a(a|b){12}$"}},
+        "required": ["a"],
+    }
+    bench = Bench(backend)
+    bench.preparer._grammars._limits = LLParserLimits(max_lexer_states=4)
+    for number in range(2):
+        sampling = vary(temperature=0.8 * number, max_tokens=60)
+        bench.ask(f"bad {number}", "Say letters.", sampling, schema=json.dumps(schema))
+    bench.ask("beside", "Name three colours.")
+    answers = bench.answers()
+    failed = {each.request_id: each.code for each in bench.said if isinstance(each, Failed)}
+
+    assert failed == {"bad 0": "schema_too_complex", "bad 1": "schema_too_complex"}
+    assert answers["beside"]
 
 
 def test_template_and_tokens_are_the_models_own(backend: LlamaBackend) -> None:

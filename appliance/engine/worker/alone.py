@@ -17,8 +17,9 @@ from collections.abc import Callable
 from appliance.clock import Clock
 from appliance.engine.messages import Delta, Failed, Finished, Setup, Started, ToGateway
 from appliance.engine.worker.backend import Backend, BatchItem, DecodeStatus, Lane
+from appliance.engine.worker.grammar import GrammarExhausted
 from appliance.engine.worker.sequence import Sequence, Status, finished
-from appliance.engine.worker.writer import Writer
+from appliance.engine.worker.writer import SCHEMA_TOO_COMPLEX, Writer
 
 
 class Alone:
@@ -128,21 +129,31 @@ class Alone:
             sequence.decoding_us = self._clock.monotonic_us()
             sequence.status = Status.DECODE
         self._digests += lane.digest(row)
-        said = self._writer.say(self._writer.choose(row, ()))
+        try:
+            said = self._writer.say(self._writer.choose(row, ()))
+        except GrammarExhausted as error:
+            self._free()
+            self._emit([Failed(sequence.request_id, SCHEMA_TOO_COMPLEX, str(error))])
+            return
         if said.text or said.num_tokens:
             self._emit([Delta(sequence.request_id, said.text, said.num_tokens)])
         if said.reason is not None:
             self._end(said.reason)
 
     def _end(self, reason: str) -> None:
-        sequence, self._running = self._running, None
+        if self._running is None:
+            return
+        end: Finished = finished(
+            self._running, reason, self._clock.monotonic_us(), digests=bytes(self._digests)
+        )
+        self._free()
+        self._emit([end])
+
+    def _free(self) -> None:
+        """Nothing of the running request stays."""
+        self._running = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
         if self._lane is not None:
             self._lane.remove(0)
-        if sequence is not None:
-            end: Finished = finished(
-                sequence, reason, self._clock.monotonic_us(), digests=bytes(self._digests)
-            )
-            self._emit([end])

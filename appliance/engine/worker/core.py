@@ -17,12 +17,13 @@ from appliance.engine.worker.actions import Action, Copy, Forget, Free, Restore,
 from appliance.engine.worker.alone import Alone
 from appliance.engine.worker.backend import MAX_SEQUENCE_IDS, Backend, BatchItem, DecodeStatus
 from appliance.engine.worker.budget import StepBudget, StepCost
+from appliance.engine.worker.grammar import GrammarExhausted
 from appliance.engine.worker.prefix_cache import DECLARED
 from appliance.engine.worker.scheduler import Chunk, Scheduler
 from appliance.engine.worker.sequence import Sequence, Status, finished
 from appliance.engine.worker.speculation import AnswerMemory, draft_length, propose
 from appliance.engine.worker.tally import Tally
-from appliance.engine.worker.writer import Writer
+from appliance.engine.worker.writer import SCHEMA_TOO_COMPLEX, Writer
 
 STATS_EVERY_US = 1_000_000
 _NOTHING = Sampling(0.0, 1.0, 0, 0.0, 1.0, 0.0, 0.0, None, 0, ())
@@ -197,7 +198,11 @@ class EngineCore:
             writer = self._writers[sequence.request_id] = Writer(self._backend, sequence, sampler)
             sequence.decoding_us = self._clock.monotonic_us()
         sequence.status = Status.DECODE
-        tokens = writer.choose(row, chunk.draft)
+        try:
+            tokens = writer.choose(row, chunk.draft)
+        except GrammarExhausted as error:
+            self._free(sequence)
+            return [Failed(sequence.request_id, SCHEMA_TOO_COMPLEX, str(error))]
         num_right = len(tokens) - 1
         if chunk.draft:
             from_reference = sequence.reference is not None
@@ -219,15 +224,19 @@ class EngineCore:
         return messages
 
     def _finish(self, sequence: Sequence, reason: str) -> Finished:
-        """Free everything that the sequence held; its one terminal message."""
+        """The one terminal message of an answer, whole or not."""
         if self._speculates and reason != "aborted":
             self._memory.remember(sequence)
+        self._free(sequence)
+        return finished(sequence, reason, self._clock.monotonic_us())
+
+    def _free(self, sequence: Sequence) -> None:
+        """Everything that the sequence held."""
         self._act(self._scheduler.release(sequence))
         del self._sequences[sequence.request_id]
         writer = self._writers.pop(sequence.request_id, None)
         if writer is not None:
             writer.close()
-        return finished(sequence, reason, self._clock.monotonic_us())
 
     def _act(self, actions: Iterable[Action]) -> None:
         """What the scheduler decided, in its order: an id can be freed and given away in one step."""

@@ -23,6 +23,13 @@ class GrammarError(Exception):
     """The schema can not be used; the message is for the caller, and tells what is wrong with it."""
 
 
+class GrammarExhausted(Exception):
+    """In the middle of an answer a limit was met, or no token of this model can go on: for the caller.
+
+    The matcher stays as it is then, and would call the broken answer complete.
+    """
+
+
 class Vocabulary(Protocol):
     """What is needed of a model."""
 
@@ -80,22 +87,32 @@ class Grammar:
         return self._matcher.validate_tokens([token]) == 1
 
     def mask(self) -> Mask:
-        """Which tokens may come next, of the whole vocabulary."""
+        """Which tokens may come next, of the whole vocabulary; never none. GrammarExhausted else."""
         self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+        if self._matcher.is_error():  # the mask says "end here" then, which the schema does not
+            raise self._exhausted()
         bits = np.unpackbits(self._bits.view(np.uint8), bitorder="little")
-        return bits[: self._n_vocab].astype(np.bool_)
+        mask = bits[: self._n_vocab].astype(np.bool_)
+        if not mask.any():
+            raise self._exhausted()
+        return mask
 
     def accept(self, token: int) -> None:
-        """The token was chosen. RuntimeError where it was not allowed."""
+        """The token was chosen. GrammarExhausted where the matcher can not follow it."""
         if token in self._ends:
             return
         if not self._matcher.consume_token(token):
-            raise RuntimeError("a token was chosen that the grammar does not allow")
+            raise self._exhausted()
 
     @property
     def is_complete(self) -> bool:
         """Nothing but the end may follow."""
         return bool(self._matcher.is_stopped())
+
+    def _exhausted(self) -> GrammarExhausted:
+        # Its own words may quote the answer: only the first line is the limit's name.
+        reason = _first_line(self._matcher.get_error()) if self._matcher.is_error() else "nothing may follow"
+        return GrammarExhausted(f"the schema can not be kept to in this answer: {reason}")
 
 
 class _Tokens:

@@ -15,6 +15,7 @@ from appliance.engine.worker.sequence import Sequence
 from appliance.engine.worker.speculation import Acceptance
 
 Reason = Literal["stop", "length"]
+SCHEMA_TOO_COMPLEX = "schema_too_complex"  # code of an answer that ended in GrammarExhausted
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Writer:
     def choose(self, row: int, draft: Items[int]) -> list[int]:
         """The tokens that this step gives: guesses that came true, and one behind them.
 
-        `row` is the sequence's first row of the batch, the draft's rows follow it.
+        `row` is the sequence's first row of the batch, the draft's rows follow it. GrammarExhausted
+        where the schema lets nothing follow: this answer has failed, and no other one.
         """
         chosen: list[int] = []
         for offset in range(len(draft) + 1):
