@@ -18,6 +18,7 @@ from appliance.audit.log import AuditLog
 from appliance.clock import Clock
 from appliance.core import Receipt, Role
 from appliance.errors import RequestError
+from appliance.verification import Verifications
 
 MAX_LIFETIME_SECONDS = 100 * 366 * 86_400  # beyond it the microseconds leave what canonical JSON takes
 
@@ -41,7 +42,9 @@ class Administration:
         directory: Directory,
         clock: Clock,
         load_keys: Callable[[], list[ApiKey]],
+        verifications: Verifications,
     ) -> None:
+        self.verifications = verifications
         self._audit = audit
         self._directory = directory
         self._clock = clock

@@ -80,6 +80,8 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Days that the contents of a kind of entry are kept, 183 to 3660; for ever where it is not named.
     retention_days: dict[str, int] = {}
     epoch_records: Annotated[int, Meta(ge=16, le=65_536)] = 4096
+    verify_minutes: Annotated[int, Meta(ge=1, le=10_080)] = 60
+    verify_full_days: Annotated[int, Meta(ge=1, le=366)] = 7
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

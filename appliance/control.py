@@ -25,6 +25,7 @@ from appliance.core import Role
 from appliance.custody import Custody
 from appliance.errors import ApplianceError, RequestError, SetupError
 from appliance.log import get_logger
+from appliance.verification import Verification
 
 MAX_LINE_BYTES = 1 << 20  # of a command
 ShareId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
@@ -82,6 +83,12 @@ class Recover(_Message, frozen=True):
     """`appliance audit recover`: verify, and unlatch."""
 
 
+class Verified(_Message, frozen=True):
+    """`appliance audit verify` on this home: the result goes on the record, and a red one latches."""
+
+    result: Verification
+
+
 class Done(_Message, frozen=True):
     """The act is durable on the record; `result` is what the program shows."""
 
@@ -130,6 +137,7 @@ Command = (
     | PlaceHold
     | LiftHold
     | Retain
+    | Verified
 )
 Answer = Done | Problem
 _READINGS = frozenset(
@@ -232,6 +240,9 @@ async def _perform(
                     for each in removed
                 ],
             }
+        case Verified():
+            receipt = await administration.verifications.record(command.result)
+            return {"record": receipt.record, "state": "ready" if audit.is_ready else "latched"}
         case Recover():
             await administration.recover()
             return {"state": "ready", "tree_size": audit.tree_size}

@@ -89,6 +89,19 @@ class Metrics:
         self._audit_size = Gauge(
             "appliance_audit_tree_size", "Entries on the audit log", registry=self._registry
         )
+        self._verified = Gauge(
+            "appliance_audit_verified",
+            "1 when the record was last verified green; 0 when red, not readable, or not verified yet",
+            registry=self._registry,
+        )
+        self._verified_at = Gauge(
+            "appliance_audit_verified_timestamp_seconds",
+            "When the record was last verified, 0 for never",
+            registry=self._registry,
+        )
+        self._verified_size = Gauge(
+            "appliance_audit_verified_tree_size", "Entries that this verified", registry=self._registry
+        )
         self._engine_ready = Gauge(
             "appliance_model_ready",
             "1 while the model's worker answers",
@@ -152,6 +165,12 @@ class Metrics:
         """The log's state at the moment of the scrape."""
         self._audit_ready.set(ready)
         self._audit_size.set(tree_size)
+
+    def verified(self, *, green: bool, tree_size: int, ts_us: int) -> None:
+        """The newest verification of the record."""
+        self._verified.set(green)
+        self._verified_size.set(tree_size)
+        self._verified_at.set(ts_us / 1e6)
 
     def engine(self, model: str, *, ready: bool, restarts: int) -> None:
         """One worker's state at the moment of the scrape."""

@@ -41,6 +41,7 @@ from appliance.inference import Inference
 from appliance.log import get_logger
 from appliance.metrics import Metrics
 from appliance.refusals import Refusals
+from appliance.verification import Verifications
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -113,6 +114,7 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
                 directory=directory,
                 clock=clock,
                 load_keys=lambda: _load_keys(home),
+                verifications=Verifications(home, audit, settings.audit, clock),
             ),
             custody=Custody(
                 audit=audit,
@@ -186,12 +188,14 @@ async def run_services(
         await control.start()
         refusals.start()
         keeper = asyncio.create_task(_retain_for_ever(alone.custody))
+        alone.administration.verifications.start()
         await engine.start()
         try:
             yield services
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
+            await alone.administration.verifications.stop()
             await control.stop()
             await inference.drain(settings.server.shutdown_grace_seconds)
             await engine.stop()

@@ -22,12 +22,21 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+class LastVerification(BaseModel):
+    """How the record was found when it was last verified; red also where it could not be."""
+
+    green: bool
+    tree_size: int
+    ts: int
+
+
 class AuditReadiness(BaseModel):
     """The log's state; `reason` tells an operator why it is latched."""
 
     state: str
     reason: str
     tree_size: int
+    verified: LastVerification | None
 
 
 class ModelReadiness(BaseModel):
@@ -68,6 +77,7 @@ async def readyz(request: Request, response: Response) -> Readiness:
         and default.id in services.engines
         and services.engines[default.id].is_ready
     )
+    last = services.administration.verifications.last
     if not ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         response.headers["retry-after"] = "2"
@@ -77,6 +87,7 @@ async def readyz(request: Request, response: Response) -> Readiness:
             state="ready" if state.is_ready else "latched",
             reason=state.reason,
             tree_size=services.audit.tree_size,
+            verified=LastVerification(green=last.is_green, tree_size=last.size, ts=last.ts) if last else None,
         ),
         models={
             model: ModelReadiness(
@@ -98,6 +109,8 @@ async def metrics(request: Request) -> Response:
     """Prometheus text: counts and times, no content."""
     services = services_of(request.app)
     services.metrics.audit(ready=services.audit.is_ready, tree_size=services.audit.tree_size)
+    if last := services.administration.verifications.last:
+        services.metrics.verified(green=last.is_green, tree_size=last.size, ts_us=last.ts)
     for model, engine in services.engines.items():
         status = engine.status
         services.metrics.engine(model, ready=engine.is_ready, restarts=status.restarts)

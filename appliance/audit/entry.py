@@ -1,8 +1,6 @@
-"""Entries: what can be on the record, and the canonical bytes of their headers. Pure.
+"""Entries: what can be on the record. Pure.
 
-A header is the leaf's preimage. It is plaintext, so it names no person and holds no content: the
-actor stands in it only as a blind index, and content only as the hash of its ciphertext. It is
-canonical JSON (RFC 8785); the bytes are stored and hashed verbatim and never encoded again.
+An entry becomes a header (`header.py`), which everybody reads, and a sealed content.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-import msgspec
 import rfc8785
 from sqlalchemy import Connection
 
@@ -29,11 +26,9 @@ from appliance.core import (
     Trace,
     Usage,
 )
-from appliance.errors import InternalError, VerificationError
+from appliance.errors import InternalError
 from appliance.tasks import Endpoint
 
-FORMAT_VERSION = 1
-MAX_HEADER_BYTES = 65_535  # C2SP tlog-tiles prefixes entries with a 16-bit length
 MAX_PUBLIC_CHARACTERS = 512
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -49,6 +44,7 @@ class Kind(StrEnum):
     LOG_STOPPED = "log:stopped"
     LOG_ALARM = "log:alarm"
     LOG_RECOVERED = "log:recovered"
+    LOG_VERIFIED = "log:verified"
     DATABASE_UPGRADED = "database:upgraded"
     CONFIG_CHANGED = "config:changed"
     REQUEST_OPENED = "request:opened"
@@ -81,6 +77,8 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.LOG_STOPPED: frozenset({"reason"}),
     Kind.LOG_ALARM: frozenset({"code"}),
     Kind.LOG_RECOVERED: frozenset({"reason", "num_recovered"}),
+    # `begin` is 0 for a full reading; `findings_sha256` recognises the same findings when they come again.
+    Kind.LOG_VERIFIED: frozenset({"begin", "size", "root", "findings", "findings_sha256", "duration_us"}),
     Kind.DATABASE_UPGRADED: frozenset({"from_revision", "to_revision", "backup_sha256"}),
     Kind.CONFIG_CHANGED: frozenset({"config_sha256", "previous_sha256"}),
     Kind.REQUEST_OPENED: frozenset({"endpoint", "model", "model_sha256", "stream"}),
@@ -116,7 +114,6 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.CONTENT_ERASED: frozenset({"shares_sha256", "num_shares", "num_approvers", "act_sha256"}),
 }
 
-_KINDS = frozenset(str(kind) for kind in Kind)
 Effects = Callable[[Connection, int], None]  # in the entry's transaction; its seq
 
 
@@ -156,58 +153,6 @@ def _is_public(value: object) -> bool:
         case str():
             return len(value) <= MAX_PUBLIC_CHARACTERS and not _SURROGATE.search(value)
     return False
-
-
-class SealedHash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a header commits to of its sealed content: ciphertext, key, length."""
-
-    alg: str
-    kc: str  # key commitment, hex: AES-GCM alone does not bind a ciphertext to one key
-    len: int
-    sha256: str  # over nonce || ciphertext || tag
-
-
-class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The leaf's preimage, field by field. Times in microseconds, UTC."""
-
-    log: str
-    seq: int
-    ts: int
-    boot: str
-    mono: int
-    kind: str
-    pub: dict[str, str | int]
-    v: int
-    req: str | None = None
-    prev: int | None = None
-    bi: dict[str, str] | None = None
-    epoch: int | None = None
-    step: int | None = None
-    subj: str | None = None  # id of the share that opens it, hex
-    ct: SealedHash | None = None
-
-    def encode(self) -> bytes:
-        """Canonical JSON, RFC 8785."""
-        data = rfc8785.dumps(msgspec.to_builtins(self))
-        if len(data) > MAX_HEADER_BYTES:
-            raise InternalError("a header must fit into a tile entry")
-        return data
-
-
-def decode_header(data: bytes) -> Header:
-    """A header from stored bytes. VerificationError unless these are its one canonical form."""
-    try:
-        header = msgspec.json.decode(data, type=Header)
-        canonical = header.encode()
-    except (msgspec.MsgspecError, rfc8785.CanonicalizationError, RecursionError) as error:
-        raise VerificationError("the header is malformed") from error
-    if canonical != data:
-        raise VerificationError("the header is not in its canonical form")
-    if header.v != FORMAT_VERSION:
-        raise VerificationError(f"the header has format {header.v}, which this release does not read")
-    if header.kind not in _KINDS or not set(header.pub) <= PUBLIC_FIELDS[Kind(header.kind)]:
-        raise VerificationError("the header names an unknown kind or field")
-    return header
 
 
 def row_digest(row: Mapping[str, str | int | bytes | None]) -> str:

@@ -159,6 +159,10 @@ class AuditLog:
                 self._close_down(_reason(error))
         return self._state
 
+    def latch(self, reason: str) -> None:
+        """Close the log for a reason that was found outside it; whoever commits now is told so."""
+        self._close_down(reason)
+
     def recover(self) -> None:
         """The operator's act: check everything anew, close what was open, unlatch, say so.
 

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Select, select
 from appliance import db
 from appliance.audit import checkpoint, store
 from appliance.audit.checkpoint import Verifier
-from appliance.audit.entry import Header, Kind, decode_header
+from appliance.audit.entry import Kind
+from appliance.audit.header import Header, decode_header
 from appliance.audit.merkle import inclusion_proof, leaf_hash, verify_inclusion
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.recipients import Identity

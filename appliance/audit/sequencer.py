@@ -17,7 +17,8 @@ from appliance import db, durable
 from appliance.audit import blind, checkpoint, entry, files, shares, store
 from appliance.audit.blind import IndexKey
 from appliance.audit.checkpoint import Checkpoint
-from appliance.audit.entry import Entry, Header, Kind, SealedHash
+from appliance.audit.entry import Entry, Kind
+from appliance.audit.header import FORMAT_VERSION, Header, SealedHash, decode_header
 from appliance.audit.merkle import Frontier, Node, ReadNode, leaf_hash, root_at
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.sealing import ALGORITHM, Epoch
@@ -255,7 +256,7 @@ class Sequencer:
             mono=self._clock.monotonic_us(),
             kind=each.kind,
             pub=dict(each.public),
-            v=entry.FORMAT_VERSION,
+            v=FORMAT_VERSION,
             req=each.request_id,
             prev=each.opening,
             bi=blinded or None,
@@ -350,7 +351,7 @@ class Sequencer:
             entry.closed(
                 request_id,
                 seq,
-                model=str(entry.decode_header(data).pub["model"]),
+                model=str(decode_header(data).pub["model"]),
                 outcome=Outcome.RECOVERED,
                 code="interrupted",
                 num_segments=store.num_segments(connection, request_id),

@@ -187,6 +187,14 @@ def release(home: Home, ids: Iterable[bytes]) -> dict[bytes, bytes]:
     return found
 
 
+def ids(home: Home) -> frozenset[bytes]:
+    """Ids of all shares that are still there; none where the file is gone. Needs no key."""
+    if not home.shares.is_file():
+        return frozenset()
+    with contextlib.closing(_connect(home.shares, read_only=True)) as connection:
+        return frozenset(bytes(row[0]) for row in connection.execute("SELECT id FROM share"))
+
+
 def find(home: Home, subject: str) -> list[Share]:
     """Every share of a subject that is still there, by month."""
     with contextlib.closing(_connect(home.shares, read_only=True)) as connection:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from appliance.audit.entry import Header, Kind, decode_header
+from appliance.audit.entry import Kind
+from appliance.audit.header import Header, decode_header
 from appliance.audit.merkle import Node
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.retention import Candidate, Removal

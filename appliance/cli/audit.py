@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,25 +17,34 @@ import click
 from sqlalchemy import create_engine, pool
 
 from appliance import control, db
-from appliance.audit import files, fsck, query
+from appliance.audit import files, fsck, query, shares
 from appliance.audit.entry import Kind
 from appliance.audit.query import Opened, Record
-from appliance.audit.report import Expected, lines_of
+from appliance.audit.report import Expected, Report, lines_of
 from appliance.audit.report import as_json as report_json
 from appliance.cli import asked
-from appliance.cli.base import command_gateway, home_option, json_option, on_one_line, show, table, when
+from appliance.cli.base import (
+    command_gateway,
+    home_option,
+    json_option,
+    on_one_line,
+    show,
+    table,
+    warn,
+    when,
+)
 from appliance.cli.erasing import erase
 from appliance.cli.keeping import hold, retain
+from appliance.cli.progress import Progress
 from appliance.cli.reading import identity_option, on_record, open_exchange
 from appliance.cli.release import release
 from appliance.cli.replay import replay
 from appliance.config import Home
-from appliance.control import ListKeys, Recover
+from appliance.control import Done, ListKeys, Problem, Recover, Verified
 from appliance.core import Outcome
 from appliance.errors import SetupError
 from appliance.services import STATE_TABLES
-
-_PROGRESS_FROM = 20_000
+from appliance.verification import Verification
 
 
 @click.group()
@@ -164,14 +174,19 @@ def show_(
 
 
 @audit.command()
+@click.option(
+    "--since-last", is_flag=True, help="Only what came since the last green verification on the record."
+)
 @database_option
 @home_option
 @json_option
-def verify(database: Path | None, home: Home, *, as_json: bool) -> None:
-    """Check the whole record. Needs no secret; exit code 1 where something is not as it must be.
+def verify(database: Path | None, home: Home, *, since_last: bool, as_json: bool) -> None:
+    """Check the record. Needs no secret. Exit code 0: green; 1: something is not as it must be, and the
+    gateway latches; any other: it could not be checked. A running gateway puts the result on the record.
 
     \b
-    Example: appliance audit verify
+    Examples: appliance audit verify
+              appliance audit verify --since-last
     """
     path = database or home.database
     if not path.is_file():
@@ -180,6 +195,8 @@ def verify(database: Path | None, home: Home, *, as_json: bool) -> None:
             code="database_missing",
             hint="restore it from a backup; the head file remembers how long the log was",
         )
+    # Asked before and behind the reading: a share that is made or erased meanwhile was there once.
+    shares_before = shares.ids(home)
     running = database is None and control.send(home.control_socket, ListKeys()) is not None
     expected = Expected(
         verifier=files.read_verifier(home),
@@ -187,18 +204,36 @@ def verify(database: Path | None, home: Home, *, as_json: bool) -> None:
         revision=db.schema(path).head,
         state_tables={each.name: next(iter(each.primary_key)).name for each in STATE_TABLES},
         head_note=_head_note(home),
+        shares=(lambda: shares_before | shares.ids(home)) if database is None else None,
         may_be_open=running,
     )
-    report = fsck.verify(path, expected, _Progress().update)
+    began = time.monotonic()
+    report = fsck.verify(fsck.SqliteSource(path), expected, Progress().update, since_last=since_last)
+    record = _record_result(home, report, time.monotonic() - began) if running else None
     mark = "green" if report.is_green else "RED"
+    since = f" since {report.begin}" if report.begin else ""
     lines = [
-        f"{mark}: {report.num_entries} entries, root {report.root or '-'}"
-        + (f", {report.num_open} still open" if report.num_open else ""),
+        f"{mark}: {report.num_entries} entries{since}, root {report.root or '-'}"
+        + (f", {report.num_open} still open" if report.num_open else "")
+        + (f", {report.num_erased} contents erased" if report.num_erased else "")
+        + (f", {report.num_removed} removed as their time was over" if report.num_removed else ""),
         *map(on_one_line, lines_of(report)),
     ]
-    show(report_json(report), lines, as_json=as_json)
+    show({**report_json(report), "record": record}, lines, as_json=as_json)
     if not report.is_green:
         sys.exit(1)
+
+
+def _record_result(home: Home, report: Report, seconds: float) -> str | None:
+    """The result on the record, by the gateway that runs; None where it is not there any more."""
+    result = Verification.of(report, int(seconds * 1e6))
+    answer = control.send(home.control_socket, Verified(result=result))
+    match answer:
+        case Done():
+            return str(answer.result["record"])
+        case Problem():
+            warn(f"the result is not on the record: {answer.message}")
+    return None
 
 
 @audit.command()
@@ -224,26 +259,9 @@ def expected_schema() -> dict[str, str]:
             raw = connection.connection.dbapi_connection
             if not isinstance(raw, sqlite3.Connection):
                 raise TypeError("SQLite is expected here")
-            return fsck.schema_of(raw)
+            return fsck.sqlite_schema(raw)
     finally:
         engine.dispose()
-
-
-class _Progress:
-    """A bar on standard error, for long records and for people only."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-
-    def update(self, done: int, total: int) -> None:
-        """Called every few thousand entries."""
-        if total < _PROGRESS_FROM or not sys.stderr.isatty():
-            return
-        if self._bar is None:
-            self._bar = click.progressbar(length=total, label="verifying", file=sys.stderr)
-        self._bar.update(done - self._bar.pos)
-        if done >= total:
-            self._bar.render_finish()
 
 
 def _head_note(home: Home) -> str:

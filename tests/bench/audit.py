@@ -29,7 +29,7 @@ def run(run: Run) -> list[Row]:
         for callers in (1, 8, 32, 128)
     ]
     began = time.monotonic()
-    report = fsck.verify(home.database, _expected(home))
+    report = fsck.verify(fsck.SqliteSource(home.database), _expected(home))
     took = time.monotonic() - began
     rows.append(Row("verifying the whole log on one core", "entries/s", report.num_entries / took))
     size = home.database.stat().st_size / report.num_entries

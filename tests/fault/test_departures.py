@@ -34,7 +34,7 @@ from appliance.inference import Inference
 from appliance.metrics import Metrics
 from appliance.services import open_log_alone
 from tests.clocks import ManualClock
-from tests.fault.test_tampering import verify
+from tests.verifying import verify
 
 NUM_EXCHANGES = 150
 

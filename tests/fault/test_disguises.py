@@ -9,13 +9,16 @@ import pytest
 
 from appliance import config
 from appliance.audit import entry
-from appliance.audit.entry import Entry, Kind, decode_header
+from appliance.audit.entry import Entry, Kind
+from appliance.audit.header import decode_header
 from appliance.config import Home
 from appliance.core import Outcome
 from appliance.services import open_log_alone
 from tests.clocks import ManualClock
-from tests.fault.test_tampering import tampered, verify, written
+from tests.fault.test_tampering import written
 from tests.harness import appliance as program
+from tests.tampered import tampered
+from tests.verifying import verify
 
 __all__ = ["written"]  # the fixture
 
@@ -51,7 +54,7 @@ def test_kept_checkpoint_can_not_be_exchanged(written: Home, tmp_path: Path, row
             newest,
         )
 
-    assert [each.where for each in verify(written, copy).findings] == ["checkpoint"]
+    assert {each.where for each in verify(written, copy).findings} == {"checkpoint"}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,7 @@ def test_segment_behind_its_closing_is_found(tmp_path: Path, home: Home) -> None
         alone.audit.append_sync(entry.segment("req_1", opened.seq, 0, "more", 1, subject="key:k"))
 
     assert [each.message for each in verify(home, home.database).findings] == [
-        "a segment lies behind its closing"
+        "it does not point to an opening, or lies behind its closing"
     ]
 
 

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from appliance.audit import entry
-from appliance.audit.entry import Entry, Header, Kind, SealedHash, decode_header
+from appliance.audit.entry import Entry, Kind
+from appliance.audit.header import Header, SealedHash, decode_header
 from appliance.core import (
     Caller,
     ChatMessage,

@@ -1,0 +1,43 @@
+"""A bar on standard error, for what takes long and for people only."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import click
+
+_FROM = 20_000
+_EVERY_SECONDS = 0.2
+_WIDTH = 30
+
+
+class Progress:
+    """How far, how fast and how long still. Nothing where nobody looks, or where it is soon done."""
+
+    def __init__(self) -> None:
+        self._begin: int | None = None
+        self._began = 0.0
+        self._told = 0.0
+
+    def update(self, done: int, total: int) -> None:
+        """Called every few thousand entries; first with where it begins."""
+        now = time.monotonic()
+        if self._begin is None:
+            self._begin, self._began = done, now
+        if total - self._begin < _FROM or not sys.stderr.isatty():
+            return
+        is_end = done >= total
+        if now - self._told < _EVERY_SECONDS and not is_end:
+            return
+        self._told = now
+        click.echo("\r" + line(done, total, self._begin, now - self._began), err=True, nl=is_end)
+
+
+def line(done: int, total: int, begin: int, seconds: float) -> str:
+    """The bar after `seconds`, having begun at `begin`."""
+    share = (done - begin) / max(1, total - begin)
+    rate = (done - begin) / seconds if seconds > 0 else 0.0
+    left = f"{(total - done) / rate:4.0f} s left" if rate else ""
+    bar = "#" * int(share * _WIDTH)
+    return f"verifying [{bar:-<{_WIDTH}}] {share:4.0%}  {rate:9,.0f} entries/s  {left:12}"

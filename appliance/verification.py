@@ -1,0 +1,183 @@
+"""Verification by itself: what came since the last one each hour, everything each week (NIST SI-7).
+
+The reading is a process of its own at the lowest priority, the very `appliance audit verify` that an
+operator runs; its result comes back over the control socket like theirs. A red one closes the log
+(law 4): a record that was tampered with is not written on until an operator has looked. What they
+have acknowledged, by `appliance audit recover` behind it, is told again and does not latch again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from appliance.audit import query
+from appliance.audit.entry import Entry, Kind
+from appliance.audit.log import AuditLog
+from appliance.audit.report import Report, lines_of
+from appliance.clock import Clock
+from appliance.config import Audit, Home
+from appliance.core import Receipt
+from appliance.errors import AuditUnavailable
+from appliance.log import get_logger
+
+_LEAST_DELAY_SECONDS = 60  # behind a start: the workers come first
+_LOWEST_PRIORITY = 19
+_MAX_LOOKED_AT = 1000  # of earlier results: more than a month of them
+_PROGRAM = (sys.executable, "-c", "from appliance.cli import main; main()")
+
+log = get_logger(__name__)
+
+
+class Verification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one reading found. `begin` is 0 for a full one."""
+
+    begin: int
+    size: int
+    root: str
+    findings: list[str]
+    findings_sha256: str
+    duration_us: int
+
+    @classmethod
+    def of(cls, report: Report, duration_us: int) -> Verification:
+        """From the verifier's report."""
+        return cls(
+            begin=report.begin,
+            size=report.num_entries,
+            root=report.root,
+            findings=list(lines_of(report)),
+            findings_sha256=report.findings_sha256,
+            duration_us=duration_us,
+        )
+
+
+class Last(msgspec.Struct, frozen=True):
+    """The newest result on the record."""
+
+    is_green: bool
+    size: int
+    ts: int  # microseconds, UTC
+
+
+class Verifications:
+    """Owner of the newest result and of the process that makes the next: the event loop's thread."""
+
+    def __init__(self, home: Home, audit: AuditLog, settings: Audit, clock: Clock) -> None:
+        self._home = home
+        self._audit = audit
+        self._settings = settings
+        self._clock = clock
+        self._full_us = 0  # when the newest full reading was recorded
+        self._runner: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self.last: Last | None = None
+
+    def start(self) -> None:
+        """Begin to verify; the record tells when it was done last."""
+        for each in query.search(self._home.database, kind=Kind.LOG_VERIFIED, limit=_MAX_LOOKED_AT):
+            if self.last is None:
+                self.last = Last(each.public["findings"] == 0, int(each.public["size"]), each.ts)
+            if each.public["begin"] == 0:
+                self._full_us = each.ts
+                break
+        self._runner = asyncio.create_task(self._run_for_ever())
+
+    async def stop(self) -> None:
+        """End a reading that runs; it has changed nothing."""
+        self._stopping.set()
+        if self._runner is not None:
+            await self._runner
+
+    async def record(self, result: Verification) -> Receipt:
+        """The result, durable on the record; a red one that nobody has acknowledged latches the log."""
+        is_new = result.findings and not await asyncio.to_thread(
+            _is_acknowledged, self._home.database, result.findings_sha256
+        )
+        receipt = await self._audit.append(
+            Entry(
+                kind=Kind.LOG_VERIFIED,
+                public={
+                    "begin": result.begin,
+                    "size": result.size,
+                    "root": result.root,
+                    "findings": len(result.findings),
+                    "findings_sha256": result.findings_sha256,
+                    "duration_us": result.duration_us,
+                },
+                content={"findings": result.findings} if result.findings else None,
+            )
+        )
+        now_us = self._clock.now_us()
+        self.last = Last(not result.findings, result.size, now_us)
+        if result.begin == 0:
+            self._full_us = now_us
+        if is_new:
+            log.error("audit_verified_red", findings=len(result.findings))
+            reason = f"verify is red, {len(result.findings)} findings: {result.findings[0]}"
+            await asyncio.to_thread(self._audit.latch, reason)
+        return receipt
+
+    async def _run_for_ever(self) -> None:
+        while not await self._is_stopped_within(self._seconds_to_next()):
+            if self._audit.is_ready:
+                await self._run()
+
+    def _seconds_to_next(self) -> float:
+        interval_us = self._settings.verify_minutes * 60_000_000
+        last_us = self.last.ts if self.last else self._clock.now_us()
+        return max(_LEAST_DELAY_SECONDS, (last_us + interval_us - self._clock.now_us()) / 1e6)
+
+    async def _run(self) -> None:
+        """One reading in a process of its own, ended with us."""
+        full_age_us = self._clock.now_us() - self._full_us
+        is_full = full_age_us >= self._settings.verify_full_days * 86_400_000_000
+        arguments = ["audit", "verify", "--json", "--home", str(self._home.root)]
+        process = await asyncio.create_subprocess_exec(
+            *_PROGRAM,
+            *arguments,
+            *([] if is_full else ["--since-last"]),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, _LOWEST_PRIORITY)
+        ended = asyncio.create_task(process.wait())
+        stopped = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not ended.done():
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        code = await ended
+        if not self._stopping.is_set() and code not in {0, 1}:
+            await self._alarm(code)
+
+    async def _alarm(self, code: int) -> None:
+        """It could not be verified: nothing is known to be wrong, and nothing to be right."""
+        log.error("audit_not_verified", exit_code=code)
+        self.last = Last(is_green=False, size=self.last.size if self.last else 0, ts=self._clock.now_us())
+        with contextlib.suppress(AuditUnavailable):  # then the latch tells more
+            await self._audit.append(Entry(kind=Kind.LOG_ALARM, public={"code": "verify_not_run"}))
+
+    async def _is_stopped_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        return self._stopping.is_set()
+
+
+def _is_acknowledged(database: Path, findings_sha256: str) -> bool:
+    """Whether an operator opened the log again after these very findings had closed it."""
+    recovered = query.search(database, kind=Kind.LOG_RECOVERED, limit=1)
+    if not recovered:
+        return False
+    earlier = query.search(
+        database, kind=Kind.LOG_VERIFIED, before_seq=recovered[0].seq, limit=_MAX_LOOKED_AT
+    )
+    return any(each.public["findings_sha256"] == findings_sha256 for each in earlier)

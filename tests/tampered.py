@@ -1,0 +1,118 @@
+"""A record that has something of everything, and copies of it that somebody tampered with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from appliance import config
+from appliance.audit import entry
+from appliance.audit.entry import Entry, Kind
+from appliance.audit.recipients import Identity
+from appliance.config import Home
+from appliance.core import Outcome, Role, Usage
+from appliance.services import Alone, open_log_alone
+from tests.acts import dev_auditor, erase, signed, with_member
+from tests.clocks import ManualClock
+from tests.homes import make_home
+from tests.verifying import unguarded
+
+Row = dict[str, Any]
+
+
+def written_home(root: Path) -> Home:
+    """A home whose record has something of everything, at rest in one file."""
+    home = make_home(root)
+    clock = ManualClock(2_000_000_000_000_000)
+    settings = config.parse(
+        home.config.read_text().replace("[audit]", '[audit]\nretention_days = { "key:created" = 190 }')
+    )
+    with open_log_alone(home, settings, clock) as alone:
+
+        async def keys() -> None:
+            for name in ("lobby", "counter", "desk"):
+                await alone.administration.create_key(name, Role.KIOSK)
+            await alone.administration.revoke_key("desk")
+
+        asyncio.run(keys())
+        for number in range(6):
+            request = f"req_{number}"
+            opened = alone.audit.append_sync(
+                Entry(
+                    kind=Kind.REQUEST_OPENED,
+                    public={"model": "m", "model_sha256": "0" * 64, "stream": 1},
+                    content={"text": "question"},
+                    request_id=request,
+                    actor="key",
+                )
+            )
+            alone.audit.append_sync(entry.segment(request, opened.seq, 0, "answer", 2, subject="key:k"))
+            alone.audit.append_sync(
+                entry.closed(
+                    request, opened.seq, model="m", outcome=Outcome.STOP, usage=Usage(3, 2), num_segments=1
+                )
+            )
+            if number == 3:
+                clock.advance(700)
+        asyncio.run(ceremonies(alone, home, clock))
+    with contextlib.closing(sqlite3.connect(home.database)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    return home
+
+
+async def ceremonies(alone: Alone, home: Home, clock: ManualClock) -> None:
+    """A second policy, an erasure that its members agreed to, holds, and contents whose time is over."""
+    auditor, privacy = dev_auditor(home), Identity.generate("privacy")
+    draft = with_member(alone.audit.policy, alone.audit.origin, privacy)
+    await alone.custody.change_policy(signed(draft, auditor))
+    assert await erase(alone, auditor, privacy, key="k") == 1
+    for user in ("one", "two"):
+        await alone.custody.hold(api_key="", user=user, since_us=0, until_us=1, reason="a case")
+    clock.advance(200 * 86_400)
+    assert [each.num_contents for each in await alone.custody.retain()] == [3]
+
+
+@contextlib.contextmanager
+def tampered(home: Home, tmp_path: Path) -> Iterator[tuple[sqlite3.Connection, Path]]:
+    """A copy without its triggers; they are put back, so that the schema is not what tells."""
+    copy = tmp_path / "copy.db"
+    shutil.copy(home.database, copy)
+    with unguarded(copy) as connection:
+        yield connection, copy
+
+
+def tables(path: Path) -> list[str]:
+    """Every table, as the database itself tells."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+        return [name for (name,) in rows]
+
+
+def rows_of(path: Path, table: str) -> list[Row]:
+    """A table's rows by column."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        cursor = connection.execute(f"SELECT * FROM {table}")
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def keys_of(path: Path, table: str) -> list[str]:
+    """The columns of a table's primary key."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return [row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[5]]
+
+
+def dump(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything that all tables say, with the types that it is stored as."""
+    found = {}
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for table in tables(path):
+            names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            typed = ", ".join(f"{name}, typeof({name})" for name in names)
+            found[table] = connection.execute(f"SELECT {typed} FROM {table}").fetchall()
+    return found
