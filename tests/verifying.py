@@ -28,6 +28,19 @@ def revision() -> str:
     return db.schema(Path("nowhere")).head
 
 
+def expected_of(home: Home, *, may_be_open: bool = False, beside_head: bool = True) -> Expected:
+    """What the home's record is measured against."""
+    return Expected(
+        verifier=files.read_verifier(home),
+        schema=schema(),
+        revision=revision(),
+        state_tables={each.name: "id" for each in STATE_TABLES},
+        head_note=home.head.read_text() if beside_head else None,
+        may_be_open=may_be_open,
+        shares=lambda: shares.ids(home),
+    )
+
+
 def verify(
     home: Home,
     path: Path | None = None,
@@ -37,15 +50,7 @@ def verify(
     beside_head: bool = True,
 ) -> Report:
     """What `appliance audit verify` finds, on the home's database or on a copy of it."""
-    expected = Expected(
-        verifier=files.read_verifier(home),
-        schema=schema(),
-        revision=revision(),
-        state_tables={each.name: "id" for each in STATE_TABLES},
-        head_note=home.head.read_text() if beside_head else None,
-        may_be_open=may_be_open,
-        shares=lambda: shares.ids(home),
-    )
+    expected = expected_of(home, may_be_open=may_be_open, beside_head=beside_head)
     return fsck.verify(fsck.SqliteSource(path or home.database), expected, since_last=since_last)
 
 

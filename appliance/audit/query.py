@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, func, select
 
 from appliance import db
 from appliance.audit import checkpoint, store
@@ -22,6 +22,7 @@ from appliance.audit.tables import epoch, epoch_wrap, erasure, key_policy, log_e
 from appliance.errors import RequestError, VerificationError
 
 MAX_LIMIT = 100_000
+_PAGE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ def search(
     path: Path,
     *,
     kind: Kind | None = None,
+    actors: Sequence[bytes] | None = None,
     model: str | None = None,
     outcome: str | None = None,
     since_us: int | None = None,
@@ -57,8 +59,12 @@ def search(
     before_seq: int | None = None,
     limit: int = 50,
 ) -> list[Record]:
-    """The newest entries first; `before_seq` pages on. Reads headers only: no key is needed."""
-    query = select(log_entry).order_by(log_entry.c.seq.desc()).limit(min(limit, MAX_LIMIT))
+    """The newest entries first; `before_seq` pages on. Reads headers only: no key is needed.
+
+    `actors` are blind indexes of one key or user: each month has its own (`audit/blind.py`).
+    """
+    # Times grow with the numbers, and are what the indexes of all filters end in.
+    query = select(log_entry).order_by(log_entry.c.ts.desc()).limit(min(limit, MAX_LIMIT))
     if kind is not None:
         query = query.where(log_entry.c.kind == str(kind))
     if model is not None:
@@ -69,10 +75,21 @@ def search(
         query = query.where(log_entry.c.ts >= since_us)
     if until_us is not None:
         query = query.where(log_entry.c.ts < until_us)
-    if before_seq is not None:
-        query = query.where(log_entry.c.seq < before_seq)
     with db.reading(path) as connection:
-        return _records(connection, query)
+        if before_seq is not None:
+            at = select(func.max(log_entry.c.ts)).where(log_entry.c.seq < before_seq).scalar_subquery()
+            query = query.where(log_entry.c.ts <= at)
+        if actors is None:
+            return _records(connection, query)
+        # One by one: each is a single walk along its own index, whatever the others find.
+        columns = (log_entry.c.bi_key, log_entry.c.bi_user)
+        found = [
+            record
+            for actor in actors
+            for column in columns
+            for record in _records(connection, query.where(column == actor))
+        ]
+    return sorted(found, key=lambda each: each.seq, reverse=True)[:limit]
 
 
 def by_request(path: Path, request_id: str) -> list[Record]:
@@ -116,6 +133,43 @@ def open_records(
         return [reading.open(record) for record in records]
 
 
+def scan(
+    path: Path,
+    identities: Sequence[Identity],
+    shares: Mapping[str, bytes],
+    *,
+    kind: Kind | None = None,
+    after_seq: int = -1,
+    before_seq: int | None = None,
+) -> Iterator[Opened]:
+    """Contents in the order of the record, opened one by one: what a search through them reads.
+
+    In pages, each in a read transaction of its own: a long one would keep the WAL from being emptied.
+    VerificationError where one does not open. Those without a content or without a share are left out.
+    """
+    query = (
+        select(log_entry.c.hdr, log_payload.c.nonce, log_payload.c.ct)
+        .join(log_payload, log_payload.c.seq == log_entry.c.seq)
+        .order_by(log_entry.c.seq)
+        .limit(_PAGE)
+    )
+    if kind is not None:
+        query = query.where(log_entry.c.kind == str(kind))
+    if before_seq is not None:
+        query = query.where(log_entry.c.seq < before_seq)
+    openers: dict[int, Opener] = {}
+    while True:
+        with db.reading(path) as connection:
+            rows = connection.execute(query.where(log_entry.c.seq > after_seq)).all()
+            reading = _Reading(connection, identities, shares, openers)
+            records = [(_record(data), (nonce, ciphertext)) for data, nonce, ciphertext in rows]
+            opened = [reading.open(each, payload) for each, payload in records if each.header.subj in shares]
+        yield from opened
+        if len(rows) < _PAGE:
+            return
+        after_seq = records[-1][0].seq
+
+
 def prove(path: Path, record: Record, verifier: Verifier) -> tuple[int, bool]:
     """Size of the newest tree that the log signed, and whether this very header is included in it.
 
@@ -142,37 +196,45 @@ def _records(connection: Connection, query: Select[Any]) -> list[Record]:
 
 def _each_record(connection: Connection, query: Select[Any]) -> Iterator[Record]:
     for row in connection.execute(query):
-        header = decode_header(row.hdr)
-        yield Record(
-            seq=header.seq,
-            ts=header.ts,
-            kind=Kind(header.kind),
-            request_id=header.req,
-            public=header.pub,
-            leaf=leaf_hash(row.hdr),  # of what is shown, whatever the column beside it says
-            header=header,
-        )
+        yield _record(row.hdr)
+
+
+def _record(data: bytes) -> Record:
+    header = decode_header(data)
+    return Record(
+        seq=header.seq,
+        ts=header.ts,
+        kind=Kind(header.kind),
+        request_id=header.req,
+        public=header.pub,
+        leaf=leaf_hash(data),  # of what is shown, whatever the column beside it says
+        header=header,
+    )
 
 
 class _Reading:
     """Opens contents with one set of keys; epochs are unwrapped once."""
 
     def __init__(
-        self, connection: Connection, identities: Sequence[Identity], shares: Mapping[str, bytes]
+        self,
+        connection: Connection,
+        identities: Sequence[Identity],
+        shares: Mapping[str, bytes],
+        openers: dict[int, Opener] | None = None,
     ) -> None:
         self._sql = connection
         self._identities = identities
         self._shares = shares
-        self._openers: dict[int, Opener] = {}
+        self._openers = {} if openers is None else openers
 
-    def open(self, record: Record) -> Opened:
+    def open(self, record: Record, payload: tuple[bytes, bytes] | None = None) -> Opened:
         header = record.header
         if header.ct is None or header.epoch is None or header.step is None or header.subj is None:
             return Opened(record, None)
         share = self._shares.get(header.subj)
         if share is None:
             return Opened(record, None, self._erased_by(header))
-        sealed = self._sealed(header)
+        sealed = self._sealed(header, payload)
         if header.epoch not in self._openers:
             self._openers[header.epoch] = self._opener(header)
         content = self._openers[header.epoch].open(
@@ -193,13 +255,16 @@ class _Reading:
             raise VerificationError(f"the share that opens entry {header.seq} is missing")
         return int(found)
 
-    def _sealed(self, header: Header) -> Sealed:
-        row = self._sql.execute(
-            select(log_payload.c.nonce, log_payload.c.ct).where(log_payload.c.seq == header.seq)
-        ).one_or_none()
+    def _sealed(self, header: Header, payload: tuple[bytes, bytes] | None) -> Sealed:
+        row = (
+            payload
+            or self._sql.execute(
+                select(log_payload.c.nonce, log_payload.c.ct).where(log_payload.c.seq == header.seq)
+            ).one_or_none()
+        )
         if row is None or header.ct is None:
             raise VerificationError(f"the content of entry {header.seq} is missing")
-        sealed = Sealed(nonce=row.nonce, ciphertext=row.ct, key_commitment=bytes.fromhex(header.ct.kc))
+        sealed = Sealed(nonce=row[0], ciphertext=row[1], key_commitment=bytes.fromhex(header.ct.kc))
         if sealed.sha256 != header.ct.sha256:
             raise VerificationError(f"the content of entry {header.seq} is not what its header says")
         return sealed

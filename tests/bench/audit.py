@@ -1,40 +1,79 @@
-"""The audit log: durable appends by number of callers, and reading it all again."""
+"""The audit log: appends by number of callers and in batches, and a record of a million entries read."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import random
+import resource
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
-from appliance import config, db
-from appliance.audit import files, fsck
+from appliance import config
+from appliance.audit import blind, fsck, query, shares
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.log import AuditLog
-from appliance.audit.report import Expected
-from appliance.cli.audit import expected_schema
+from appliance.audit.recipients import parse_identity
+from appliance.cli.init import DEV_IDENTITY
 from appliance.clock import SystemClock
 from appliance.config import Home
-from appliance.services import STATE_TABLES
-from tests.bench.figures import Row, Run
+from tests.bench import audit_log
+from tests.bench.figures import Row, Run, percentile
 from tests.homes import make_home
+from tests.verifying import expected_of
 
 SECONDS = 4.0
+SEARCHES = 200
+SCANNED = 100_000
 CONTENT = {"text": "x" * 1024}
 
 
 def run(run: Run) -> list[Row]:
-    """Figures of the log alone; no peer has one."""
+    """Figures of the log alone; no peer has one. A target's peer is the target itself."""
     home = make_home(run.folder())
     rows = [
-        Row(f"durable appends, {callers} callers", "entries/s", asyncio.run(_appends(home, callers)))
+        _row(
+            f"durable appends, {callers} callers",
+            "entries/s",
+            asyncio.run(_appends(home, callers)),
+            least=2 * 1_200 if callers == 32 else None,  # a request is an opening and a closing
+        )
         for callers in (1, 8, 32, 128)
     ]
-    began = time.monotonic()
-    report = fsck.verify(fsck.SqliteSource(home.database), _expected(home))
-    took = time.monotonic() - began
-    rows.append(Row("verifying the whole log on one core", "entries/s", report.num_entries / took))
-    size = home.database.stat().st_size / report.num_entries
-    rows.append(Row("database for an entry of 1 KiB", "bytes", size))
+    made = audit_log.million(run)
+    rows.append(_row("in batches of 256", "entries/s", made.entries_per_second, least=5_000))
+    read = json.loads(_alone("verify", made.home))
+    run.note(
+        f"verify: {read['entries']:,} entries in {read['wall']:.1f} s, resident {read['rss_mib']:.0f} MiB, "
+        f"of which {read['rss_before_mib']:.0f} MiB before it began"
+    )
+    rows.append(_row("verifying the whole record", "entries/s per core", read["rate"], least=100_000))
+    times = _searches(made.home)
+    rows.append(_row("search by actor and time, p95", "ms", percentile(times, 0.95) * 1000, most=10))
+    rows.append(_row("search by actor and time, p50", "ms", percentile(times, 0.5) * 1000))
+    scanned = json.loads(_alone("scan", made.home))
+    rows.append(_row("search through contents", "entries/s per core", scanned["rate"], least=25_000))
+    size = sum(path.stat().st_size for path in made.home.root.glob("appliance.db*"))
+    rows.append(_row("database for an entry of about 1 KiB", "bytes", size / read["entries"]))
     return rows
+
+
+def _row(
+    label: str, unit: str, value: float, *, least: float | None = None, most: float | None = None
+) -> Row:
+    bound = least or most
+    return Row(
+        label,
+        unit,
+        value,
+        peer_name="target" if bound else "",
+        peer=bound,
+        at_least=1 if least else None,
+        at_most=1 if most else None,
+    )
 
 
 async def _appends(home: Home, callers: int) -> float:
@@ -55,11 +94,75 @@ async def _appends(home: Home, callers: int) -> float:
     return count / took
 
 
-def _expected(home: Home) -> Expected:
-    return Expected(
-        verifier=files.read_verifier(home),
-        schema=expected_schema(),
-        revision=db.schema(home.database).head,
-        state_tables={each.name: "id" for each in STATE_TABLES},
-        head_note=home.head.read_text(encoding="utf-8"),
+def _searches(home: Home) -> list[float]:
+    """Seconds of searches for one key's entries within a random hundredth of the record's time."""
+    newest, oldest = (
+        query.search(home.database, limit=1)[0].ts,
+        query.search(home.database, before_seq=100, limit=1)[0].ts,
     )
+    key = blind.key_of(home, blind.month_of(newest))
+    chance = random.Random(7)
+    times = []
+    for _ in range(SEARCHES):
+        actor = key.blind("key", f"key{chance.randrange(audit_log.ACTORS)}")
+        since = chance.randrange(oldest, newest)
+        began = time.perf_counter()
+        query.search(
+            home.database,
+            actors=[actor],
+            since_us=since,
+            until_us=since + (newest - oldest) // 100,
+            limit=50,
+        )
+        times.append(time.perf_counter() - began)
+    return times
+
+
+def _alone(what: str, home: Home) -> str:
+    """A reading in a process of its own: its processor time and memory are nobody else's."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.audit", what, str(home.root)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
+
+
+def _verify(home: Home) -> dict[str, float]:
+    expected = expected_of(home)
+    before = _rss_mib()
+    began, wall = time.process_time(), time.monotonic()
+    report = fsck.verify(fsck.SqliteSource(home.database), expected)
+    took = time.process_time() - began
+    if not report.is_green:
+        raise SystemExit(f"the bench's record is red: {report.findings[:3]}")
+    return {
+        "entries": report.num_entries,
+        "rate": report.num_entries / took,
+        "wall": time.monotonic() - wall,
+        "rss_mib": _rss_mib(),
+        "rss_before_mib": before,
+    }
+
+
+def _scan(home: Home) -> dict[str, float]:
+    """Contents opened with the auditor's key and looked through for a word."""
+    identity = parse_identity((home.keys / DEV_IDENTITY).read_text(encoding="utf-8"))
+    released = {each.hex(): secret for each, secret in shares.release(home, shares.ids(home)).items()}
+    began = time.process_time()
+    count = found = 0
+    for each in query.scan(home.database, [identity], released, before_seq=SCANNED):
+        count += 1
+        found += "needle" in str((each.content or {}).get("output", ""))
+    return {"rate": count / (time.process_time() - began), "found": found}
+
+
+def _rss_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+WORK: dict[str, Callable[[Home], dict[str, float]]] = {"verify": _verify, "scan": _scan}
+
+if __name__ == "__main__":
+    print(json.dumps(WORK[sys.argv[1]](Home(root=Path(sys.argv[2])))))
