@@ -6,7 +6,6 @@ import hashlib
 import secrets
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from appliance import config
@@ -27,30 +26,20 @@ _TEXT = "x" * 900
 _MODEL = "smollm2-135m-instruct"
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """The record, and how fast it was written; 0 where an earlier run wrote it."""
-
-    home: Home
-    entries_per_second: float
-
-
-def million(run: Run) -> Made:
+def million(run: Run) -> Home:
     """`ENTRIES` entries, requests and their answers of 200 keys, about 1 KiB of content each."""
     root = CACHE / f"record-{_version()}"
-    home = Home(root=root)
-    if (root / "whole").exists():
-        return Made(home, float((root / "whole").read_text()))
-    for old in CACHE.glob("record-*"):
-        shutil.rmtree(old)
-    make_home(root)
-    run.say(f"writing a record of {ENTRIES:,} entries: some minutes, once")
-    rate = _fill(home, ENTRIES)
-    (root / "whole").write_text(str(rate))
-    return Made(home, rate)
+    if not (root / "whole").exists():
+        for old in CACHE.glob("record-*"):
+            shutil.rmtree(old)
+        run.say(f"writing a record of {ENTRIES:,} entries: some minutes, once")
+        fill(make_home(root), ENTRIES)
+        (root / "whole").touch()
+    return Home(root=root)
 
 
-def _fill(home: Home, size: int) -> float:
+def fill(home: Home, size: int) -> float:
+    """Write until the record has `size` entries; entries per second, each batch on one commit."""
     log = Sequencer(home, config.load(home).audit, SystemClock())
     log.open(Start(kind=Kind.LOG_STARTED, public={}))
     begin, began = log.size, time.monotonic()

@@ -17,7 +17,7 @@ from appliance.audit.fsck.tree import Nodes
 from appliance.audit.header import Header, decode_header, decode_headers
 from appliance.errors import VerificationError
 
-BLOCK = 2048  # entries at a time: headers are small, and of contents one is held at a time
+BLOCK = 256  # entries at a time: so few stay in the processor's cache, and a query for each costs little
 _COLUMNS = "hdr, leaf, seq, ts, kind, req, bi_key, bi_user, subj, model, outcome"
 _LIFE = frozenset(map(str, (Kind.REQUEST_OPENED, Kind.REQUEST_SEGMENT, Kind.REQUEST_CLOSED)))
 _sha256 = hashlib.sha256

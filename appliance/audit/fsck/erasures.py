@@ -7,6 +7,7 @@ a file of its own (`audit/shares.py`), of which only the ids are looked at.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 from appliance.audit.entry import Kind
@@ -59,10 +60,19 @@ class Erasures:
     def _look_for(self, erased: set[bytes]) -> None:
         expected = self._reading.expected
         here = expected.shares() if expected.shares is not None else frozenset()
-        for share, seq in self._source.execute(
-            "SELECT subj, min(seq) FROM log_entry WHERE subj IS NOT NULL GROUP BY subj"
-        ):
+        for share in self._named():
             if share not in here and share not in erased:
-                self._report.add("shares", f"the share of contents from entry {seq} on is missing", seq)
+                self._tell(share, "is missing")
             elif share in here and share in erased and not expected.may_be_open:
-                self._report.add("shares", f"the share of contents from entry {seq} on was not erased", seq)
+                self._tell(share, "was not erased")
+
+    def _named(self) -> Iterator[Any]:
+        """Each share that entries name, once: from one to the next along their index."""
+        found = list(self._source.execute("SELECT min(subj) FROM log_entry"))
+        while found[0][0] is not None:
+            yield found[0][0]
+            found = list(self._source.execute("SELECT min(subj) FROM log_entry WHERE subj > ?", found[0]))
+
+    def _tell(self, share: Any, what: str) -> None:
+        [(seq,)] = self._source.execute("SELECT min(seq) FROM log_entry WHERE subj = ?", (share,))
+        self._report.add("shares", f"the share of contents from entry {seq} on {what}", seq)
