@@ -116,7 +116,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
     "audit show": (lambda stage: ["audit", "show", stage.request_id], [Kind.AUDIT_READ]),
     "audit release": (lambda stage: ["audit", "release", stage.request_id, "--purpose", "p", "--out",
                                      stage.file("a.release")], [Kind.AUDIT_RELEASED]),
-    "audit verify": (_plain("audit", "verify"), []),
+    "audit verify": (_plain("audit", "verify"), [Kind.LOG_VERIFIED]),
     "audit erase": (_draft("audit", "erase", "--user", "x", "--reason", "r", "--basis", "b"), []),
     "audit hold place": (_plain("audit", "hold", "place", "--user", "else", "--reason", "r"),
                          [Kind.HOLD_PLACED]),
