@@ -36,7 +36,7 @@ class Progress:
 
 def line(done: int, total: int, begin: int, seconds: float) -> str:
     """The bar after `seconds`, having begun at `begin`."""
-    share = (done - begin) / max(1, total - begin)
+    share = (done - begin) / (total - begin) if total > begin else 1.0
     rate = (done - begin) / seconds if seconds > 0 else 0.0
     left = f"{(total - done) / rate:4.0f} s left" if rate else ""
     bar = "#" * int(share * _WIDTH)
