@@ -22,7 +22,7 @@ from appliance.audit.tables import epoch, epoch_wrap, erasure, key_policy, log_e
 from appliance.errors import RequestError, VerificationError
 
 MAX_LIMIT = 100_000
-_PAGE = 512
+_PAGE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +158,22 @@ def scan(
     if before_seq is not None:
         query = query.where(log_entry.c.seq < before_seq)
     openers: dict[int, Opener] = {}
-    while True:
-        with db.reading(path) as connection:
-            rows = connection.execute(query.where(log_entry.c.seq > after_seq)).all()
-            reading = _Reading(connection, identities, shares, openers)
-            records = [(_record(data), (nonce, ciphertext)) for data, nonce, ciphertext in rows]
-            opened = [reading.open(each, payload) for each, payload in records if each.header.subj in shares]
-        yield from opened
-        if len(rows) < _PAGE:
-            return
-        after_seq = records[-1][0].seq
+    engine = db.reader(path)
+    try:
+        while True:
+            with engine.connect() as connection:
+                rows = connection.execute(query.where(log_entry.c.seq > after_seq)).all()
+                reading = _Reading(connection, identities, shares, openers)
+                records = [(_record(data), (nonce, ciphertext)) for data, nonce, ciphertext in rows]
+                opened = [
+                    reading.open(each, payload) for each, payload in records if each.header.subj in shares
+                ]
+            yield from opened
+            if len(rows) < _PAGE:
+                return
+            after_seq = records[-1][0].seq
+    finally:
+        engine.dispose()
 
 
 def prove(path: Path, record: Record, verifier: Verifier) -> tuple[int, bool]:
