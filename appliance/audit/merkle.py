@@ -118,10 +118,10 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
     """RFC 9162 §2.1.4.2; from an empty tree everything follows, with an empty proof (C2SP witness)."""
     if not 0 <= old <= new or not _all_hashes((old_root, new_root, *proof)):
         return False
+    if old == 0:
+        return not proof and old_root == EMPTY_ROOT and (new > 0 or new_root == EMPTY_ROOT)
     if old == new:
         return not proof and old_root == new_root
-    if old == 0:
-        return not proof and old_root == EMPTY_ROOT
     hashes = list(proof)
     if old & (old - 1) == 0:
         hashes.insert(0, old_root)
