@@ -14,10 +14,13 @@ class Permission(StrEnum):
     LIST_MODELS = "list_models"
     SEE_READINESS = "see_readiness"
     SEE_METRICS = "see_metrics"
+    GET_PROOFS = "get_proofs"  # of own records
 
 
 _GRANTS: dict[Role, frozenset[Permission]] = {
-    Role.KIOSK: frozenset({Permission.INFER, Permission.LIST_MODELS, Permission.SEE_READINESS}),
+    Role.KIOSK: frozenset(
+        {Permission.INFER, Permission.LIST_MODELS, Permission.SEE_READINESS, Permission.GET_PROOFS}
+    ),
     Role.OPERATOR: frozenset({Permission.LIST_MODELS, Permission.SEE_READINESS, Permission.SEE_METRICS}),
     Role.ADMIN: frozenset({Permission.LIST_MODELS, Permission.SEE_READINESS, Permission.SEE_METRICS}),
     # An auditor reads the log and nothing else; separation of duties forbids asking questions.

@@ -49,6 +49,14 @@ def month_of(microseconds: int) -> str:
     return datetime.fromtimestamp(microseconds / 1e6, tz=UTC).strftime("%Y-%m")
 
 
+def existing_key(home: Home, month: str) -> IndexKey | None:
+    """The month's key while it is still here; None once it is the auditors' alone."""
+    try:
+        return IndexKey(month, (home.keys / f"index-{month}.key").read_bytes())
+    except FileNotFoundError:
+        return None
+
+
 def key_of(home: Home, month: str) -> IndexKey:
     """The month's key, made where it is its first use. Durable when it returns."""
     path = home.keys / f"index-{month}.key"

@@ -61,6 +61,10 @@ class Kind(StrEnum):
     AUDIT_REPLAYED = "audit:replayed"
     AUDIT_RELEASED = "audit:released"
     CONTENT_ERASED = "content:erased"
+    PROOF_GIVEN = "proof:given"
+    WITNESS_ADDED = "witness:added"
+    WITNESS_COSIGNED = "witness:cosigned"
+    AUDIT_EXPORTED = "audit:exported"
     HOLD_PLACED = "hold:placed"
     HOLD_LIFTED = "hold:lifted"
     RETENTION_APPLIED = "retention:applied"
@@ -107,6 +111,10 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.AUDIT_SEARCHED: frozenset({"num_results"}),
     Kind.AUDIT_READ: frozenset({"target"}),
     Kind.AUDIT_REPLAYED: frozenset({"target", "identical"}),
+    Kind.PROOF_GIVEN: frozenset({"target", "tree_size"}),
+    Kind.WITNESS_ADDED: _ROW | {"witness"},
+    Kind.WITNESS_COSIGNED: _ROW | {"witness", "tree_size"},
+    Kind.AUDIT_EXPORTED: frozenset({"num_records", "begin", "end", "tree_size"}),
     Kind.AUDIT_RELEASED: frozenset({"num_records", "num_shares"}),
     Kind.HOLD_PLACED: _ROW,
     Kind.HOLD_LIFTED: _ROW,

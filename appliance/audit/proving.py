@@ -22,7 +22,7 @@ def newest(connection: Connection) -> tuple[str, Checkpoint]:
     found = store.head(connection)
     if found is None:
         raise VerificationError("the log has no checkpoint yet")
-    return found[1], checkpoint.parse(checkpoint.read_note(found[1]).text)
+    return found[1], head_of(found[1])
 
 
 def header_of(connection: Connection, seq: int) -> bytes:
@@ -38,9 +38,9 @@ def prove(connection: Connection, seq: int, note: str | None = None) -> Proof:
 
     RequestError where the checkpoint is older than the entry.
     """
-    head = checkpoint.parse(checkpoint.read_note(note).text) if note is not None else None
-    if note is None or head is None:
-        note, head = newest(connection)
+    if note is None:
+        note, _ = newest(connection)
+    head = head_of(note)
     if seq >= head.size:
         raise RequestError("the checkpoint is older than this entry", code="not_found")
     hashes = merkle.inclusion_proof(seq, head.size, reader(connection))
@@ -60,3 +60,8 @@ def proof_at(path: Path, seq: int) -> tuple[bytes, Proof]:
     """An entry's header and its proof in the newest tree, in one snapshot."""
     with db.reading(path) as connection:
         return header_of(connection, seq), prove(connection, seq)
+
+
+def head_of(note: str) -> Checkpoint:
+    """What a stored checkpoint note says; its signatures are the reader's to check."""
+    return checkpoint.parse(checkpoint.read_note(note).text)

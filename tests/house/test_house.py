@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 
 import appliance
 from appliance import config
-from appliance.api import chat, embeddings, errors, health, input_tokens, models, rerank, tokens
+from appliance.api import chat, embeddings, errors, health, input_tokens, models, proofs, rerank, tokens
 from appliance.catalog import CATALOGUE, read_model
 from appliance.cli import program
 from appliance.config import Settings
@@ -143,7 +143,7 @@ def test_every_command_has_an_example_json_and_home(path: tuple[str, ...], comma
 def test_every_route_names_a_permission() -> None:
     """Deny by default: a route without a permission is only `/healthz`."""
     app = FastAPI()
-    modules = (chat, embeddings, rerank, tokens, input_tokens, models, health)
+    modules = (chat, embeddings, rerank, tokens, input_tokens, models, proofs, health)
     for module in modules:
         app.include_router(module.router)
     routes = [route for module in modules for route in module.router.routes]
@@ -154,7 +154,7 @@ def test_every_route_names_a_permission() -> None:
         and not any(hasattr(each.dependency, "permission") for each in route.dependencies)
     ]
 
-    assert len(routes) >= 11
+    assert len(routes) >= 12
     assert unguarded == ["/healthz"]
 
 
@@ -163,7 +163,7 @@ def test_guide_names_every_path_of_callers() -> None:
     guide = (ROOT / "deploy" / "guides" / "api.md").read_text()
     paths = [
         route.path
-        for module in (chat, embeddings, rerank, tokens, input_tokens, models, health)
+        for module in (chat, embeddings, rerank, tokens, input_tokens, models, proofs, health)
         for route in module.router.routes
         if isinstance(route, APIRoute)
     ]
