@@ -76,6 +76,7 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     segment_ms: Annotated[int, Meta(ge=10, le=10_000)] = 250
     commit_timeout_seconds: Positive = 2
     refusal_burst: Positive = 20  # refusals recorded one by one, per address and second
+    witness_max_age_days: Annotated[int, Meta(ge=1, le=366)] = 7  # an older visit raises an alarm
     epoch_seconds: Annotated[int, Meta(ge=10, le=86_400)] = 600
     # Days that the contents of a kind of entry are kept, 183 to 3660; for ever where it is not named.
     retention_days: dict[str, int] = {}

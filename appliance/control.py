@@ -19,13 +19,14 @@ import msgspec
 from msgspec import Meta
 
 from appliance.administration import Administration
-from appliance.audit import entry
+from appliance.audit import entry, proving, witness_keys
 from appliance.audit.log import AuditLog
 from appliance.core import Role
 from appliance.custody import Custody
 from appliance.errors import ApplianceError, RequestError, SetupError
 from appliance.log import get_logger
 from appliance.verification import Verification
+from appliance.witnessing import Witnessing
 
 MAX_LINE_BYTES = 1 << 20  # of a command
 ShareId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
@@ -126,6 +127,18 @@ class Retain(_Message, frozen=True):
     dry_run: bool = False
 
 
+class AddWitness(_Message, frozen=True):
+    """`appliance audit witness add`: the text of a witness's public file."""
+
+    vkeys: str
+
+
+class TakeCosignatures(_Message, frozen=True):
+    """`appliance audit witness import`: a checkpoint of this log with what witnesses said below it."""
+
+    note: str
+
+
 Command = (
     CreateKey
     | RevokeKey
@@ -138,6 +151,8 @@ Command = (
     | LiftHold
     | Retain
     | Verified
+    | AddWitness
+    | TakeCosignatures
 )
 Answer = Done | Problem
 _READINGS = frozenset(
@@ -146,22 +161,31 @@ _READINGS = frozenset(
         entry.Kind.AUDIT_READ,
         entry.Kind.AUDIT_REPLAYED,
         entry.Kind.AUDIT_RELEASED,
+        entry.Kind.AUDIT_EXPORTED,
     }
 )
 
 
 async def perform(
-    command: Command, administration: Administration, custody: Custody, audit: AuditLog
+    command: Command,
+    administration: Administration,
+    custody: Custody,
+    audit: AuditLog,
+    witnessing: Witnessing,
 ) -> Answer:
     """Carry out one command. What goes wrong is an answer too."""
     try:
-        return Done(result=await _perform(command, administration, custody, audit))
+        return Done(result=await _perform(command, administration, custody, audit, witnessing))
     except ApplianceError as error:
         return Problem(code=error.code, message=error.message, hint=error.hint, family=type(error).__name__)
 
 
 async def _perform(
-    command: Command, administration: Administration, custody: Custody, audit: AuditLog
+    command: Command,
+    administration: Administration,
+    custody: Custody,
+    audit: AuditLog,
+    witnessing: Witnessing,
 ) -> dict[str, Any]:
     match command:
         case CreateKey():
@@ -243,6 +267,18 @@ async def _perform(
         case Verified():
             receipt = await administration.verifications.record(command.result)
             return {"record": receipt.record, "state": "ready" if audit.is_ready else "latched"}
+        case AddWitness():
+            vkeys = witness_keys.parse_public(command.vkeys)
+            receipt = await witnessing.add(vkeys)
+            return {"witness": vkeys[0].name, "num_keys": len(vkeys), "record": receipt.record}
+        case TakeCosignatures():
+            said, receipt = await witnessing.take(command.note)
+            return {
+                "witnesses": sorted({each.witness.name for each in said}),
+                "num_cosignatures": len(said),
+                "tree_size": proving.head_of(command.note).size,
+                "record": receipt.record,
+            }
         case Recover():
             await administration.recover()
             return {"state": "ready", "tree_size": audit.tree_size}
@@ -251,7 +287,15 @@ async def _perform(
 class ControlServer:
     """Listens in the home. Owner of the socket file: the process that holds the home's lock."""
 
-    def __init__(self, path: Path, administration: Administration, custody: Custody, audit: AuditLog) -> None:
+    def __init__(
+        self,
+        path: Path,
+        administration: Administration,
+        custody: Custody,
+        audit: AuditLog,
+        witnessing: Witnessing,
+    ) -> None:
+        self._witnessing = witnessing
         self._path = path
         self._administration = administration
         self._custody = custody
@@ -299,7 +343,7 @@ class ControlServer:
             command = msgspec.json.decode(await reader.readuntil(b"\n"), type=Command)
         except (msgspec.MsgspecError, asyncio.LimitOverrunError):
             return Problem(code="invalid_command", message="the command is not understood")
-        return await perform(command, self._administration, self._custody, self._audit)
+        return await perform(command, self._administration, self._custody, self._audit, self._witnessing)
 
 
 def send(path: Path, command: Command, *, timeout_seconds: float = 60) -> Answer | None:

@@ -102,6 +102,16 @@ class Metrics:
         self._verified_size = Gauge(
             "appliance_audit_verified_tree_size", "Entries that this verified", registry=self._registry
         )
+        self._cosigned_at = Gauge(
+            "appliance_audit_cosigned_timestamp_seconds",
+            "When a witness last cosigned a checkpoint, 0 for never",
+            registry=self._registry,
+        )
+        self._witness_stale = Gauge(
+            "appliance_audit_witness_stale",
+            "1 while a pinned witness's last cosignature is older than audit.witness_max_age_days",
+            registry=self._registry,
+        )
         self._engine_ready = Gauge(
             "appliance_model_ready",
             "1 while the model's worker answers",
@@ -171,6 +181,11 @@ class Metrics:
         self._verified.set(green)
         self._verified_size.set(tree_size)
         self._verified_at.set(ts_us / 1e6)
+
+    def witness(self, *, cosigned_at: int, is_stale: bool) -> None:
+        """How the log stands with its witnesses."""
+        self._cosigned_at.set(cosigned_at)
+        self._witness_stale.set(is_stale)
 
     def engine(self, model: str, *, ready: bool, restarts: int) -> None:
         """One worker's state at the moment of the scrape."""

@@ -22,7 +22,8 @@ from appliance.accounts import tables
 from appliance.accounts.directory import Directory
 from appliance.accounts.keys import ApiKey
 from appliance.administration import Administration
-from appliance.audit import retention, store
+from appliance.audit import files, retention, store
+from appliance.audit import tables as audit_tables
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.holds import legal_hold
 from appliance.audit.log import AuditLog
@@ -42,11 +43,13 @@ from appliance.log import get_logger
 from appliance.metrics import Metrics
 from appliance.refusals import Refusals
 from appliance.verification import Verifications
+from appliance.witnessing import Witnessing
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-STATE_TABLES = (tables.api_key, legal_hold)  # tables whose every row is committed to by an audit record
+# tables whose every row is committed to by an audit record
+STATE_TABLES = (tables.api_key, legal_hold, audit_tables.witness, audit_tables.cosignature)
 
 RETENTION_SECONDS = 6 * 3600
 _PASSWORD = re.compile(r"(//[^:/@]*):[^@]*@")  # in a database's address: no credential goes on the record
@@ -64,6 +67,7 @@ class Services:
     audit: AuditLog
     directory: Directory
     administration: Administration
+    witnessing: Witnessing
     catalog: Catalog
     engines: dict[str, Engine]
     metrics: Metrics
@@ -92,6 +96,7 @@ class Alone:
     directory: Directory
     administration: Administration
     custody: Custody
+    witnessing: Witnessing
 
 
 def _load_keys(home: Home) -> list[ApiKey]:
@@ -122,6 +127,13 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
                 home=home,
                 clock=clock,
                 periods=retention.periods(settings.audit.retention_days),
+            ),
+            witnessing=Witnessing(
+                audit=audit,
+                database=home.database,
+                log=files.read_verifier(home),
+                clock=clock,
+                max_age_days=settings.audit.witness_max_age_days,
             ),
         )
     finally:
@@ -171,7 +183,9 @@ async def run_services(
             metrics=metrics,
         )
         refusals = Refusals(alone.audit, clock, burst=settings.audit.refusal_burst)
-        control = ControlServer(home.control_socket, alone.administration, alone.custody, alone.audit)
+        control = ControlServer(
+            home.control_socket, alone.administration, alone.custody, alone.audit, alone.witnessing
+        )
         services = Services(
             settings=settings,
             home=home,
@@ -179,6 +193,7 @@ async def run_services(
             audit=alone.audit,
             directory=alone.directory,
             administration=alone.administration,
+            witnessing=alone.witnessing,
             catalog=catalog,
             engines=engines,
             metrics=metrics,

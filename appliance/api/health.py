@@ -12,6 +12,7 @@ from appliance.accounts.roles import Permission
 from appliance.api.access import require
 from appliance.metrics import CONTENT_TYPE
 from appliance.services import services_of
+from appliance.witnessing import Visits
 
 router = APIRouter()
 
@@ -39,6 +40,15 @@ class AuditReadiness(BaseModel):
     verified: LastVerification | None
 
 
+class WitnessReadiness(BaseModel):
+    """When a witness last cosigned, POSIX seconds. A stale one is an alarm, and no reason to stop."""
+
+    num_witnesses: int
+    tree_size: int
+    cosigned_at: int
+    is_stale: bool
+
+
 class ModelReadiness(BaseModel):
     """One worker's state."""
 
@@ -52,6 +62,7 @@ class Readiness(BaseModel):
 
     ready: bool
     audit: AuditReadiness
+    witness: WitnessReadiness
     models: dict[str, ModelReadiness]
 
 
@@ -89,6 +100,7 @@ async def readyz(request: Request, response: Response) -> Readiness:
             tree_size=services.audit.tree_size,
             verified=LastVerification(green=last.is_green, tree_size=last.size, ts=last.ts) if last else None,
         ),
+        witness=_witness(services.witnessing.visits()),
         models={
             model: ModelReadiness(
                 state=engine.status.state.lower(),
@@ -97,6 +109,15 @@ async def readyz(request: Request, response: Response) -> Readiness:
             )
             for model, engine in services.engines.items()
         },
+    )
+
+
+def _witness(visits: Visits) -> WitnessReadiness:
+    return WitnessReadiness(
+        num_witnesses=visits.num_witnesses,
+        tree_size=visits.size,
+        cosigned_at=visits.time_s,
+        is_stale=visits.is_stale,
     )
 
 
@@ -111,6 +132,8 @@ async def metrics(request: Request) -> Response:
     services.metrics.audit(ready=services.audit.is_ready, tree_size=services.audit.tree_size)
     if last := services.administration.verifications.last:
         services.metrics.verified(green=last.is_green, tree_size=last.size, ts_us=last.ts)
+    visits = services.witnessing.visits()
+    services.metrics.witness(cosigned_at=visits.time_s, is_stale=visits.is_stale)
     for model, engine in services.engines.items():
         status = engine.status
         services.metrics.engine(model, ready=engine.is_ready, restarts=status.restarts)

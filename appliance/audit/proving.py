@@ -4,25 +4,66 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from appliance import db
 from appliance.audit import checkpoint, merkle, store
-from appliance.audit.checkpoint import Checkpoint
+from appliance.audit.checkpoint import Checkpoint, Verifier
 from appliance.audit.proof import Proof
-from appliance.audit.tables import log_entry
+from appliance.audit.tables import cosignature, log_entry, witness
 from appliance.errors import RequestError, VerificationError
 
 # For people without any program of ours: sh, coreutils, xxd, openssl. Every evidence file carries it.
 RECIPE = Path(__file__).parent / "recipe" / "verify.sh"
 
 
-def newest(connection: Connection) -> tuple[str, Checkpoint]:
-    """The newest checkpoint: its note, and what it says. VerificationError where there is none."""
+def newest(connection: Connection) -> str:
+    """The newest checkpoint's note. VerificationError where there is none."""
     found = store.head(connection)
     if found is None:
         raise VerificationError("the log has no checkpoint yet")
-    return found[1], head_of(found[1])
+    return found[1]
+
+
+def cosigned(connection: Connection, above: int = 0) -> str | None:
+    """The newest checkpoint of more than `above` entries that witnesses cosigned, with what they said."""
+    size = connection.execute(
+        select(func.max(cosignature.c.size)).where(cosignature.c.size > above)
+    ).scalar_one()
+    rows = connection.execute(
+        select(cosignature.c.note, cosignature.c.line)
+        .where(cosignature.c.size == size)
+        .order_by(cosignature.c.id)
+    ).all()
+    return rows[0].note + "".join(f"{row.line}\n" for row in rows) if rows else None
+
+
+def witnesses(connection: Connection) -> dict[str, Verifier]:
+    """The pinned keys of witnesses by the ids of their rows."""
+    rows = connection.execute(select(witness.c.id, witness.c.vkey).order_by(witness.c.added_us, witness.c.id))
+    return {row.id: Verifier.parse(row.vkey) for row in rows}
+
+
+def last_visit(connection: Connection) -> tuple[int, int, int]:
+    """Size and time of the newest cosignature, and when the first witness was pinned; POSIX seconds."""
+    size, time_s = connection.execute(
+        select(func.max(cosignature.c.size), func.max(cosignature.c.time_s))
+    ).one()
+    since_us = connection.execute(select(func.min(witness.c.added_us))).scalar_one()
+    return size or 0, time_s or 0, (since_us or 0) // 1_000_000
+
+
+def last_size_of(connection: Connection, name: str) -> int:
+    """The newest tree that a witness of this name cosigned, 0 for none."""
+    keys = [row_id for row_id, each in witnesses(connection).items() if each.name == name]
+    query = select(func.max(cosignature.c.size)).where(cosignature.c.witness.in_(keys))
+    return connection.execute(query).scalar_one() or 0
+
+
+def cosignature_ids(connection: Connection, size: int) -> frozenset[str]:
+    """Which cosignatures of a tree of this size are stored."""
+    found = connection.execute(select(cosignature.c.id).where(cosignature.c.size == size)).scalars()
+    return frozenset(str(each) for each in found)
 
 
 def header_of(connection: Connection, seq: int) -> bytes:
@@ -34,12 +75,12 @@ def header_of(connection: Connection, seq: int) -> bytes:
 
 
 def prove(connection: Connection, seq: int, note: str | None = None) -> Proof:
-    """That an entry is in the tree of a checkpoint note, or of the newest one.
+    """That an entry is in the tree of a checkpoint note: a cosigned one, else the newest.
 
     RequestError where the checkpoint is older than the entry.
     """
     if note is None:
-        note, _ = newest(connection)
+        note = cosigned(connection, above=seq) or newest(connection)
     head = head_of(note)
     if seq >= head.size:
         raise RequestError("the checkpoint is older than this entry", code="not_found")

@@ -16,6 +16,9 @@ from sqlalchemy import (
 
 from appliance.db import metadata
 
+# Plain strings: SQLAlchemy's own names are a subclass that goes into no header.
+WITNESS, COSIGNATURE = "witness", "cosignature"
+
 log_entry = Table(
     "log_entry",
     metadata,
@@ -102,4 +105,21 @@ key_policy = Table(
     Column("sha256", String(64), primary_key=True),
     Column("text", Text, nullable=False),
     Column("act", Text, nullable=False, server_default=""),  # the signed act behind it; none: the first
+)
+witness = Table(  # whose cosignatures count; each row is committed to by its record
+    WITNESS,
+    metadata,
+    Column("id", String(200), primary_key=True),
+    Column("vkey", String(4096), nullable=False),
+    Column("added_us", BigInteger, nullable=False),
+)
+cosignature = Table(  # what witnesses said, and the checkpoint that they said it of
+    COSIGNATURE,
+    metadata,
+    Column("id", String(220), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("witness", String(200), nullable=False),
+    Column("time_s", BigInteger, nullable=False),
+    Column("note", String(4096), nullable=False),
+    Column("line", String(8192), nullable=False),
 )

@@ -39,6 +39,7 @@ from appliance.cli.progress import Progress
 from appliance.cli.reading import identity_option, on_record, open_exchange
 from appliance.cli.release import release
 from appliance.cli.replay import replay
+from appliance.cli.witness import witness_
 from appliance.config import Home
 from appliance.control import Done, ListKeys, Problem, Recover, Verified
 from appliance.core import Outcome
@@ -53,6 +54,7 @@ def audit() -> None:
 
 
 audit.add_command(replay)
+audit.add_command(witness_)
 audit.add_command(release)
 audit.add_command(erase)
 audit.add_command(hold)

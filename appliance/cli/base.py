@@ -106,7 +106,9 @@ def command_gateway(home: Home, command: Command) -> dict[str, Any]:
 
 async def _perform_alone(home: Home, settings: config.Settings, command: Command) -> Answer:
     with open_log_alone(home, settings) as alone:
-        return await control.perform(command, alone.administration, alone.custody, alone.audit)
+        return await control.perform(
+            command, alone.administration, alone.custody, alone.audit, alone.witnessing
+        )
 
 
 def when(microseconds: int | None) -> str:

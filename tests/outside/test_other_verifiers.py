@@ -51,7 +51,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
     """Grown in two parts; the sizes are drawn anew in every run, and told by -v output on failure."""
     home = make_home(tmp_path_factory.mktemp("log") / "home")
     clock = ManualClock()
-    notes = []
+    notes: list[str] = []
     for _ in range(2):
         opened = open_log(home, clock)
         for number in range(random.randint(1, 150)):

@@ -22,7 +22,9 @@ from tests.clocks import ManualClock
 @contextlib.asynccontextmanager
 async def listening(home: Home, clock: ManualClock) -> AsyncIterator[Alone]:
     with open_log_alone(home, config.load(home), clock) as alone:
-        server = ControlServer(home.control_socket, alone.administration, alone.custody, alone.audit)
+        server = ControlServer(
+            home.control_socket, alone.administration, alone.custody, alone.audit, alone.witnessing
+        )
         await server.start()
         try:
             yield alone
