@@ -128,6 +128,10 @@ class Signer:
             _ecdsa_key(public)
             self.verifier = Verifier(name=name, public=public, algorithm=Algorithm.ECDSA_P256)
 
+    def under(self, name: str) -> Signer:
+        """The same key under another name: for notes that are never to be taken for this one's."""
+        return Signer(name, self._key)
+
     def sign(self, text: str) -> str:
         """The signed note: text, empty line, one signature line."""
         return f"{text}\n{self.line(text)}"

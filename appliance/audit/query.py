@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
@@ -17,7 +18,7 @@ from appliance.audit.header import Header, decode_header
 from appliance.audit.merkle import inclusion_proof, leaf_hash, verify_inclusion
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.recipients import Identity
-from appliance.audit.sealing import Opener, Sealed
+from appliance.audit.sealing import Opener, RecordKey, Sealed
 from appliance.audit.tables import epoch, epoch_wrap, erasure, key_policy, log_entry, log_payload
 from appliance.errors import RequestError, VerificationError
 
@@ -176,6 +177,33 @@ def scan(
         engine.dispose()
 
 
+@dataclass(frozen=True, slots=True)
+class Disclosed:
+    """One entry for evidence: its header's bytes, its ciphertext, and what opens exactly this one."""
+
+    record: Record
+    data: bytes
+    sealed: Sealed | None = field(repr=False)
+    key: RecordKey | None = field(default=None, repr=False)
+
+
+def disclose(
+    connection: Connection,
+    seqs: Sequence[int],
+    identities: Sequence[Identity] = (),
+    shares: Mapping[str, bytes] = MappingProxyType({}),
+) -> list[Disclosed]:
+    """Entries with their ciphertexts as far as there are any; with identities, their own keys too.
+
+    RequestError where an entry does not exist; VerificationError where a content should be there and is not.
+    """
+    reading = _Reading(connection, identities, shares)
+    found = {row.seq: row for row in connection.execute(select(log_entry).where(log_entry.c.seq.in_(seqs)))}
+    if missing := [seq for seq in seqs if seq not in found]:
+        raise RequestError(f"there is no entry {missing[0]} on the record", code="not_found")
+    return [reading.disclose(found[seq].hdr) for seq in seqs]
+
+
 def prove(path: Path, record: Record, verifier: Verifier) -> tuple[int, bool]:
     """Size of the newest tree that the log signed, and whether this very header is included in it.
 
@@ -252,6 +280,28 @@ class _Reading:
             key_commitment=header.ct.kc,
         )
         return Opened(record, content)
+
+    def disclose(self, data: bytes) -> Disclosed:
+        header = decode_header(data)
+        record = Record(
+            header.seq, header.ts, Kind(header.kind), header.req, header.pub, leaf_hash(data), header
+        )
+        if header.ct is None or header.epoch is None or header.step is None or header.subj is None:
+            return Disclosed(record, data, None)
+        share = self._shares.get(header.subj)
+        if share is None or not self._identities:
+            return Disclosed(record, data, self._sealed_if_kept(header))
+        if header.epoch not in self._openers:
+            self._openers[header.epoch] = self._opener(header)
+        key = self._openers[header.epoch].disclose(
+            share=share, seq=header.seq, step=header.step, kind=header.kind
+        )
+        return Disclosed(record, data, self._sealed(header), key)
+
+    def _sealed_if_kept(self, header: Header) -> Sealed | None:
+        """None where an entry says that the content was removed."""
+        row = self._sql.execute(select(log_payload.c.seq).where(log_payload.c.seq == header.seq)).first()
+        return self._sealed(header) if row is not None else None
 
     def _erased_by(self, header: Header) -> int:
         found = self._sql.execute(

@@ -82,19 +82,13 @@ def encode_entries(entries: Iterable[bytes]) -> bytes:
     return b"".join(len(each).to_bytes(_LENGTH_BYTES, "big") + each for each in entries)
 
 
-def decode_entries(tile: Tile, data: bytes) -> list[bytes]:
-    """The entries of a bundle. VerificationError unless they are as many as the tile is wide."""
-    entries: list[bytes] = []
-    at = 0
-    while at < len(data):
-        end = at + _LENGTH_BYTES + int.from_bytes(data[at : at + _LENGTH_BYTES], "big")
-        if end > len(data) or at + _LENGTH_BYTES > len(data) or len(entries) == tile.width:
-            raise VerificationError("an entry bundle is malformed")
-        entries.append(data[at + _LENGTH_BYTES : end])
-        at = end
-    if len(entries) != tile.width:
-        raise VerificationError("an entry bundle has another number of entries")
-    return entries
+def bundles_of_range(size: int, begin: int, end: int) -> list[Tile]:
+    """The tiles of the leaves whose entries all lie in [begin, end)."""
+    return [
+        tile
+        for tile in tiles_of(size, 0)
+        if begin <= tile.index * WIDTH and tile.index * WIDTH + tile.width <= end
+    ]
 
 
 def check(size: int, root: bytes, tiles: Mapping[Tile, bytes], begin: int, entries: Sequence[bytes]) -> None:

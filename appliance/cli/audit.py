@@ -34,6 +34,7 @@ from appliance.cli.base import (
     when,
 )
 from appliance.cli.erasing import erase
+from appliance.cli.evidence import check_evidence, export
 from appliance.cli.keeping import hold, retain
 from appliance.cli.progress import Progress
 from appliance.cli.reading import identity_option, on_record, open_exchange
@@ -55,6 +56,8 @@ def audit() -> None:
 
 audit.add_command(replay)
 audit.add_command(witness_)
+audit.add_command(export)
+audit.add_command(check_evidence)
 audit.add_command(release)
 audit.add_command(erase)
 audit.add_command(hold)
