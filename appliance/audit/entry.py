@@ -114,7 +114,7 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.PROOF_GIVEN: frozenset({"target", "tree_size"}),
     Kind.WITNESS_ADDED: _ROW | {"witness"},
     Kind.WITNESS_COSIGNED: _ROW | {"witness", "tree_size"},
-    Kind.AUDIT_EXPORTED: frozenset({"num_records", "begin", "end", "tree_size"}),
+    Kind.AUDIT_EXPORTED: frozenset({"num_records", "begin", "end"}),
     Kind.AUDIT_RELEASED: frozenset({"num_records", "num_shares"}),
     Kind.HOLD_PLACED: _ROW,
     Kind.HOLD_LIFTED: _ROW,

@@ -39,6 +39,7 @@ class Stage:
     running: Gateway
     folder: Path
     request_id: str = ""
+    seq: str = ""  # of that request's opening
     holds: list[str] = field(default_factory=list)
 
     def file(self, name: str) -> str:
@@ -63,6 +64,7 @@ ROUTES: Mapping[tuple[str, str], tuple[Any, Role | None, list[Kind]]] = {
     ("POST", "/v1/responses/input_tokens"): ({"model": "default", "input": "x"}, Role.KIOSK, ANSWER),
     ("GET", "/v1/models"): (None, Role.KIOSK, []),
     ("GET", "/v1/models/{name:path}"): (None, Role.KIOSK, []),
+    ("GET", "/v1/audit/proof/{seq}"): (None, Role.KIOSK, [Kind.PROOF_GIVEN]),
     ("GET", "/healthz"): (None, None, []),
     ("GET", "/readyz"): (None, Role.KIOSK, []),
     ("GET", "/metrics"): (None, Role.OPERATOR, []),
@@ -123,10 +125,33 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
     "audit hold list": (_plain("audit", "hold", "list"), []),
     "audit hold lift": (lambda stage: ["audit", "hold", "lift", stage.holds[0], "--reason", "r", "--out",
                                        stage.file("lift.act")], []),
+    "audit export": (lambda stage: ["audit", "export", stage.seq, "--out", stage.file("case.zip")],
+                     [Kind.AUDIT_EXPORTED]),
+    "audit check-evidence": (lambda stage: ["audit", "check-evidence", stage.file("case.zip"), "--vkey",
+                                            str(stage.running.home.keys / "log.vkey")], []),
+    "audit witness keygen": (lambda stage: ["audit", "witness", "keygen", "w", "--out",
+                                            str(stage.folder)], []),
+    "audit witness add": (lambda stage: ["audit", "witness", "add", stage.file("w.vkey")],
+                          [Kind.WITNESS_ADDED] * 2),
+    "audit witness export": (lambda stage: ["audit", "witness", "export", "--out",
+                                            stage.file("request")], []),
+    "audit witness cosign": (lambda stage: ["audit", "witness", "cosign", stage.file("request"), "--key",
+                                            stage.file("w.witness"), "--log",
+                                            str(stage.running.home.keys / "log.vkey"), "--out",
+                                            stage.file("answer")], []),
+    "audit witness import": (lambda stage: ["audit", "witness", "import", stage.file("answer")],
+                             [Kind.WITNESS_COSIGNED] * 2),
+    "audit witness status": (_plain("audit", "witness", "status"), []),
     "audit retain": (_plain("audit", "retain"), []),  # nothing is configured to go; test_custody
     "db backup": (_plain("db", "backup"), []),
     "db status": (_plain("db", "status"), []),
     "doctor": (_plain("doctor"), []),
+}  # fmt: skip
+
+
+# They run on machines of auditors, witnesses and courts, which have no home.
+ELSEWHERE = {
+    "auditor keygen", "auditor sign", "audit witness keygen", "audit witness cosign", "audit check-evidence",
 }  # fmt: skip
 
 
@@ -182,7 +207,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         appliance("auditor", "apply", add, home=running.home)
         for role in (Role.KIOSK, Role.OPERATOR):
             running.key(role)
-        made.request_id = running.chat("echo: x").headers["x-request-id"]
+        answered = running.chat("echo: x").headers
+        made.request_id = answered["x-request-id"]
+        made.seq = answered["x-audit-record"].rpartition("/")[2]
         running.chat("echo: x", user="someone")
         yield made
 
@@ -192,7 +219,7 @@ def test_route_leaves_its_record(stage: Stage, route: tuple[str, str]) -> None:
     """Answered, it leaves what the table says; without a key, one refusal and nothing else."""
     method, path = route
     body, role, expected = ROUTES[route]
-    address = path.replace("{name:path}", "default")
+    address = path.replace("{name:path}", "default").replace("{seq}", stage.seq)
     before = stage.seen()
     with stage.running.client(role) as client:
         answer = client.request(method, address, json=body)
@@ -218,7 +245,7 @@ def test_commands_leave_their_records(stage: Stage) -> None:
             stage.holds = [line.split()[0] for line in listed if "in force" in line]
         words = arguments(stage)
         before = stage.seen()
-        appliance(*words, home=None if name in {"auditor keygen", "auditor sign"} else home)
+        appliance(*words, home=None if name in ELSEWHERE else home)
         if (found := stage.since(before)) != expected:
             wrong[name] = found
 
