@@ -177,7 +177,7 @@ def _opened(header: Header, ciphertext: bytes, key: bytes, plain: bytes, stem: s
     try:
         given = json.loads(key)
         prk = bytes.fromhex(given["prk"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise VerificationError(f"{stem}.key is malformed") from error
     if header.ct is None or header.epoch is None or header.step is None:
         raise VerificationError(f"{stem} has no sealed content")

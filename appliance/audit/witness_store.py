@@ -64,7 +64,7 @@ class WitnessStore:
                         self._sql.execute(statement)
                     self._sql.execute(f"PRAGMA user_version = {_VERSION}")
         except sqlite3.Error as error:
-            raise SetupError("the witness's state can not be read", code="witness_state") from error
+            raise _unreadable() from error
         if version not in {0, _VERSION}:
             raise SetupError("the witness's state is of another release", code="witness_state")
 
@@ -156,10 +156,17 @@ class WitnessStore:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._sql.execute("BEGIN IMMEDIATE")
         try:
+            self._sql.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self._sql.execute("ROLLBACK")
+            self._sql.execute("COMMIT")
+        except BaseException as error:
+            if self._sql.in_transaction:
+                self._sql.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise _unreadable() from error
             raise
-        self._sql.execute("COMMIT")
+
+
+def _unreadable() -> SetupError:
+    return SetupError("the witness's state can not be read or written", code="witness_state")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from appliance.errors import RequestError, VerificationError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same evidence is the same file
 _MAX_FILES = 100_000
+# What zipfile raises for archives that are cut off, damaged, encrypted or compressed in unknown ways.
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, EOFError, ValueError,
+)  # fmt: skip
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -188,7 +193,15 @@ def _read_zip(path: Path) -> dict[str, bytes]:
             if sum(info.file_size for info in infos) > evidence.MAX_BYTES:
                 raise VerificationError("the archive is too large")
             return {info.filename: archive.read(info) for info in infos}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        ValueError,
+    ) as error:
         raise VerificationError("the archive can not be read") from error
 
 

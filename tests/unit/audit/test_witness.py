@@ -18,7 +18,7 @@ from appliance.audit.witness import NotCosigned, Request, Status
 from appliance.audit.witness_keys import WitnessKeys
 from appliance.audit.witness_store import WitnessStore
 from appliance.config import Home
-from appliance.errors import ApplianceError, RequestError, VerificationError
+from appliance.errors import ApplianceError, RequestError, SetupError, VerificationError
 from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.property.test_formats import LOG, ORIGIN, mutations
@@ -196,3 +196,22 @@ def test_the_state_is_one_file_with_whole_notes(store: WitnessStore, tmp_path: P
     with contextlib.closing(sqlite3.connect(tmp_path / "court.state")) as sql:
         (note,) = sql.execute("SELECT note FROM cosigned").fetchone()
     assert checkpoint.open_checkpoint(note, LOG.verifier).size == 9
+
+
+def test_a_broken_state_is_said_and_nothing_is_cosigned(tmp_path: Path) -> None:
+    """No database, a later release's, one that somebody else holds: SetupError, exit code 3."""
+    (tmp_path / "text.state").write_text("this is no database, and long enough to be seen as such" * 40)
+    with pytest.raises(SetupError, match="state"):
+        WitnessStore(tmp_path / "text.state")
+    with contextlib.closing(sqlite3.connect(tmp_path / "later.state")) as sql:
+        sql.execute("PRAGMA user_version = 9")
+    with pytest.raises(SetupError, match="another release"):
+        WitnessStore(tmp_path / "later.state")
+    made = WitnessStore(tmp_path / "held.state")
+    made.follow(LOG.verifier)
+    made._sql.execute("PRAGMA busy_timeout = 10")
+    with contextlib.closing(sqlite3.connect(tmp_path / "held.state", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(SetupError, match="state"):
+            cosign(made, request(0, 5))
+    assert cosign(made, request(0, 5)) == 5
