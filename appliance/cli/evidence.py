@@ -193,15 +193,7 @@ def _read_zip(path: Path) -> dict[str, bytes]:
             if sum(info.file_size for info in infos) > evidence.MAX_BYTES:
                 raise VerificationError("the archive is too large")
             return {info.filename: archive.read(info) for info in infos}
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-        RuntimeError,
-        OSError,
-        EOFError,
-        ValueError,
-    ) as error:
+    except _UNREADABLE as error:
         raise VerificationError("the archive can not be read") from error
 
 
