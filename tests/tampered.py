@@ -12,8 +12,10 @@ from typing import Any
 
 from appliance import config
 from appliance.audit import entry
+from appliance.audit.checkpoint import read_note
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.recipients import Identity
+from appliance.audit.witness_keys import WitnessKeys, parse_public
 from appliance.config import Home
 from appliance.core import Outcome, Role, Usage
 from appliance.services import Alone, open_log_alone
@@ -73,6 +75,13 @@ async def ceremonies(alone: Alone, home: Home, clock: ManualClock) -> None:
     assert await erase(alone, auditor, privacy, key="k") == 1
     for user in ("one", "two"):
         await alone.custody.hold(api_key="", user=user, since_us=0, until_us=1, reason="a case")
+    for name in ("court", "press"):
+        keys = WitnessKeys.generate(name)
+        await alone.witnessing.add(parse_public(keys.public()))
+        note = home.head.read_text()
+        text = read_note(note).text
+        said = "".join(each.cosign(text, 1_800_000_000) for each in keys.cosigners)
+        await alone.witnessing.take(note + said)
     clock.advance(200 * 86_400)
     assert [each.num_contents for each in await alone.custody.retain()] == [3]
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from appliance.audit import checkpoint, cosignature, proof, tiles
 from appliance.audit.checkpoint import Signer, Verifier
-from appliance.audit.entry import Header, decode_header
+from appliance.audit.header import Header, decode_header
 from appliance.audit.merkle import leaf_hash
 from appliance.audit.proof import Proof
 from appliance.audit.query import Disclosed

@@ -282,10 +282,8 @@ class _Reading:
         return Opened(record, content)
 
     def disclose(self, data: bytes) -> Disclosed:
-        header = decode_header(data)
-        record = Record(
-            header.seq, header.ts, Kind(header.kind), header.req, header.pub, leaf_hash(data), header
-        )
+        record = _record(data)
+        header = record.header
         if header.ct is None or header.epoch is None or header.step is None or header.subj is None:
             return Disclosed(record, data, None)
         share = self._shares.get(header.subj)
@@ -311,7 +309,7 @@ class _Reading:
             raise VerificationError(f"the share that opens entry {header.seq} is missing")
         return int(found)
 
-    def _sealed(self, header: Header, payload: tuple[bytes, bytes] | None) -> Sealed:
+    def _sealed(self, header: Header, payload: tuple[bytes, bytes] | None = None) -> Sealed:
         row = (
             payload
             or self._sql.execute(

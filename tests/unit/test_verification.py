@@ -73,7 +73,9 @@ async def test_acknowledged_findings_do_not_latch_again_and_new_ones_do(
 
 
 async def run_once(alone: Alone, home: Home) -> Verifications:
-    server = ControlServer(home.control_socket, alone.administration, alone.custody, alone.audit)
+    server = ControlServer(
+        home.control_socket, alone.administration, alone.custody, alone.audit, alone.witnessing
+    )
     await server.start()
     try:
         await alone.administration.verifications._run()

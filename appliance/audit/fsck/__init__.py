@@ -1,7 +1,7 @@
 """`verify`: an independent second reading of the whole record. Needs no secret, writes nothing.
 
 It shares no code with the sequencer: it hashes with hashlib, reads with plain SQL, and believes
-nothing but the log's public key. The order of the reading, entries in blocks through all of 2 to 11:
+nothing but the log's public key. The order of the reading, entries in blocks through all of 2 to 12:
 1. `file`        the file is a whole database with exactly this release's schema
 2. `entries`     every header is canonical, in place, in order, and says what the columns beside it say
 3. `tree`        every leaf, every complete subtree and the root are what the headers make them
@@ -13,6 +13,7 @@ nothing but the log's public key. The order of the reading, entries in blocks th
 9. `erasures`    a share that opens contents is there, or erased by an entry that says so
 10. `lives`      every opening has exactly one closing; segments are complete
 11. `state`      every state row (API keys …) is the one that the last record about it commits to
+12. `witnesses`  what witnesses said was said by them, and of this very tree
 
 An incremental reading does the same from where the newest green `log:verified` record ended: the tree goes
 on from its stored edge, and what it has to know of the entries before is proven to lie in that tree.
@@ -39,6 +40,7 @@ from appliance.audit.fsck.state import State
 from appliance.audit.fsck.steps import Reading, Step
 from appliance.audit.fsck.tree import Tree
 from appliance.audit.fsck.trusted import last_verified
+from appliance.audit.fsck.witnesses import Witnesses
 from appliance.audit.report import Expected, Report
 from appliance.errors import VerificationError
 
@@ -98,6 +100,7 @@ def _steps(reading: Reading) -> list[Step]:
         Erasures(reading),
         Lives(reading),
         State(reading),
+        Witnesses(reading),
     ]
 
 
