@@ -83,6 +83,10 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epoch_records: Annotated[int, Meta(ge=16, le=65_536)] = 4096
     verify_minutes: Annotated[int, Meta(ge=1, le=10_080)] = 60
     verify_full_days: Annotated[int, Meta(ge=1, le=366)] = 7
+    heartbeat_seconds: Annotated[int, Meta(ge=10, le=86_400)] = 3600
+    ballast_mib: Annotated[int, Meta(ge=0)] = 64  # given up for the last entries on a full disk
+    min_free_mib: Annotated[int, Meta(ge=0)] = 256  # below it nothing new is admitted
+    any_filesystem: bool = False
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,6 +147,11 @@ class Home(msgspec.Struct, frozen=True):
     @property
     def latch(self) -> Path:
         return self.root / "latch"
+
+    @property
+    def ballast(self) -> Path:
+        """Takes up room that the log's last entries need when the disk is full."""
+        return self.root / "ballast"
 
     @property
     def lock(self) -> Path:

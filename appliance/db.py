@@ -32,6 +32,7 @@ from appliance.errors import SetupError
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_TIMEOUT_SECONDS = 2
+_NO_DATABASE_OF_OURS = ("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR")
 
 metadata = MetaData(
     naming_convention={
@@ -105,7 +106,16 @@ def schema(path: Path) -> Schema:
         with reader(path).connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
             is_empty = not connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").first()
-    except (DatabaseError, SetupError):
+    except DatabaseError as error:
+        name = getattr(error.orig, "sqlite_errorname", "")
+        if not name.startswith(_NO_DATABASE_OF_OURS):
+            raise SetupError(
+                f"the database can not be read: {name or type(error).__name__}",
+                code="database_unreadable",
+                hint="the disk or the home's permissions are at fault; nothing was changed",
+            ) from error
+        return Schema(SchemaState.UNKNOWN, None, head)
+    except SetupError:
         return Schema(SchemaState.UNKNOWN, None, head)
     if is_empty:  # a crash before the first revision's commit leaves a file without tables
         return Schema(SchemaState.ABSENT, None, head)
@@ -170,6 +180,23 @@ def upgrade(home: Home, clock: Clock) -> Upgrade | None:
     return Upgrade(found.revision, now.head, backup_path, digest)
 
 
+def settle(path: Path) -> None:
+    """Roll back what a crash left of the file's very first transaction: no reader may do that.
+
+    Later ones use the WAL and need nothing. The caller holds the home's lock.
+    """
+    if path.with_name(path.name + "-journal").exists():
+        with contextlib.closing(_connect_writer(path)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master")
+
+
+def checkpoint(connection: Connection) -> None:
+    """Move what the WAL holds into the database, as far as readers let it. Outside a transaction."""
+    driver = connection.connection.driver_connection
+    if isinstance(driver, sqlite3.Connection):
+        driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
 def migrate(connection: Connection, revision: str) -> None:
     """Run Alembic up or down to `revision` on an open connection."""
     config = _alembic()
@@ -225,6 +252,8 @@ def _connect_writer(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
+    # SQLite keeps the errors of its own checkpoints to itself: the sequencer makes them.
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
     found = [_pragma(connection, name) for name in ("journal_mode", "synchronous")]
     if found != ["wal", 2]:
         connection.close()

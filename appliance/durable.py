@@ -24,8 +24,11 @@ def fsync_dir(path: Path) -> None:
 
 
 def make_private_dir(path: Path) -> None:
-    """Create `path` (and parents) for its owner only; existing directories keep their mode."""
+    """Create `path` (and parents) for its owner only, durably; existing directories keep their mode."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
     path.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+    for each in missing:
+        fsync_dir(each.parent)
 
 
 def write_file(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:

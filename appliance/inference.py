@@ -224,6 +224,7 @@ class Inference:
             model if engine is not None else None,
             Load(
                 audit_ready=self._audit.is_ready,
+                disk_low=self._audit.is_low,
                 model_ready=engine is not None and engine.is_ready,
                 num_in_flight=len(self._running),
                 max_in_flight=self._max_in_flight,

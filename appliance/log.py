@@ -9,6 +9,7 @@ of their frames; what a foreign exception says about a value is never written. S
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -16,7 +17,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar, TextIO, cast
 
 import structlog
 
@@ -29,7 +30,8 @@ FIELDS = frozenset(
         "event", "level", "timestamp", "room", "request_id", "method", "route", "status",
         "duration_us", "key_id", "record", "model", "state", "reason", "error", "code", "frames",
         "tree_size", "restarts", "pid", "exit_code", "signal", "uid", "event_kind", "load_us",
-        "backend", "library", "count", "version", "assertion", "seconds",
+        "backend", "library", "count", "version", "assertion", "seconds", "free_mib", "used_percent",
+        "filesystem",
     }
 )  # fmt: skip
 MAX_VALUE_CHARACTERS = 300
@@ -108,9 +110,36 @@ def _speak(stream: TextIO | None, level: int) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=True),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: structlog.WriteLogger(stream or sys.stderr),
+        logger_factory=lambda *_: structlog.WriteLogger(cast("TextIO", _Steady(stream or sys.stderr))),
         cache_logger_on_first_use=False,
     )
+
+
+class _Steady(io.TextIOBase):
+    """A stream whose failure stops nobody: the disk that is full may be the log file's too.
+
+    Lines that were lost are counted, and told when a line can be written again.
+    """
+
+    _lost: ClassVar[int] = 0
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        lost = _Steady._lost
+        told = f'{{"event": "log_lines_lost", "level": "error", "count": {lost}}}\n' if lost else ""
+        try:
+            self._stream.write(told + text)
+            self._stream.flush()
+        except OSError:
+            _Steady._lost += 1
+        else:
+            _Steady._lost = 0
+        return len(text)
+
+    def flush(self) -> None:
+        """Each line is flushed where it is written."""
 
 
 class _File:

@@ -112,6 +112,24 @@ class Metrics:
             "1 while a pinned witness's last cosignature is older than audit.witness_max_age_days",
             registry=self._registry,
         )
+        self._disk_free = Gauge(
+            "appliance_disk_free_bytes", "Room in the home's file system", registry=self._registry
+        )
+        self._disk_used = Gauge(
+            "appliance_disk_used_ratio",
+            "Used part of the home's file system; an alarm from 0.75 on",
+            registry=self._registry,
+        )
+        self._disk_low = Gauge(
+            "appliance_disk_low",
+            "1 while nothing new is admitted for want of room",
+            registry=self._registry,
+        )
+        self._ballast = Gauge(
+            "appliance_audit_ballast",
+            "1 while the ballast for the last entries on a full disk is there",
+            registry=self._registry,
+        )
         self._engine_ready = Gauge(
             "appliance_model_ready",
             "1 while the model's worker answers",
@@ -186,6 +204,13 @@ class Metrics:
         """How the log stands with its witnesses."""
         self._cosigned_at.set(cosigned_at)
         self._witness_stale.set(is_stale)
+
+    def disk(self, *, free_bytes: int, used: float, low: bool, ballast: bool) -> None:
+        """The home's disk as the log's writer saw it last."""
+        self._disk_free.set(free_bytes)
+        self._disk_used.set(used)
+        self._disk_low.set(low)
+        self._ballast.set(ballast)
 
     def engine(self, model: str, *, ready: bool, restarts: int) -> None:
         """One worker's state at the moment of the scrape."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from appliance.audit import query
+import functools
+
+from appliance import db
+from appliance.audit import files, fsck, query, shares
 from appliance.audit.entry import Kind
 from appliance.audit.query import Record
+from appliance.audit.report import Expected, lines_of
+from appliance.cli.audit import expected_schema
 from appliance.config import Home
+from appliance.services import STATE_TABLES
 from tests.harness import appliance
 
 
@@ -27,3 +33,21 @@ def assert_verified(home: Home) -> None:
     """`appliance audit verify` is green."""
     done = appliance("audit", "verify", home=home, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def findings(home: Home) -> list[str]:
+    """What `verify` finds, in this process: for tests that look a hundred times."""
+    expected = Expected(
+        verifier=files.read_verifier(home),
+        schema=_schema(),
+        revision=db.schema(home.database).head,
+        state_tables={each.name: next(iter(each.primary_key)).name for each in STATE_TABLES},
+        head_note=home.head.read_text(encoding="utf-8") if home.head.exists() else "",
+        shares=lambda: shares.ids(home),
+    )
+    return list(lines_of(fsck.verify(fsck.SqliteSource(home.database), expected)))
+
+
+@functools.cache
+def _schema() -> dict[str, str]:
+    return expected_schema()

@@ -24,6 +24,7 @@ _STATUS: dict[str, HTTPStatus] = {
     "body_timeout": HTTPStatus.REQUEST_TIMEOUT,
     "request_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "audit_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "disk_low": HTTPStatus.SERVICE_UNAVAILABLE,
     "model_not_ready": HTTPStatus.SERVICE_UNAVAILABLE,
     "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
     "engine_failed": HTTPStatus.SERVICE_UNAVAILABLE,

@@ -31,6 +31,15 @@ class LastVerification(BaseModel):
     ts: int
 
 
+class DiskReadiness(BaseModel):
+    """The home's disk: `warning` from 75 % on, `low` where nothing new is admitted."""
+
+    state: str
+    free_mib: int
+    used_percent: int
+    ballast: bool
+
+
 class AuditReadiness(BaseModel):
     """The log's state; `reason` tells an operator why it is latched."""
 
@@ -38,6 +47,7 @@ class AuditReadiness(BaseModel):
     reason: str
     tree_size: int
     verified: LastVerification | None
+    disk: DiskReadiness
 
 
 class WitnessReadiness(BaseModel):
@@ -58,7 +68,7 @@ class ModelReadiness(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Ready when the log commits and the default model answers."""
+    """Ready when the log commits, its disk has room and the default model answers."""
 
     ready: bool
     audit: AuditReadiness
@@ -80,10 +90,12 @@ async def healthz() -> Health:
 async def readyz(request: Request, response: Response) -> Readiness:
     """Able to serve? 503 with the reason where not."""
     services = services_of(request.app)
-    state = services.audit.check()
+    state = await services.audit.checked()
+    room = services.audit.room
     default = services.catalog.resolve("default")
     ready = (
         state.is_ready
+        and not services.audit.is_low
         and default is not None
         and default.id in services.engines
         and services.engines[default.id].is_ready
@@ -99,6 +111,12 @@ async def readyz(request: Request, response: Response) -> Readiness:
             reason=state.reason,
             tree_size=services.audit.tree_size,
             verified=LastVerification(green=last.is_green, tree_size=last.size, ts=last.ts) if last else None,
+            disk=DiskReadiness(
+                state=str(room.level),
+                free_mib=room.free_bytes >> 20,
+                used_percent=round(room.used * 100),
+                ballast=room.has_ballast,
+            ),
         ),
         witness=_witness(services.witnessing.visits()),
         models={
@@ -129,11 +147,15 @@ def _witness(visits: Visits) -> WitnessReadiness:
 async def metrics(request: Request) -> Response:
     """Prometheus text: counts and times, no content."""
     services = services_of(request.app)
+    room = services.audit.room
     services.metrics.audit(ready=services.audit.is_ready, tree_size=services.audit.tree_size)
     if last := services.administration.verifications.last:
         services.metrics.verified(green=last.is_green, tree_size=last.size, ts_us=last.ts)
     visits = services.witnessing.visits()
     services.metrics.witness(cosigned_at=visits.time_s, is_stale=visits.is_stale)
+    services.metrics.disk(
+        free_bytes=room.free_bytes, used=room.used, low=services.audit.is_low, ballast=room.has_ballast
+    )
     for model, engine in services.engines.items():
         status = engine.status
         services.metrics.engine(model, ready=engine.is_ready, restarts=status.restarts)

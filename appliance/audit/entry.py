@@ -45,6 +45,8 @@ class Kind(StrEnum):
     LOG_ALARM = "log:alarm"
     LOG_RECOVERED = "log:recovered"
     LOG_VERIFIED = "log:verified"
+    LOG_HEARTBEAT = "log:heartbeat"
+    CLOCK_STEPPED = "clock:stepped"
     DATABASE_UPGRADED = "database:upgraded"
     CONFIG_CHANGED = "config:changed"
     REQUEST_OPENED = "request:opened"
@@ -77,10 +79,24 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.POLICY_CHANGED: frozenset({"policy_sha256", "previous_sha256", "num_recipients", "num_approvers"}),
     Kind.EPOCH_OPENED: frozenset({"epoch", "policy_sha256", "secret_sha256", "wraps_sha256"}),
     Kind.INDEX_OPENED: frozenset({"month", "key_sha256"}),
-    Kind.LOG_STARTED: frozenset({"version", "sqlite", "schema", "num_recovered"}),
+    Kind.LOG_STARTED: frozenset(
+        {
+            "version",
+            "sqlite",
+            "cryptography",
+            "openssl",
+            "filesystem",
+            "time_source",
+            "heartbeat_seconds",
+            "schema",
+            "num_recovered",
+        }
+    ),
     Kind.LOG_STOPPED: frozenset({"reason"}),
-    Kind.LOG_ALARM: frozenset({"code"}),
-    Kind.LOG_RECOVERED: frozenset({"reason", "num_recovered"}),
+    Kind.LOG_ALARM: frozenset({"code", "num_recovered"}),
+    Kind.LOG_RECOVERED: frozenset({"reason", "heartbeat_seconds", "num_recovered"}),
+    Kind.LOG_HEARTBEAT: frozenset({"time_source"}),
+    Kind.CLOCK_STEPPED: frozenset({"expected_us", "found_us"}),
     # `begin` is 0 for a full reading; `findings_sha256` recognises the same findings when they come again.
     Kind.LOG_VERIFIED: frozenset({"begin", "size", "root", "findings", "findings_sha256", "duration_us"}),
     Kind.DATABASE_UPGRADED: frozenset({"from_revision", "to_revision", "backup_sha256"}),

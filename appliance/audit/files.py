@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,12 +16,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appliance import durable
 from appliance.audit import shares
-from appliance.audit.checkpoint import Signer, Verifier
+from appliance.audit.checkpoint import Signer, Verifier, open_checkpoint
 from appliance.config import Home
 from appliance.errors import SetupError, VerificationError
 
 LATCH_BYTES: Final = 512
 MAX_REASON_CHARACTERS: Final = 200
+_OTHERS, _OWNER = 0o077, 0o600  # permission bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,16 @@ class Latch:
             os.close(fd)
 
 
+def require_open(home: Home) -> None:
+    """SetupError where the log is latched: then nobody but `recover` writes to the record."""
+    if reason := Latch(home.latch).reason():
+        raise SetupError(
+            f"the log is closed: {reason}",
+            code="latched",
+            hint="remove the cause, then run: appliance audit recover, with the release that wrote the log",
+        )
+
+
 def read_head(home: Home) -> str:
     """The head file's note. VerificationError where it is no text, FileNotFoundError where it is gone."""
     try:
@@ -109,37 +123,69 @@ def read_head(home: Home) -> str:
         raise VerificationError("the head file is damaged") from error
 
 
+def head_size(home: Home, verifier: Verifier) -> int:
+    """How many entries the head file remembers; 0 also where `init` has not written one yet."""
+    try:
+        return open_checkpoint(read_head(home), verifier).size
+    except FileNotFoundError:
+        return 0
+
+
 class FileGuard:
     """Notices that an open file is no longer the one at its path: removed, renamed or replaced.
 
     SQLite itself happily commits into an unlinked file; a record acknowledged there is lost. Links
-    count as replaced: SQLite looks for the WAL beside what a link points to, at the next start.
+    count as replaced: SQLite looks for the WAL beside what a link points to, at the next start. So
+    does a mode that lets others in, or that would keep the next start out.
     """
 
     def __init__(self) -> None:
-        self._held: list[tuple[Path, int]] = []
+        self._held: dict[Path, tuple[int, os.stat_result]] = {}
+        self._looking = threading.Lock()  # others look while the writer replaces its own file
 
-    def hold(self, path: Path) -> None:
-        """Watch a file from now on. VerificationError for a symbolic link."""
-        self._held.append((path, os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)))
+    @contextlib.contextmanager
+    def replacing(self, path: Path) -> Iterator[None]:
+        """Our own exchange of a file: nobody looks in between, and the new one is held."""
+        with self._looking:
+            yield
+            self.hold(path)
+
+    def hold(self, path: Path, *, needed: bool = True) -> None:
+        """Watch the file at this path from now on. VerificationError for a symbolic link."""
+        try:
+            fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if needed:
+                raise
+            return
+        before, self._held[path] = self._held.get(path), (fd, os.fstat(fd))
+        if before is not None:
+            os.close(before[0])
         if path.is_symlink():
             raise VerificationError(f"{path.name} is a symbolic link")
 
     def check(self) -> None:
         """VerificationError where a file is not what it was."""
-        for path, fd in self._held:
-            held = os.fstat(fd)
+        with self._looking:
+            self._check()
+
+    def _check(self) -> None:
+        for path, (_, held) in self._held.items():
             try:
                 found = path.lstat()
             except OSError as error:
                 raise VerificationError(f"{path.name} is gone") from error
-            if held.st_nlink == 0 or (held.st_dev, held.st_ino) != (found.st_dev, found.st_ino):
+            # Our descriptor keeps the inode: its number can not come back as another file's.
+            if (held.st_dev, held.st_ino) != (found.st_dev, found.st_ino):
                 raise VerificationError(f"{path.name} was replaced")
+            opened, closed = found.st_mode & ~held.st_mode, held.st_mode & ~found.st_mode
+            if opened & _OTHERS or closed & _OWNER or held.st_uid != found.st_uid:
+                raise VerificationError(f"{path.name} has another owner or other permissions")
 
     def close(self) -> None:
         """Let go of the files."""
-        held, self._held = self._held, []
-        for _, fd in held:
+        held, self._held = self._held, {}
+        for fd, _ in held.values():
             os.close(fd)
 
 
@@ -163,6 +209,18 @@ def take_lock(home: Home) -> int:
             hint="is 'appliance serve' running with the same --home?",
         ) from error
     return fd
+
+
+def keep_lock(home: Home, held: int) -> int:
+    """The lock that we hold, taken anew where its file was removed or replaced meanwhile."""
+    try:
+        if os.path.samestat(os.fstat(held), home.lock.lstat()):
+            return held
+    except FileNotFoundError:
+        pass  # taken anew below
+    taken = take_lock(home)
+    os.close(held)
+    return taken
 
 
 def _plain(reason: str) -> str:

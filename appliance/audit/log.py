@@ -11,82 +11,71 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
-from typing import Any, Final
-
-from sqlalchemy.exc import DatabaseError
+from typing import Final
 
 from appliance import db
-from appliance.audit import sealing
+from appliance.audit import sealing, surroundings
 from appliance.audit.entry import Entry, Kind
-from appliance.audit.files import Latch, take_lock
+from appliance.audit.files import Latch, keep_lock, take_lock
+from appliance.audit.pending import (
+    Append,
+    Busy,
+    Call,
+    Item,
+    LogState,
+    Stop,
+    gather,
+    or_setup_error,
+    reason_of,
+    refuse,
+    retrieve,
+    unavailable,
+)
 from appliance.audit.policy import KeyPolicy
+from appliance.audit.pulse import ClockWatch
 from appliance.audit.sequencer import Sequencer, Start
+from appliance.audit.space import Level, Room, Space, is_full
 from appliance.clock import Clock
 from appliance.config import Home, Settings
 from appliance.core import Receipt
-from appliance.errors import AuditUnavailable, InternalError, SetupError
+from appliance.errors import SetupError
 from appliance.log import get_logger
 
-MAX_BATCH: Final = 256
-HEAD_SECONDS: Final = 1.0  # the head file is at most this much behind
+CHORES_SECONDS: Final = 1.0  # between two looks at head file, disk, clock; the head is this much behind
 JOIN_SECONDS: Final = 10.0
 LATCH_SECONDS: Final = 1.0  # how long callers wait for the latch of a disk that may hang
+_BLOCKED: Final = "a commit took longer than audit.commit_timeout_seconds"
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LogState:
-    """Open, or latched and why."""
-
-    reason: str = ""
-
-    @property
-    def is_ready(self) -> bool:
-        return not self.reason
-
-
-@dataclass(frozen=True, slots=True)
-class _Append:
-    entry: Entry
-    done: Future[Receipt]
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """Something that the writer thread does between two batches."""
-
-    function: Callable[[], None]
-    done: Future[None]
 
 
 class AuditLog:
     """The log of one home. Owner of `_sequencer`: the writer thread, once it runs."""
 
-    def __init__(self, home: Home, settings: Settings, clock: Clock, version: str) -> None:
+    def __init__(self, home: Home, settings: Settings, clock: Clock) -> None:
         self._home = home
         self._settings = settings.audit
         self._clock = clock
-        self._version = version
-        self._deadline_seconds = settings.audit.commit_timeout_seconds
+        self._busy = Busy(settings.audit.commit_timeout_seconds)
+        self._space = Space(home, settings.audit)
+        self._times = ClockWatch(settings.audit.heartbeat_seconds)
         self._latch = Latch(home.latch)
+        self._latching = threading.Lock()
         self._state = LogState()
         self._size = 0
         self._sequencer: Sequencer | None = None
-        self._queue: queue.Queue[_Append | _Call | None] = queue.Queue()
+        self._queue: queue.Queue[Item] = queue.Queue()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._lock_fd = -1
         self._gate = threading.Lock()  # nothing comes onto the queue behind the close
         self._is_closing = False
         self._first_seq = 0  # requests opened before this were closed by recovery
-        self._stopping = False
-        self._head_written_us = 0
+        self._chores_us = 0  # when they were last done
+        self._written_us = 0  # when the last entry was
 
     @classmethod
     def open(cls, home: Home, settings: Settings, clock: Clock, *, version: str) -> AuditLog:
@@ -95,13 +84,17 @@ class AuditLog:
         SetupError where another process holds the log, or where the database can not be trusted.
         A latched home opens latched: reading goes on, writing waits for `recover`.
         """
-        opened = cls(home, settings, clock, version)
+        opened = cls(home, settings, clock)
         opened._lock_fd = take_lock(home)
         try:
             db.require_current(home.database)
-            opened._state = LogState(opened._latch.reason())
-            if opened._state.is_ready:
-                opened._sequencer = opened._start(Kind.LOG_STARTED)
+            with or_setup_error("log_unreadable"):
+                surroundings.check_filesystem(home, settings)
+                opened._state = LogState(opened._latch.reason())
+                opened._space.look()
+                if opened._state.is_ready:
+                    opened._space.prepare()
+                    opened._sequencer = opened._start(Kind.LOG_STARTED, **surroundings.started(home, version))
         except BaseException:
             os.close(opened._lock_fd)
             raise
@@ -128,35 +121,63 @@ class AuditLog:
         """The key policy in force. AuditUnavailable while the log is latched."""
         policy = self._sequencer.policy if self._sequencer is not None else None
         if policy is None:
-            raise self._unavailable()
+            raise unavailable()
         return policy
+
+    @property
+    def room(self) -> Room:
+        """How the home's disk stood a moment ago."""
+        return self._space.room
+
+    @property
+    def is_low(self) -> bool:
+        """True while the disk has too little room for new requests; what runs may go on."""
+        return self._space.room.level is Level.LOW
 
     async def append(self, entry: Entry) -> Receipt:
         """Durable when it returns. A caller's cancellation does not cancel the write (law 6)."""
         waiting = asyncio.wrap_future(self._submit(entry))
-        try:
-            return await asyncio.wait_for(asyncio.shield(waiting), self._deadline_seconds)
-        except TimeoutError:
-            self._close_down("a commit took longer than audit.commit_timeout_seconds")
-            waiting.add_done_callback(_retrieve)
-            raise self._unavailable() from None
+        while True:
+            try:
+                return await asyncio.wait_for(asyncio.shield(waiting), self._busy.left_seconds)
+            except TimeoutError:
+                if self._busy.left_seconds and self._thread.is_alive():
+                    continue  # the disk is at work; the queue before us was long
+                waiting.add_done_callback(retrieve)
+                await asyncio.to_thread(self._close_down, _BLOCKED)
+                raise unavailable() from None
 
     def append_sync(self, entry: Entry) -> Receipt:
         """`append` for programs without an event loop."""
+        waiting = self._submit(entry)
+        while True:
+            try:
+                return waiting.result(self._busy.left_seconds)
+            except FutureTimeoutError:
+                if self._busy.left_seconds and self._thread.is_alive():
+                    continue
+                self._close_down(_BLOCKED)
+                raise unavailable() from None
+
+    async def checked(self) -> LogState:
+        """`check` beside the event loop, within the time that a commit may take."""
+        looking = asyncio.to_thread(self.check)
         try:
-            return self._submit(entry).result(self._deadline_seconds)
-        except FutureTimeoutError:
-            self._close_down("a commit took longer than audit.commit_timeout_seconds")
-            raise self._unavailable() from None
+            return await asyncio.wait_for(looking, self._settings.commit_timeout_seconds)
+        except TimeoutError:
+            return LogState("the disk does not tell of the log's files")
 
     def check(self) -> LogState:
-        """The state, after a look at the files: an idle log notices too that its database went."""
+        """The state, after a look at the files: an idle log notices too that its database went.
+
+        Reads the disk: not for an event loop.
+        """
         sequencer = self._sequencer
         if self._state.is_ready and sequencer is not None and not self._is_closing:
             try:
                 sequencer.check()
             except Exception as error:  # any doubt about the files closes the log
-                self._close_down(_reason(error))
+                self._close_down(reason_of(error))
         return self._state
 
     def latch(self, reason: str) -> None:
@@ -173,7 +194,7 @@ class AuditLog:
         with self._gate:
             if self._is_closing:
                 raise SetupError("the log is closed", code="log_closed")
-            self._queue.put(_Call(self._recover, done))
+            self._queue.put(Call(self._recover, done))
         try:
             done.result(JOIN_SECONDS)
         except FutureTimeoutError as error:
@@ -189,7 +210,7 @@ class AuditLog:
             if self._is_closing:
                 return
             self._is_closing = True
-            self._queue.put(None)
+            self._queue.put(Stop())
         self._thread.join(JOIN_SECONDS)
         if self._thread.is_alive():
             # The writer still waits for its disk: whoever took the home now would fork the record.
@@ -203,139 +224,148 @@ class AuditLog:
         while self._turn():
             pass
         self._guarded(self._finish)
+        self._let_go()
 
     def _turn(self) -> bool:
         """One batch or call; False at the end. Its locals die with it: an idle writer holds no content."""
         try:
-            item = self._queue.get(timeout=HEAD_SECONDS)
+            item: Item | None = self._queue.get(timeout=CHORES_SECONDS)
         except queue.Empty:
-            self._guarded(self._write_head)
+            with self._busy.working():
+                self._guarded(self._chores)
             return True
-        if item is None:
-            return False
-        if isinstance(item, _Call):
-            _resolve(item)
-            return True
-        batch, following = self._gather(item)
-        self._commit(batch)
-        if isinstance(following, _Call):
-            _resolve(following)
-        return not self._stopping
+        if isinstance(item, Append):
+            batch, item = gather(item, self._queue)
+            with self._busy.working():
+                self._commit(batch)
+        if isinstance(item, Call):
+            item.resolve()
+        return not isinstance(item, Stop)
 
-    def _gather(self, first: _Append) -> tuple[list[_Append], _Append | _Call | None]:
-        """Whatever waits already, up to a bound; never waits itself."""
-        batch = [first]
-        self._stopping = False
-        while len(batch) < MAX_BATCH:
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if isinstance(item, _Append):
-                batch.append(item)
-                continue
-            self._stopping = item is None
-            return batch, item
-        return batch, None
-
-    def _commit(self, batch: list[_Append]) -> None:
-        sequencer = self._sequencer
-        if not self._state.is_ready or sequencer is None:
-            for each in batch:
-                each.done.set_exception(self._unavailable())
+    def _commit(self, batch: list[Append]) -> None:
+        if not self._state.is_ready:
+            refuse(batch)
             return
         batch = [each for each in batch if self._is_current(each)]
-        if not batch:
-            return
         try:
-            receipts = sequencer.commit([each.entry for each in batch])
+            receipts = self._write([each.entry for each in batch])
         except Exception as error:  # whatever it was, the state is unknown: stop (law 4)
-            self._close_down(_reason(error))
-            for each in batch:
-                each.done.set_exception(self._unavailable())
+            self._close_down(reason_of(error))
+            refuse(batch)
+            self._last_acts(error)
             return
-        self._size = sequencer.size
         if not self._state.is_ready:  # a waiter gave up meanwhile: nobody may be told otherwise
-            for each in batch:
-                each.done.set_exception(self._unavailable())
+            refuse(batch)
             return
         for each, receipt in zip(batch, receipts, strict=True):
             each.done.set_result(receipt)
-        now_us = self._clock.monotonic_us()
-        if now_us - self._head_written_us > HEAD_SECONDS * 1e6:
-            self._guarded(self._write_head)
+        if self._clock.monotonic_us() - self._chores_us > CHORES_SECONDS * 1e6:
+            self._guarded(self._chores)
+        if self._sequencer is not None:
+            self._guarded(self._sequencer.checkpoint)
 
-    def _is_current(self, each: _Append) -> bool:
+    def _write(self, entries: Sequence[Entry]) -> list[Receipt]:
+        """Commit entries, behind what the clocks say of the time since the last look."""
+        if (sequencer := self._sequencer) is None:
+            raise SetupError("the log is not open", code="log_closed")
+        now_us = self._clock.monotonic_us()
+        noticed = self._times.look(self._clock.now_us(), now_us, written_us=self._written_us)
+        receipts = sequencer.commit([*noticed, *entries]) if noticed or entries else []
+        if receipts:
+            self._size, self._written_us = sequencer.size, now_us
+        return receipts[len(noticed) :]
+
+    def _chores(self) -> None:
+        """Between commits: what nobody asks for, and what an idle log must notice all the same."""
+        self._chores_us = self._clock.monotonic_us()
+        self._space.look()
+        if not self._state.is_ready or self._sequencer is None:
+            return
+        self._sequencer.check()
+        alarm = self._space.take_alarm()
+        said = [Entry(kind=Kind.LOG_ALARM, public={"code": alarm})] if alarm else []
+        if self._chores_us - self._written_us >= self._settings.heartbeat_seconds * 1_000_000:
+            said.append(Entry(kind=Kind.LOG_HEARTBEAT, public={"time_source": surroundings.time_source()}))
+        self._write(said)
+        if self._sequencer.head_is_behind:
+            self._sequencer.write_head()
+
+    def _last_acts(self, error: Exception) -> None:
+        """What can still be done behind the latch; everybody has been told already.
+
+        The head file learns the last acknowledged entry, so that a database that lost it does not open
+        again. On a full disk the ballast makes room to close what is open, and to say why.
+        """
+        try:
+            if is_full(error):
+                self._space.release()
+                self._reopen(Kind.LOG_ALARM, code="disk_full")
+            elif self._sequencer is not None:
+                self._sequencer.write_head()
+        except Exception as second:  # the latch says enough
+            log.error("last_acts_failed", error=type(second).__name__)
+
+    def _is_current(self, each: Append) -> bool:
         """False, and told, where recovery has closed the request that this belongs to (law 3)."""
         opening = each.entry.opening
         if opening is None or opening >= self._first_seq:
             return True
-        each.done.set_exception(self._unavailable())
+        each.done.set_exception(unavailable())
         return False
 
     def _guarded(self, function: Callable[[], None]) -> None:
         try:
             function()
         except Exception as error:  # as in _commit
-            self._close_down(_reason(error))
-
-    def _write_head(self) -> None:
-        if self._state.is_ready and self._sequencer is not None and self._sequencer.head_is_behind:
-            self._sequencer.write_head()
-            self._head_written_us = self._clock.monotonic_us()
+            self._close_down(reason_of(error))
+            self._last_acts(error)
 
     def _finish(self) -> None:
-        if self._sequencer is None:
-            return
-        try:
-            if self._state.is_ready:
-                self._sequencer.commit([Entry(kind=Kind.LOG_STOPPED, public={"reason": "stop"})])
-                self._sequencer.write_head()
-        finally:
-            self._sequencer.close()
-            self._sequencer = None
+        if self._state.is_ready and self._sequencer is not None:
+            self._write([Entry(kind=Kind.LOG_STOPPED, public={"reason": "stop"})])
+            self._sequencer.write_head()
 
     def _recover(self) -> None:
         if self._state.is_ready:
             return
-        db.require_current(self._home.database)  # before SQLite makes a new file where one is missing
-        if self._sequencer is not None:
-            self._sequencer.close()
-            self._sequencer = None
-        self._sequencer = self._start(Kind.LOG_RECOVERED, reason=self._latch.reason())
-        self._latch.open()
+        with or_setup_error("recovery_failed"):
+            if self._sequencer is not None:
+                self._sequencer.write_head()  # every entry that we acknowledged must be there
+            self._let_go()
+            db.require_current(self._home.database)  # before SQLite makes a new file where one is missing
+            self._space.restore()
+            self._lock_fd = keep_lock(self._home, self._lock_fd)
+            sequencer = self._reopen(Kind.LOG_RECOVERED, reason=self._latch.reason())
+            self._latch.open()
+            sequencer.hold(self._home.latch)
         self._state = LogState()
         log.info("audit_recovered", tree_size=self._size)
 
-    def _start(self, kind: Kind, **public: str) -> Sequencer:
-        try:
-            return self._opened(kind, **public)
-        except (DatabaseError, OSError) as error:
-            raise SetupError(
-                f"the log can not be opened: {_reason(error)}",
-                code="recovery_failed" if kind is Kind.LOG_RECOVERED else "log_unreadable",
-                hint="appliance audit verify tells what is wrong; restore the home from a backup",
-            ) from error
+    def _reopen(self, kind: Kind, **public: str | int) -> Sequencer:
+        self._let_go()
+        self._sequencer = self._start(kind, **public)
+        return self._sequencer
 
-    def _opened(self, kind: Kind, **public: str) -> Sequencer:
+    def _let_go(self) -> None:
+        if self._sequencer is not None:
+            self._sequencer.close()
+            self._sequencer = None
+
+    def _start(self, kind: Kind, **public: str | int) -> Sequencer:
         sequencer = Sequencer(self._home, self._settings, self._clock)
         try:
-            if kind is Kind.LOG_STARTED:
-                public = {
-                    "version": self._version,
-                    "sqlite": sqlite3.sqlite_version,
-                    "schema": db.schema(self._home.database).head,
-                }
+            if kind is not Kind.LOG_ALARM:
+                public["heartbeat_seconds"] = self._settings.heartbeat_seconds
             sequencer.open(Start(kind=kind, public=dict(public)))
+            if stepped := self._times.begin(sequencer.last_ts, self._clock.now_us()):
+                sequencer.commit(stepped)
             sequencer.write_head()
         except BaseException:
             sequencer.close()
             raise
-        self._head_written_us = self._clock.monotonic_us()
         self._size = self._first_seq = sequencer.size
+        self._written_us = self._clock.monotonic_us()
         return sequencer
-
-    # --- every thread --------------------------------------------------------------------------
 
     def _submit(self, entry: Entry) -> Future[Receipt]:
         if entry.content is not None:
@@ -343,15 +373,16 @@ class AuditLog:
         done: Future[Receipt] = Future()
         with self._gate:
             if not self._state.is_ready or self._is_closing:
-                raise self._unavailable()
-            self._queue.put(_Append(entry, done))
+                raise unavailable()
+            self._queue.put(Append(entry, done))
         return done
 
     def _close_down(self, reason: str) -> None:
         """Latch. The first reason stands; a latch file that can not be written latches all the same."""
-        if not self._state.is_ready:
-            return
-        self._state = LogState(reason)
+        with self._latching:
+            if not self._state.is_ready:
+                return
+            self._state = LogState(reason)
         # Before anybody is told, the log included: it must outlive us. But the disk that hangs may be
         # the latch's too, and an event loop must not hang with it: then it lands later, or never.
         if threading.current_thread() is self._thread:
@@ -367,34 +398,3 @@ class AuditLog:
             self._latch.set(reason)
         except OSError as error:
             log.error("latch_not_written", error=type(error).__name__)
-
-    def _unavailable(self) -> AuditUnavailable:
-        return AuditUnavailable(
-            "the audit log can not commit, so nothing is answered",
-            hint="the operator finds the reason on /readyz and runs: appliance audit recover",
-            retry_after_seconds=30,
-        )
-
-
-def _resolve(call: _Call) -> None:
-    try:
-        call.function()
-    except Exception as error:  # the caller gets it, whatever it is
-        call.done.set_exception(error)
-    else:
-        call.done.set_result(None)
-
-
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()
-
-
-def _reason(error: Exception) -> str:
-    """For the operator: the kind of failure, and what our own errors say of it."""
-    if isinstance(error, SetupError | InternalError):
-        return error.message
-    original = getattr(error, "orig", None) or error
-    name = getattr(original, "sqlite_errorname", "")
-    message = getattr(original, "message", "")
-    return " ".join(part for part in (type(original).__name__, name, message) if part)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -27,6 +29,9 @@ from appliance.clock import Clock
 from appliance.config import Audit, Home
 from appliance.core import Outcome, Receipt
 from appliance.errors import SetupError, VerificationError
+
+COMMIT_BYTES: Final = 48 << 10  # of pages that a commit writes besides its contents, about
+CHECKPOINT_BYTES: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Sequencer:
             # Held before SQLite opens it: an exchange of the file in between is one that is noticed.
             self._guard.hold(home.database)
             self._guard.hold(home.lock)  # without it a second writer comes in
+            self._guard.hold(home.latch, needed=False)  # a missing one is a latch: `recover` makes it
             self._shares = ShareStore(home)
             self._guard.hold(home.shares)
             self._engine = db.writer(home.database)
@@ -58,6 +64,7 @@ class Sequencer:
         except BaseException:
             self._guard.close()
             raise
+        self._wal_bytes = 0  # about: what commits wrote since the last checkpoint
         self._boot = secrets.token_hex(8)
         self._frontier = Frontier()
         self._note = ""
@@ -85,6 +92,11 @@ class Sequencer:
         return self._policy
 
     @property
+    def last_ts(self) -> int:
+        """The newest entry's time, microseconds."""
+        return self._last_ts
+
+    @property
     def head_is_behind(self) -> bool:
         """True while the head file does not know the newest commit."""
         return self._head_size != self._frontier.size
@@ -99,6 +111,9 @@ class Sequencer:
             public={"policy_sha256": policy.sha256, "num_recipients": len(policy.readers)},
             effects=lambda connection, _seq: store.add_policy(connection, policy),
         )
+        # A head of no entries first: a crash behind the commit must not leave a record without one.
+        self._note = self._sign(self._frontier)
+        self.write_head()
         self.commit([pinned])
 
     def open(self, start: Start | None) -> None:
@@ -131,11 +146,13 @@ class Sequencer:
             store.add_entries(self._connection, rows, nodes)
             store.put_head(self._connection, frontier.size, note)
         # The commit point is behind us. The file may have gone meanwhile: then nobody is told.
-        if not self._holds_wal:  # it exists from here on
-            self._guard.hold(self._home.database.with_name(self._home.database.name + "-wal"))
+        if not self._holds_wal:  # they exist from here on
+            for suffix in ("-wal", "-shm"):
+                self._guard.hold(self._home.database.with_name(self._home.database.name + suffix))
             self._holds_wal = True
         self._guard.check()
         self._frontier, self._note = frontier, note
+        self._wal_bytes += COMMIT_BYTES + sum(len(row.sealed.ciphertext) for row in rows if row.sealed)
         self._follow(entries, rows)
         origin = self._settings.origin
         return [
@@ -154,13 +171,24 @@ class Sequencer:
         if self._index is not None and any(row.header.kind == Kind.INDEX_OPENED for row in rows):
             blind.destroy_others(self._home, keep=self._index.month)
 
+    def checkpoint(self) -> None:
+        """Move a long WAL into the database. Behind the receipts, and its errors are errors."""
+        if self._wal_bytes >= CHECKPOINT_BYTES:
+            db.checkpoint(self._connection)
+            self._wal_bytes = 0
+
     def check(self) -> None:
-        """VerificationError where the database's files are no longer ours."""
+        """VerificationError where the log's files are no longer ours."""
         self._guard.check()
+
+    def hold(self, path: Path) -> None:
+        """Watch this file from now on, in place of what was at its path before."""
+        self._guard.hold(path)
 
     def write_head(self) -> None:
         """Remember size and root outside the database, durably."""
-        durable.write_file(self._home.head, self._note.encode())
+        with self._guard.replacing(self._home.head):
+            durable.write_file(self._home.head, self._note.encode())
         self._head_size = self._frontier.size
 
     def close(self) -> None:
@@ -287,7 +315,7 @@ class Sequencer:
     def _load(self, connection: Connection) -> None:
         found = store.head(connection)
         if found is None:
-            if self._home.head.exists():
+            if files.head_size(self._home, self._keys.signer.verifier):
                 raise _rolled_back()
             return
         size, self._note = found
@@ -337,6 +365,7 @@ class Sequencer:
                 code="head_missing",
                 hint="it lies beside the database and remembers the log's size; restore it too",
             ) from error
+        self._guard.hold(self._home.head)
         known = checkpoint.open_checkpoint(note, self._keys.signer.verifier)
         self._head_size = known.size
         if known.size > self._frontier.size:

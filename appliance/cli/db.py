@@ -10,7 +10,7 @@ import appliance
 from appliance import config
 from appliance import db as database_room
 from appliance.audit.entry import Kind
-from appliance.audit.files import take_lock
+from appliance.audit.files import require_open, take_lock
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.cli.base import home_option, json_option, show
 from appliance.cli.init import database_upgraded
@@ -76,6 +76,8 @@ def upgrade_home(home: Home) -> dict[str, object]:
     clock = SystemClock()
     lock = take_lock(home)
     try:
+        if database_room.schema(home.database).state is database_room.SchemaState.OLDER:
+            require_open(home)  # the upgrade is an entry
         upgraded = database_room.upgrade(home, clock)
         if upgraded is None:
             return {"upgraded": False}

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from appliance import config, db
-from appliance.audit import checkpoint, files
+from appliance.audit import checkpoint, files, surroundings
 from appliance.catalog import Catalog
 from appliance.cli.base import home_option, json_option, show
 from appliance.config import Home
@@ -71,6 +71,7 @@ def examine(home: Home) -> list[Check]:
         ("model", _model),
         ("tls", _tls),
         ("disk", _disk),
+        ("file system", _filesystem),
     ]
     return [_look(name, look, home) for name, look in looks]
 
@@ -147,6 +148,12 @@ def _tls(home: Home) -> str:
         if not os.access(Path(path), os.R_OK):
             raise SetupError(f"can not read {path}", code="tls_missing")
     return "certificate and key are readable"
+
+
+def _filesystem(home: Home) -> str:
+    settings = config.load(home)
+    surroundings.check_filesystem(home, settings)
+    return f"{surroundings.filesystem_of(home.root)}, profile {settings.profile}"
 
 
 def _disk(home: Home) -> str:

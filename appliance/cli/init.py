@@ -127,6 +127,12 @@ def initialise(
     home: Home, *, profile: Literal["dev", "production"], members: Members = NOBODY
 ) -> dict[str, Any]:
     """Make what is missing, keep what is there. SetupError where the two contradict each other."""
+    if home.lock.exists():  # an earlier run may have been interrupted
+        lock = take_lock(home)
+        try:
+            db.settle(home.database)
+        finally:
+            os.close(lock)
     begun = _has_record(home)
     if begun and members != NOBODY:
         raise SetupError(
@@ -157,10 +163,12 @@ def initialise(
 
 
 def _has_record(home: Home) -> bool:
-    """Whether the log has begun: a crash may have left its tables without a first entry."""
+    """Whether the log has begun: a crash may have left its tables and its head without a first entry."""
     state = db.schema(home.database).state
-    if home.head.exists() or state is not db.SchemaState.CURRENT:
+    if state is not db.SchemaState.CURRENT:
         return home.head.exists() or state is not db.SchemaState.ABSENT
+    if home.head.exists() and files.head_size(home, files.read_verifier(home)):
+        return True
     with db.reading(home.database) as connection:
         return store.num_entries(connection) > 0
 
@@ -177,6 +185,8 @@ def _prepare(home: Home, settings: Settings, members: Members) -> dict[str, Any]
     keys = files.load_keys(home, settings.audit.origin)
     identity_path, recovery_path = home.keys / DEV_IDENTITY, home.keys / RECOVERY_IDENTITY
     begun = _has_record(home)
+    if begun and db.schema(home.database).state is db.SchemaState.OLDER:
+        files.require_open(home)  # the upgrade is an entry
     upgraded = db.upgrade(home, clock)
     sequencer = Sequencer(home, settings.audit, clock)
     try:
@@ -189,7 +199,7 @@ def _prepare(home: Home, settings: Settings, members: Members) -> dict[str, Any]
             sequencer.open(None if upgraded is None else Start(Kind.LOG_STARTED, _started()))
             if upgraded is not None:
                 sequencer.commit([database_upgraded(upgraded)])
-            sequencer.write_head()
+                sequencer.write_head()
         fingerprint = sequencer.policy.fingerprint if sequencer.policy else ""
         entries = sequencer.size
     finally:

@@ -3,9 +3,10 @@
 Numbered decision tree:
 1. an unknown model                         → model_not_found
 2. a log that can not commit                → audit_unavailable (law 4)
-3. a model whose worker is not ready        → model_not_ready
-4. more requests in flight than the bound   → overloaded
-5. otherwise                                → Admit
+3. a disk below its low-water mark          → disk_low (before it is full: running ones are to end)
+4. a model whose worker is not ready        → model_not_ready
+5. more requests in flight than the bound   → overloaded
+6. otherwise                                → Admit
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Load:
     """What the gateway knows at the moment of the decision."""
 
     audit_ready: bool
+    disk_low: bool
     model_ready: bool
     num_in_flight: int
     max_in_flight: int
@@ -53,8 +55,10 @@ def decide(model: ModelSpec | None, load: Load) -> Admit | Refuse:
         )
     if not load.audit_ready:  # 2
         return Refuse("audit_unavailable", "the audit log can not commit", 5)
-    if not load.model_ready:  # 3
+    if load.disk_low:  # 3
+        return Refuse("disk_low", "the disk has too little room for the record of new requests", 30)
+    if not load.model_ready:  # 4
         return Refuse("model_not_ready", "the model is loading or restarting", 2)
-    if load.num_in_flight >= load.max_in_flight:  # 4
+    if load.num_in_flight >= load.max_in_flight:  # 5
         return Refuse("overloaded", "too many requests are waiting", 2)
-    return Admit(model)  # 5
+    return Admit(model)  # 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ import pytest
 
 from appliance import control
 from appliance.audit import query
-from appliance.control import Problem, Recover
+from appliance.audit.entry import Kind
+from appliance.control import Command, Problem, Recover
 from appliance.core import Role
 from tests.harness import Gateway, gateway, question, sse, wait_until
 from tests.records import assert_verified, closing_of
@@ -22,6 +24,7 @@ from tests.records import assert_verified, closing_of
 pytestmark = pytest.mark.integration
 
 FILL_BYTES = 1 << 20
+SMALL = '[audit]\norigin = "test/audit/1"\nballast_mib = 8\nmin_free_mib = 4\n'
 
 
 @pytest.fixture
@@ -35,6 +38,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         check=False,
     )
     if made.returncode != 0:
+        assert os.environ.get("CI") != "true" or os.geteuid() != 0, made.stderr
         pytest.skip("mounting a small file system needs root")
     try:
         yield point
@@ -57,6 +61,19 @@ def fill(path: Path) -> None:
     with path.open("wb", buffering=0) as file:
         while True:
             file.write(b"\0" * FILL_BYTES)
+
+
+def leave(path: Path, free_mib: int) -> None:
+    """Fill the disk up to a rest."""
+    with path.open("ab", buffering=0) as file:
+        while (found := os.statvfs(path)).f_bavail * found.f_frsize > free_mib << 20:
+            file.write(b"\0" * FILL_BYTES)
+
+
+def control_problem(running: Gateway, command: Command) -> Problem:
+    answer = control.send(running.home.control_socket, command)
+    assert isinstance(answer, Problem), answer
+    return answer
 
 
 def content_of(event: Any) -> str:
@@ -132,9 +149,10 @@ def test_idle_server_notices_a_removed_file(tmp_path: Path) -> None:
 
 def test_full_disk_latches_and_recovery_is_an_act(small_disk: Path) -> None:
     """A full disk stops everything at once; room alone changes nothing; `recover` opens again."""
-    root = small_disk / "home"
-    with gateway(root) as running:
+    with gateway(small_disk / "home", toml=SMALL) as running:
         key = running.key()
+        ballast = running.home.ballast.stat()
+        assert ballast.st_size == ballast.st_blocks * 512 == 8 << 20
         answered = running.chat("echo: before").headers["x-request-id"]
         client, streamed, events = slow_stream(running)
         before = [event for event, _ in zip(events, range(3), strict=False)]
@@ -146,15 +164,66 @@ def test_full_disk_latches_and_recovery_is_an_act(small_disk: Path) -> None:
         client.close()
         assert rest[-1]["error"]["code"] == "audit_unavailable"
         assert_closed_to_everybody(running, key)
+        # The ballast made room for the last words: what was open is closed, and the record says why.
+        request_id = streamed.headers["x-request-id"]
+        assert closing_of(running.home, request_id).public["outcome"] == "recovered"
+        (alarm,) = query.search(running.home.database, kind=Kind.LOG_ALARM)
+        assert alarm.public["code"] == "disk_full"
+        assert running.home.ballast.stat().st_size == 0
+        assert control_problem(running, Recover()).code == "disk_low"
 
         filler.unlink()
         assert_unavailable(running.chat("echo: room again"))
 
         running.command(Recover())
+        assert running.home.ballast.stat().st_blocks * 512 == 8 << 20
         assert running.chat("echo: open again").status_code == 200
         assert closing_of(running.home, answered).public["outcome"] == "stop"
-        request_id = streamed.headers["x-request-id"]
         assert closing_of(running.home, request_id).public["outcome"] == "recovered"
+        running.stop()
+        assert_verified(running.home)
+
+
+def test_disk_fills_up_slowly(small_disk: Path) -> None:
+    """At 75 % the record says so once; below the low-water mark nothing new begins, and what runs ends."""
+    toml = SMALL.replace("min_free_mib = 4", "min_free_mib = 16")
+    with gateway(small_disk / "home", toml=toml) as running, running.client() as client:
+
+        def disk() -> dict[str, Any]:
+            found: dict[str, Any] = client.get("/readyz").json()["audit"]["disk"]
+            return found
+
+        def alarms() -> list[Any]:
+            found = query.search(running.home.database, kind=Kind.LOG_ALARM, limit=100)
+            return [record.public["code"] for record in found][::-1]
+
+        filler = small_disk / "filler"
+        leave(filler, 36)  # of 160
+        wait_until(lambda: disk()["state"] == "warning", seconds=5)
+        assert client.get("/readyz").status_code == 200
+        assert running.chat("echo: still served").status_code == 200
+        streaming, _answer, events = slow_stream(running)
+        before = [event for event, _ in zip(events, range(3), strict=False)]
+        leave(filler, 12)
+        wait_until(lambda: disk()["state"] == "low", seconds=5)
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["audit"]["state"]) == (503, "ready")
+        refused = running.chat("echo: too late")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "disk_low")
+        assert int(refused.headers["retry-after"]) >= 1
+        with running.client(Role.OPERATOR) as operator:
+            text = operator.get("/metrics").text
+        assert "appliance_disk_low 1.0" in text
+        assert "appliance_audit_ready 1.0" in text
+        rest = list(events)
+        streaming.close()
+        assert any(content_of(event) for event in before)
+        assert rest[-1] == "[DONE]"
+        assert alarms() == ["disk_warning", "disk_low"]
+
+        filler.unlink()
+        wait_until(lambda: disk()["state"] == "ok", seconds=5)
+        assert running.chat("echo: room again").status_code == 200
         running.stop()
         assert_verified(running.home)
 

@@ -17,6 +17,7 @@ import appliance.audit.tables
 from appliance import config, db
 from appliance.audit import query
 from appliance.audit.entry import Kind
+from appliance.audit.files import Latch
 from appliance.cli.init import initialise
 from appliance.config import Home
 from appliance.core import Role
@@ -118,6 +119,20 @@ def test_upgrade_makes_a_backup_first_and_is_on_the_record(tmp_path: Path, comma
     ]
     assert_verified(home)
     assert "current" in program("db", "status", home=home).stdout
+
+
+@pytest.mark.parametrize("command", [("db", "upgrade"), ("init",)])
+def test_latched_record_is_not_upgraded(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """An upgrade is an entry: behind the latch only recovery writes one."""
+    home = older_home(tmp_path)
+    Latch(home.latch).set("a test")
+    before = home.database.read_bytes(), home.head.read_bytes()
+    done = program(*command, home=home, check=False)
+
+    assert done.returncode == 3
+    assert "the log is closed: a test" in done.stderr
+    assert "appliance audit recover" in done.stderr
+    assert (home.database.read_bytes(), home.head.read_bytes()) == before
 
 
 @pytest.mark.parametrize("command", [("init",), ("serve", "--port", "0"), ("db", "upgrade")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import subprocess
@@ -133,3 +134,20 @@ def test_import_alone_is_safe() -> None:
     assert CANARY not in done.stdout + done.stderr
     assert [line["event"] for line in lines] == ["crashed", "told"]
     assert lines[0]["error"] == "ValueError"
+
+
+def test_log_that_can_not_be_written_stops_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    """A full disk may hold the log file too: lines are lost, counted, and the count is told."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        logging_setup._speak(full, logging.INFO)
+        for _ in range(3):
+            logging_setup.get_logger("room").error("audit_latched")
+        with contextlib.suppress(OSError):
+            full.flush()
+        logging_setup.configure(Log())
+        logging_setup.get_logger("room").info("again")
+        with contextlib.suppress(OSError):
+            full.close()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+    assert [(line["event"], line.get("count")) for line in lines] == [("log_lines_lost", 3), ("again", None)]

@@ -1,7 +1,7 @@
 """`verify`: an independent second reading of the whole record. Needs no secret, writes nothing.
 
 It shares no code with the sequencer: it hashes with hashlib, reads with plain SQL, and believes
-nothing but the log's public key. The order of the reading, entries in blocks through all of 2 to 12:
+nothing but the log's public key. The order of the reading, entries in blocks through all of 2 to 13:
 1. `file`        the file is a whole database with exactly this release's schema
 2. `entries`     every header is canonical, in place, in order, and says what the columns beside it say
 3. `tree`        every leaf, every complete subtree and the root are what the headers make them
@@ -12,8 +12,9 @@ nothing but the log's public key. The order of the reading, entries in blocks th
 8. `policies`    each key policy is its entry's, and a quorum of the one before agreed to it
 9. `erasures`    a share that opens contents is there, or erased by an entry that says so
 10. `lives`      every opening has exactly one closing; segments are complete
-11. `state`      every state row (API keys …) is the one that the last record about it commits to
-12. `witnesses`  what witnesses said was said by them, and of this very tree
+11. `pauses`     no pause within one boot is longer than its `log:started` promised
+12. `state`      every state row (API keys …) is the one that the last record about it commits to
+13. `witnesses`  what witnesses said was said by them, and of this very tree
 
 An incremental reading does the same from where the newest green `log:verified` record ended: the tree goes
 on from its stored edge, and what it has to know of the entries before is proven to lie in that tree.
@@ -33,6 +34,7 @@ from appliance.audit.fsck.entries import Entries
 from appliance.audit.fsck.epochs import Epochs
 from appliance.audit.fsck.erasures import Erasures
 from appliance.audit.fsck.lives import Lives
+from appliance.audit.fsck.pauses import Pauses
 from appliance.audit.fsck.policies import Policies
 from appliance.audit.fsck.retention import Retention
 from appliance.audit.fsck.source import Source, SqliteSource, sqlite_schema
@@ -99,6 +101,7 @@ def _steps(reading: Reading) -> list[Step]:
         Policies(reading),
         Erasures(reading),
         Lives(reading),
+        Pauses(reading),
         State(reading),
         Witnesses(reading),
     ]

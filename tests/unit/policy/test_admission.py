@@ -11,7 +11,7 @@ from appliance.core import ModelSpec
 from appliance.policy.admission import Admit, Load, Refuse, decide
 
 MODEL = ModelSpec(id="m", sha256="0" * 64, size_bytes=1, path=Path("/nowhere"))
-FREE = Load(audit_ready=True, model_ready=True, num_in_flight=0, max_in_flight=2)
+FREE = Load(audit_ready=True, disk_low=False, model_ready=True, num_in_flight=0, max_in_flight=2)
 
 
 def test_a_free_appliance_admits() -> None:
@@ -26,6 +26,8 @@ def test_a_free_appliance_admits() -> None:
         (None, {"audit_ready": False}, "model_not_found", False),
         (MODEL, {"audit_ready": False}, "audit_unavailable", True),
         (MODEL, {"audit_ready": False, "model_ready": False}, "audit_unavailable", True),
+        (MODEL, {"audit_ready": False, "disk_low": True}, "audit_unavailable", True),
+        (MODEL, {"disk_low": True, "model_ready": False}, "disk_low", True),
         (MODEL, {"model_ready": False}, "model_not_ready", True),
         (MODEL, {"num_in_flight": 2}, "overloaded", True),
         (MODEL, {"num_in_flight": 3}, "overloaded", True),
