@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from appliance.errors import SetupError
 
+EMBEDDED = "sqlite"
 HOME_VARIABLE = "APPLIANCE_HOME"
 CONFIG_NAME = "appliance.toml"
 
@@ -100,12 +101,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of `appliance.toml`."""
 
     profile: Literal["dev", "production"] = "dev"
-    database_url: str = "sqlite"  # "sqlite": embedded, inside the home
+    database_url: str = EMBEDDED  # inside the home, or a server's: postgresql://…
     default_model: str = "smollm2-135m-instruct"
     server: Server = msgspec.field(default_factory=Server)
     engine: Engine = msgspec.field(default_factory=Engine)
     audit: Audit = msgspec.field(default_factory=Audit)
     log: Log = msgspec.field(default_factory=Log)
+
+    def __repr__(self) -> str:
+        """Without the database's URL, which may hold a password."""
+        return f"Settings(profile={self.profile!r}, origin={self.audit.origin!r})"
 
 
 class Home(msgspec.Struct, frozen=True):
@@ -203,9 +208,16 @@ def load(home: Home) -> Settings:
     return parse(text, source=str(home.config))
 
 
+def is_server(database_url: str) -> bool:
+    """Whether a URL asks for PostgreSQL, in one of the two spellings that libpq takes."""
+    return database_url.startswith(("postgresql://", "postgres://"))
+
+
 def _check(settings: Settings, source: str) -> None:
-    if settings.database_url != "sqlite":
-        raise SetupError(f"{source}: database_url must be 'sqlite' in this release", code="bad_config")
+    if settings.database_url != EMBEDDED and not is_server(settings.database_url):
+        raise SetupError(
+            f"{source}: database_url must be '{EMBEDDED}' or begin with postgresql://", code="bad_config"
+        )
     if bool(settings.server.tls_certificate) != bool(settings.server.tls_key):
         raise SetupError(f"{source}: tls_certificate and tls_key go together", code="bad_config")
     if settings.profile == "production" and not settings.server.tls_certificate:

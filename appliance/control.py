@@ -162,6 +162,7 @@ _READINGS = frozenset(
         entry.Kind.AUDIT_REPLAYED,
         entry.Kind.AUDIT_RELEASED,
         entry.Kind.AUDIT_EXPORTED,
+        entry.Kind.DATABASE_COPIED,
     }
 )
 

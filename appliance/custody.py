@@ -20,6 +20,7 @@ from appliance.audit.retention import Removal
 from appliance.clock import Clock
 from appliance.config import Home
 from appliance.core import Receipt
+from appliance.databases.base import Database
 from appliance.errors import RequestError
 
 
@@ -41,12 +42,14 @@ class Custody:
         audit: AuditLog,
         directory: Directory,
         home: Home,
+        database: Database,
         clock: Clock,
         periods: dict[Kind, int],
     ) -> None:
         self._audit = audit
         self._directory = directory
         self._home = home
+        self._database = database
         self._clock = clock
         self._periods = periods
         self._changing = asyncio.Lock()
@@ -109,7 +112,7 @@ class Custody:
 
     def holds(self) -> list[Hold]:
         """Every hold ever placed, oldest first."""
-        with db.reading(self._home.database) as connection:
+        with db.reading(self._database) as connection:
             return holds.load(connection)
 
     async def retain(self, *, dry_run: bool = False) -> list[Removed]:
@@ -132,7 +135,7 @@ class Custody:
     def _due(self, kind: Kind, days: int, after_ts: int) -> tuple[Removal | None, int | None]:
         """The next removal, and the moment to go on from; None where there is nothing (more)."""
         before = retention.cutoff(self._clock.now_us(), days)
-        with db.reading(self._home.database) as connection:
+        with db.reading(self._database) as connection:
             found = store.contents_of(connection, kind, after_ts, before, retention.MAX_REMOVED)
             active = [each for each in holds.load(connection) if each.is_active]
         due = retention.removable(found, active, self._held_shares(active) if found else ())

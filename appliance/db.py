@@ -1,8 +1,8 @@
-"""The database: one SQLite file in the home, one writer, any number of readers, and its schema.
+"""The database: one writer, any number of readers, and its schema. A file in the home, or a server's.
 
-Promise: whoever writes does so with WAL and synchronous=FULL, asserted on every connection; whoever
-reads can not write. Alembic owns the schema: an older one is upgraded after a verified backup, a
-newer or unknown one is refused.
+Promise: whoever writes does so durably, asserted on every connection; whoever reads can not write.
+Alembic owns the schema: an older one is upgraded after a verified backup, a newer or unknown one is
+refused. What differs between SQLite and PostgreSQL lies in `databases`.
 """
 
 from __future__ import annotations
@@ -10,29 +10,30 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, pool
+from sqlalchemy import Connection, MetaData, inspect
 from sqlalchemy.exc import DatabaseError
 
 from appliance import durable
 from appliance.clock import Clock
-from appliance.config import Home
+from appliance.config import EMBEDDED, Home, Settings
+from appliance.databases.base import Database
+from appliance.databases.sqlite import SqliteFile
 from appliance.errors import SetupError
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
-BUSY_TIMEOUT_SECONDS = 2
 _NO_DATABASE_OF_OURS = ("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR")
+
+Place = Database | Path  # a bare path is an SQLite file: a copy of a record, or a home's own
 
 metadata = MetaData(
     naming_convention={
@@ -56,7 +57,7 @@ class SchemaState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """State and revision of a database file."""
+    """State and revision of a database."""
 
     state: SchemaState
     revision: str | None
@@ -73,51 +74,49 @@ class Upgrade:
     backup_sha256: str = ""
 
 
-def writer(path: Path) -> Engine:
-    """An engine with one connection whose transactions begin with BEGIN IMMEDIATE."""
-    engine = create_engine(
-        "sqlite://",
-        creator=lambda: _connect_writer(path),
-        poolclass=pool.StaticPool,
-        hide_parameters=True,  # an error's text must not quote what went into its statement
-    )
-    # The driver's own transaction handling is off (isolation_level None): SQLAlchemy says BEGIN.
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    return engine
+def of(home: Home, settings: Settings, *, owner_url: str = "") -> Database:
+    """The home's database, unopened. `owner_url` logs in whoever may change a server's schema."""
+    if settings.database_url == EMBEDDED:
+        if owner_url:
+            raise SetupError("an embedded database has no owner of its own", code="bad_config")
+        return SqliteFile(home.database)
+    # The driver is loaded where it is asked for: an embedded log needs no libpq.
+    from appliance.databases import postgres  # noqa: PLC0415
 
-
-def reader(path: Path) -> Engine:
-    """An engine that can not write, on a live database or on a copy of one."""
-    return create_engine(
-        "sqlite://",
-        creator=lambda: _connect_reader(path),
-        poolclass=pool.NullPool,
-        hide_parameters=True,
+    return postgres.PostgresSchema(
+        origin=settings.audit.origin,
+        profile=settings.profile,
+        commit_timeout_seconds=settings.audit.commit_timeout_seconds,
+        parameters=postgres.parse(settings.database_url),
+        owner_parameters=postgres.parse(owner_url) if owner_url else None,
     )
 
 
-def schema(path: Path) -> Schema:
-    """How the file's schema stands to ours. Reads only."""
+def at(place: Place) -> Database:
+    """A database from whatever stands for one."""
+    return SqliteFile(place) if isinstance(place, Path) else place
+
+
+def schema(place: Place) -> Schema:
+    """How a database's schema stands to ours. Reads only. SetupError where no server answers."""
     script = _script()
     head = script.get_current_head() or ""
-    if not path.exists():
+    if not at(place).exists():
         return Schema(SchemaState.ABSENT, None, head)
     try:
-        with reader(path).connect() as connection:
+        with reading(place) as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
-            is_empty = not connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").first()
+            is_empty = not inspect(connection).get_table_names()
     except DatabaseError as error:
         name = getattr(error.orig, "sqlite_errorname", "")
-        if not name.startswith(_NO_DATABASE_OF_OURS):
+        if name and not name.startswith(_NO_DATABASE_OF_OURS):
             raise SetupError(
-                f"the database can not be read: {name or type(error).__name__}",
+                f"the database can not be read: {name}",
                 code="database_unreadable",
                 hint="the disk or the home's permissions are at fault; nothing was changed",
             ) from error
         return Schema(SchemaState.UNKNOWN, None, head)
-    except SetupError:
-        return Schema(SchemaState.UNKNOWN, None, head)
-    if is_empty:  # a crash before the first revision's commit leaves a file without tables
+    if is_empty:  # a crash before the first revision's commit leaves a database without tables
         return Schema(SchemaState.ABSENT, None, head)
     known = {each.revision for each in script.walk_revisions()}
     if revision == head:
@@ -126,9 +125,9 @@ def schema(path: Path) -> Schema:
     return Schema(state, revision, head)
 
 
-def require_current(path: Path) -> Schema:
-    """SetupError unless the file has exactly our schema."""
-    found = schema(path)
+def require_current(place: Place) -> Schema:
+    """SetupError unless the database has exactly our schema."""
+    found = schema(place)
     match found.state:
         case SchemaState.CURRENT:
             return found
@@ -148,36 +147,46 @@ def require_current(path: Path) -> Schema:
             )
 
 
-def upgrade(home: Home, clock: Clock) -> Upgrade | None:
+def upgrade(
+    home: Home, database: Database, clock: Clock, *, made_backup: Path | None = None
+) -> Upgrade | None:
     """Create or upgrade the home's database; None where it is current. Never without a backup.
 
-    The caller holds the home's lock. A crash leaves either the old schema or the new one (each
-    revision is one transaction), and the backup in both cases.
+    `made_backup` is one that the operator made elsewhere. The caller holds the home's lock. A crash
+    leaves either the old schema or the new one (all revisions are one transaction), and the backup in
+    both cases.
     """
-    found = schema(home.database)
+    found = schema(database)
     if found.state is SchemaState.CURRENT:
         return None
     if found.state is SchemaState.UNKNOWN:
-        require_current(home.database)
+        require_current(database)
     if found.state is SchemaState.ABSENT and home.head.exists():
         raise SetupError(
             "the audit database is missing, but this home has had one",
             code="database_missing",
-            hint="restore appliance.db from a backup; a new log would hide that the old one is gone",
+            hint="restore it from a backup; a new log would hide that the old one is gone",
         )
     backup_path = None
     digest = ""
     if found.state is SchemaState.OLDER:
-        backup_path = backup(home, clock, note=str(found.revision))
+        backup_path = made_backup or backup(home, database, clock, note=str(found.revision))
         digest = digest_of(backup_path)
-    engine = writer(home.database)
+    change_schema(database, "head")
+    now = require_current(database)
+    return Upgrade(found.revision, now.head, backup_path, digest)
+
+
+def change_schema(database: Database, revision: str) -> None:
+    """To a revision, in one transaction, with everybody's rights as they must be behind it."""
+    engine = database.migrator()
     try:
         with engine.begin() as connection:
-            migrate(connection, "head")
+            database.prepare(connection)
+            migrate(connection, revision)
+            database.grant(connection)
     finally:
         engine.dispose()
-    now = require_current(home.database)
-    return Upgrade(found.revision, now.head, backup_path, digest)
 
 
 def settle(path: Path) -> None:
@@ -186,15 +195,12 @@ def settle(path: Path) -> None:
     Later ones use the WAL and need nothing. The caller holds the home's lock.
     """
     if path.with_name(path.name + "-journal").exists():
-        with contextlib.closing(_connect_writer(path)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_master")
-
-
-def checkpoint(connection: Connection) -> None:
-    """Move what the WAL holds into the database, as far as readers let it. Outside a transaction."""
-    driver = connection.connection.driver_connection
-    if isinstance(driver, sqlite3.Connection):
-        driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        engine = SqliteFile(path).migrator()
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+        finally:
+            engine.dispose()
 
 
 def migrate(connection: Connection, revision: str) -> None:
@@ -212,26 +218,17 @@ def migrate(connection: Connection, revision: str) -> None:
         command.downgrade(config, revision)
 
 
-def backup(home: Home, clock: Clock, *, note: str) -> Path:
-    """A consistent copy by SQLite's backup API, checked, in the home's backups. SetupError if not."""
+def backup(home: Home, database: Database, clock: Clock, *, note: str) -> Path:
+    """A consistent copy in the home's backups. SetupError where it fails."""
     durable.make_private_dir(home.backups)
     moment = datetime.fromtimestamp(clock.now_us() / 1e6, tz=UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    target = home.backups / f"appliance-{moment}-{note}.db"
+    target = home.backups / f"appliance-{moment}-{note}{database.copy_suffix}"
     try:
-        with (
-            contextlib.closing(_connect_reader(home.database)) as source,
-            contextlib.closing(sqlite3.connect(target)) as copy,
-        ):
-            target.chmod(durable.PRIVATE_FILE)
-            source.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")
-            problems = copy.execute("PRAGMA integrity_check").fetchall()
-        if problems != [("ok",)]:
-            raise SetupError("the backup is not whole", code="backup_failed")
+        database.copy_to(target)
         with target.open("rb") as file:
             os.fsync(file.fileno())
         durable.fsync_dir(home.backups)
-    except (sqlite3.Error, OSError) as error:
+    except OSError as error:
         raise SetupError(f"the backup failed: {error}", code="backup_failed") from error
     return target
 
@@ -240,48 +237,6 @@ def digest_of(path: Path) -> str:
     """SHA-256 of a backup, hex, read in pieces: a record of years does not fit into memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _connect_writer(path: Path) -> sqlite3.Connection:
-    # Created for its owner only, before SQLite would create it with the process's umask.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.PRIVATE_FILE))
-    connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
-    )
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA trusted_schema = OFF")
-    # SQLite keeps the errors of its own checkpoints to itself: the sequencer makes them.
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    found = [_pragma(connection, name) for name in ("journal_mode", "synchronous")]
-    if found != ["wal", 2]:
-        connection.close()
-        raise SetupError(
-            "the database does not take WAL with synchronous=FULL",
-            code="database_settings",
-            hint="the home must lie on a local file system",
-        )
-    return connection
-
-
-def _connect_reader(path: Path) -> sqlite3.Connection:
-    if not path.is_file():
-        raise SetupError(f"no database at {path}", code="database_missing")
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro",
-        uri=True,
-        timeout=BUSY_TIMEOUT_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute("PRAGMA trusted_schema = OFF")
-    return connection
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> Any:
-    return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 
 def _alembic() -> Config:
@@ -295,9 +250,9 @@ def _script() -> ScriptDirectory:
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[Connection]:
+def reading(place: Place) -> Iterator[Connection]:
     """A connection that can not write, for one piece of work."""
-    engine = reader(path)
+    engine = at(place).reader()
     try:
         with engine.connect() as connection:
             yield connection

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -29,10 +28,11 @@ from appliance.audit.holds import legal_hold
 from appliance.audit.log import AuditLog
 from appliance.catalog import Catalog
 from appliance.clock import Clock, SystemClock
-from appliance.config import Home, Settings
+from appliance.config import EMBEDDED, Home, Settings
 from appliance.control import ControlServer
 from appliance.core import ModelSpec
 from appliance.custody import Custody
+from appliance.databases.base import Database
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 STATE_TABLES = (tables.api_key, legal_hold, audit_tables.witness, audit_tables.cosignature)
 
 RETENTION_SECONDS = 6 * 3600
-_PASSWORD = re.compile(r"(//[^:/@]*):[^@]*@")  # in a database's address: no credential goes on the record
 
 log = get_logger(__name__)
 
@@ -99,8 +98,8 @@ class Alone:
     witnessing: Witnessing
 
 
-def _load_keys(home: Home) -> list[ApiKey]:
-    with db.reading(home.database) as connection:
+def _load_keys(database: Database) -> list[ApiKey]:
+    with db.reading(database) as connection:
         return tables.load(connection)
 
 
@@ -110,7 +109,8 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
     clock = clock or SystemClock()
     audit = AuditLog.open(home, settings, clock, version=appliance.__version__)
     try:
-        directory = Directory(_load_keys(home))
+        database = db.of(home, settings)
+        directory = Directory(_load_keys(database))
         yield Alone(
             audit=audit,
             directory=directory,
@@ -118,19 +118,20 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
                 audit=audit,
                 directory=directory,
                 clock=clock,
-                load_keys=lambda: _load_keys(home),
-                verifications=Verifications(home, audit, settings.audit, clock),
+                verifications=Verifications(home, database, audit, settings.audit, clock),
+                load_keys=lambda: _load_keys(database),
             ),
             custody=Custody(
                 audit=audit,
                 directory=directory,
                 home=home,
+                database=database,
                 clock=clock,
                 periods=retention.periods(settings.audit.retention_days),
             ),
             witnessing=Witnessing(
                 audit=audit,
-                database=home.database,
+                database=database,
                 log=files.read_verifier(home),
                 clock=clock,
                 max_age_days=settings.audit.witness_max_age_days,
@@ -222,9 +223,11 @@ async def run_services(
 async def _record_settings(audit: AuditLog, home: Home, settings: Settings) -> None:
     """What the appliance runs with, where it differs from the last time: the digest, and sealed the whole."""
     told = msgspec.to_builtins(settings)
-    told["database_url"] = _PASSWORD.sub(r"\1:…@", settings.database_url)
+    database = db.of(home, settings)
+    if settings.database_url != EMBEDDED:
+        told["database_url"] = str(database)  # without a password, wherever the URL holds one
     digest = hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
-    with db.reading(home.database) as connection:
+    with db.reading(database) as connection:
         last = store.header_of_last(connection, Kind.CONFIG_CHANGED)
     previous = str(last.pub["config_sha256"]) if last is not None else ""
     if digest != previous and audit.is_ready:

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import os
 import sys
-from pathlib import Path
 
 import msgspec
 
@@ -23,6 +22,7 @@ from appliance.audit.report import Report, lines_of
 from appliance.clock import Clock
 from appliance.config import Audit, Home
 from appliance.core import Receipt
+from appliance.databases.base import Database
 from appliance.errors import AuditUnavailable
 from appliance.log import get_logger
 
@@ -68,8 +68,11 @@ class Last(msgspec.Struct, frozen=True):
 class Verifications:
     """Owner of the newest result and of the process that makes the next: the event loop's thread."""
 
-    def __init__(self, home: Home, audit: AuditLog, settings: Audit, clock: Clock) -> None:
+    def __init__(
+        self, home: Home, database: Database, audit: AuditLog, settings: Audit, clock: Clock
+    ) -> None:
         self._home = home
+        self._database = database
         self._audit = audit
         self._settings = settings
         self._clock = clock
@@ -80,7 +83,7 @@ class Verifications:
 
     def start(self) -> None:
         """Begin to verify; the record tells when it was done last."""
-        for each in query.search(self._home.database, kind=Kind.LOG_VERIFIED, limit=_MAX_LOOKED_AT):
+        for each in query.search(self._database, kind=Kind.LOG_VERIFIED, limit=_MAX_LOOKED_AT):
             if self.last is None:
                 self.last = Last(each.public["findings"] == 0, int(each.public["size"]), each.ts)
             if each.public["begin"] == 0:
@@ -97,7 +100,7 @@ class Verifications:
     async def record(self, result: Verification) -> Receipt:
         """The result, durable on the record; a red one that nobody has acknowledged latches the log."""
         is_new = result.findings and not await asyncio.to_thread(
-            _is_acknowledged, self._home.database, result.findings_sha256
+            _is_acknowledged, self._database, result.findings_sha256
         )
         receipt = await self._audit.append(
             Entry(
@@ -172,7 +175,7 @@ class Verifications:
         return self._stopping.is_set()
 
 
-def _is_acknowledged(database: Path, findings_sha256: str) -> bool:
+def _is_acknowledged(database: Database, findings_sha256: str) -> bool:
     """Whether an operator opened the log again after these very findings had closed it."""
     recovered = query.search(database, kind=Kind.LOG_RECOVERED, limit=1)
     if not recovered:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import Connection, insert
 
@@ -24,6 +23,7 @@ from appliance.audit.tables import cosignature as cosignature_table
 from appliance.audit.tables import witness as witness_table
 from appliance.clock import Clock
 from appliance.core import Receipt
+from appliance.db import Place
 from appliance.errors import RequestError, VerificationError
 
 Row = dict[str, str | int]
@@ -45,7 +45,7 @@ class Witnessing:
     """Owner of `_witnesses` and `_newest`: the event loop that runs it; the log holds what they say."""
 
     def __init__(
-        self, *, audit: AuditLog, database: Path, log: Verifier, clock: Clock, max_age_days: int
+        self, *, audit: AuditLog, database: Place, log: Verifier, clock: Clock, max_age_days: int
     ) -> None:
         self._audit = audit
         self._database = database

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import functools
 
-from appliance import db
+from appliance import config, db
 from appliance.audit import files, fsck, query, shares
 from appliance.audit.entry import Kind
 from appliance.audit.query import Record
 from appliance.audit.report import Expected, lines_of
 from appliance.cli.audit import expected_schema
 from appliance.config import Home
+from appliance.databases.base import Database
 from appliance.services import STATE_TABLES
 from tests.harness import appliance
+
+
+def place(home: Home) -> Database:
+    """Where the home's record is: in it, or on a server."""
+    return db.of(home, config.load(home))
 
 
 def closing_of(home: Home, request_id: str) -> Record:
     """The one closing of a request; AssertionError where there is none or a second."""
     closings = [
-        record for record in query.by_request(home.database, request_id) if record.kind is Kind.REQUEST_CLOSED
+        record for record in query.by_request(place(home), request_id) if record.kind is Kind.REQUEST_CLOSED
     ]
     assert len(closings) == 1, closings
     return closings[0]
@@ -26,7 +32,7 @@ def closing_of(home: Home, request_id: str) -> Record:
 
 def openings(home: Home) -> list[Record]:
     """Every opening on the record."""
-    return list(query.search(home.database, kind=Kind.REQUEST_OPENED, limit=100_000))
+    return list(query.search(place(home), kind=Kind.REQUEST_OPENED, limit=100_000))
 
 
 def assert_verified(home: Home) -> None:

@@ -14,12 +14,13 @@ from appliance.audit.report import Expected, Report
 from appliance.cli.audit import expected_schema
 from appliance.config import Home
 from appliance.services import STATE_TABLES
+from tests.records import place
 
 
 @functools.cache
-def schema() -> dict[str, str]:
+def schema(dialect: str = "sqlite") -> dict[str, str]:
     """What the migrations make, made once."""
-    return expected_schema()
+    return expected_schema(dialect)
 
 
 @functools.cache
@@ -32,7 +33,7 @@ def expected_of(home: Home, *, may_be_open: bool = False, beside_head: bool = Tr
     """What the home's record is measured against."""
     return Expected(
         verifier=files.read_verifier(home),
-        schema=schema(),
+        schema=schema(place(home).dialect),
         revision=revision(),
         state_tables={each.name: "id" for each in STATE_TABLES},
         head_note=home.head.read_text() if beside_head else None,
@@ -51,7 +52,8 @@ def verify(
 ) -> Report:
     """What `appliance audit verify` finds, on the home's database or on a copy of it."""
     expected = expected_of(home, may_be_open=may_be_open, beside_head=beside_head)
-    return fsck.verify(fsck.SqliteSource(path or home.database), expected, since_last=since_last)
+    source = fsck.source_of(db.at(path) if path is not None else place(home))
+    return fsck.verify(source, expected, since_last=since_last)
 
 
 @contextlib.contextmanager

@@ -22,10 +22,9 @@ from appliance.audit.entry import Entry, Kind, person_of
 from appliance.audit.header import decode_header
 from appliance.audit.merkle import leaf_hash
 from appliance.audit.proof import Proof
-from appliance.config import Home
 from appliance.core import Principal
 from appliance.errors import RequestError
-from appliance.services import services_of
+from appliance.services import Services, services_of
 
 MEDIA_TYPE = "text/plain; charset=utf-8"
 _MAX_DIGITS = 16  # of a sequence number: below 2^53
@@ -46,7 +45,7 @@ async def proof(request: Request, seq: str, leaf: str = "") -> Response:
     """The proof, in a tree that a witness has cosigned where there is one. Its giving is on the record."""
     services, visit = services_of(request.app), visit_of(request.scope)
     principal = visit.known_principal
-    found = await asyncio.to_thread(_own_proof, services.home, seq, leaf, principal)
+    found = await asyncio.to_thread(_own_proof, services, seq, leaf, principal)
     head = proving.head_of(found.note)
     await services.audit.append(
         Entry(
@@ -65,16 +64,16 @@ async def proof(request: Request, seq: str, leaf: str = "") -> Response:
     return Response(found.encode(), media_type=MEDIA_TYPE, headers={"content-disposition": name})
 
 
-def _own_proof(home: Home, seq: str, receipt: str, principal: Principal) -> Proof:
+def _own_proof(services: Services, seq: str, receipt: str, principal: Principal) -> Proof:
     if not (seq.isascii() and seq.isdecimal() and len(seq) <= _MAX_DIGITS):
         raise _not_found()
-    with db.reading(home.database) as connection:
+    with db.reading(db.of(services.home, services.settings)) as connection:
         data = proving.header_of(connection, int(seq))
         header = decode_header(data)
         if header.prev is not None:
             data = proving.header_of(connection, header.prev)
             header = decode_header(data)
-        key = blind.existing_key(home, blind.month_of(header.ts))
+        key = blind.existing_key(services.home, blind.month_of(header.ts))
         index = (header.bi or {}).get("key", "")
         is_own = key is not None and hmac.compare_digest(key.blind("key", principal.key_id).hex(), index)
         is_held = hmac.compare_digest(leaf_hash(data).hex().encode(), receipt.encode())

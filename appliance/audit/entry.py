@@ -49,6 +49,7 @@ class Kind(StrEnum):
     CLOCK_STEPPED = "clock:stepped"
     DATABASE_UPGRADED = "database:upgraded"
     CONFIG_CHANGED = "config:changed"
+    DATABASE_COPIED = "database:copied"
     REQUEST_OPENED = "request:opened"
     REQUEST_SEGMENT = "request:segment"
     REQUEST_CLOSED = "request:closed"
@@ -82,7 +83,7 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.LOG_STARTED: frozenset(
         {
             "version",
-            "sqlite",
+            "database",
             "cryptography",
             "openssl",
             "filesystem",
@@ -101,6 +102,7 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.LOG_VERIFIED: frozenset({"begin", "size", "root", "findings", "findings_sha256", "duration_us"}),
     Kind.DATABASE_UPGRADED: frozenset({"from_revision", "to_revision", "backup_sha256"}),
     Kind.CONFIG_CHANGED: frozenset({"config_sha256", "previous_sha256"}),
+    Kind.DATABASE_COPIED: frozenset({"backup_sha256"}),
     Kind.REQUEST_OPENED: frozenset({"endpoint", "model", "model_sha256", "stream"}),
     Kind.REQUEST_SEGMENT: frozenset({"index", "num_tokens"}),
     Kind.REQUEST_CLOSED: frozenset(

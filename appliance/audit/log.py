@@ -1,9 +1,8 @@
 """`AuditLog`: durable when it returns, closed to everybody when it can not be.
 
-One OS thread owns the sequencer; everybody else puts entries on its queue and waits. While one
-batch is being committed the next one gathers: group commit without a timer. Any error of storage
-latches the log: what is pending and what comes later fails at once with `AuditUnavailable`, until
-an operator has run `recover` (law 4). The latch survives restarts.
+One OS thread owns the sequencer; everybody else puts entries on its queue and waits. While one batch
+is being committed the next one gathers. Any error of storage latches the log: what is pending and what
+comes later fails at once, until an operator has run `recover` (law 4). The latch survives restarts.
 """
 
 from __future__ import annotations
@@ -58,6 +57,7 @@ class AuditLog:
 
     def __init__(self, home: Home, settings: Settings, clock: Clock) -> None:
         self._home = home
+        self._database = db.of(home, settings)
         self._settings = settings.audit
         self._clock = clock
         self._busy = Busy(settings.audit.commit_timeout_seconds)
@@ -82,19 +82,20 @@ class AuditLog:
         """Take the lock, check the database, recover what a crash left open, and start writing.
 
         SetupError where another process holds the log, or where the database can not be trusted.
-        A latched home opens latched: reading goes on, writing waits for `recover`.
+        A latched home opens latched: writing waits for `recover`.
         """
         opened = cls(home, settings, clock)
         opened._lock_fd = take_lock(home)
         try:
-            db.require_current(home.database)
+            db.require_current(opened._database)
             with or_setup_error("log_unreadable"):
                 surroundings.check_filesystem(home, settings)
                 opened._state = LogState(opened._latch.reason())
                 opened._space.look()
                 if opened._state.is_ready:
                     opened._space.prepare()
-                    opened._sequencer = opened._start(Kind.LOG_STARTED, **surroundings.started(home, version))
+                    said = surroundings.started(home, opened._database, version)
+                    opened._sequencer = opened._start(Kind.LOG_STARTED, **said)
         except BaseException:
             os.close(opened._lock_fd)
             raise
@@ -332,7 +333,7 @@ class AuditLog:
             if self._sequencer is not None:
                 self._sequencer.write_head()  # every entry that we acknowledged must be there
             self._let_go()
-            db.require_current(self._home.database)  # before SQLite makes a new file where one is missing
+            db.require_current(self._database)  # before SQLite makes a new file where one is missing
             self._space.restore()
             self._lock_fd = keep_lock(self._home, self._lock_fd)
             sequencer = self._reopen(Kind.LOG_RECOVERED, reason=self._latch.reason())
@@ -352,7 +353,7 @@ class AuditLog:
             self._sequencer = None
 
     def _start(self, kind: Kind, **public: str | int) -> Sequencer:
-        sequencer = Sequencer(self._home, self._settings, self._clock)
+        sequencer = Sequencer(self._home, self._database, self._settings, self._clock)
         try:
             if kind is not Kind.LOG_ALARM:
                 public["heartbeat_seconds"] = self._settings.heartbeat_seconds

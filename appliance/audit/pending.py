@@ -143,6 +143,6 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, SetupError | InternalError):
         return error.message
     original = getattr(error, "orig", None) or error
-    name = getattr(original, "sqlite_errorname", "")
+    name = getattr(original, "sqlite_errorname", "") or getattr(original, "sqlstate", None) or ""
     message = getattr(original, "message", "")
     return " ".join(part for part in (type(original).__name__, name, message) if part)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +19,7 @@ from appliance.audit.policy import KeyPolicy
 from appliance.audit.recipients import Identity
 from appliance.audit.sealing import Opener, RecordKey, Sealed
 from appliance.audit.tables import epoch, epoch_wrap, erasure, key_policy, log_entry, log_payload
+from appliance.db import Place
 from appliance.errors import RequestError, VerificationError
 
 MAX_LIMIT = 100_000
@@ -49,7 +49,7 @@ class Opened:
 
 
 def search(
-    path: Path,
+    place: Place,
     *,
     kind: Kind | None = None,
     actors: Sequence[bytes] | None = None,
@@ -76,7 +76,7 @@ def search(
         query = query.where(log_entry.c.ts >= since_us)
     if until_us is not None:
         query = query.where(log_entry.c.ts < until_us)
-    with db.reading(path) as connection:
+    with db.reading(place) as connection:
         if before_seq is not None:
             at = select(func.max(log_entry.c.ts)).where(log_entry.c.seq < before_seq).scalar_subquery()
             query = query.where(log_entry.c.ts <= at)
@@ -93,16 +93,16 @@ def search(
     return sorted(found, key=lambda each: each.seq, reverse=True)[:limit]
 
 
-def by_request(path: Path, request_id: str) -> list[Record]:
+def by_request(place: Place, request_id: str) -> list[Record]:
     """Everything on the record about one request, in order."""
     query = select(log_entry).where(log_entry.c.req == request_id).order_by(log_entry.c.seq)
-    with db.reading(path) as connection:
+    with db.reading(place) as connection:
         return _records(connection, query)
 
 
-def exchange(path: Path, target: str) -> list[Record]:
+def exchange(place: Place, target: str) -> list[Record]:
     """The exchange that a sequence number or a request id belongs to. RequestError where none does."""
-    with db.reading(path) as connection:
+    with db.reading(place) as connection:
         if target.isdecimal() and len(target) < 19:  # SQLite's integers end there
             found = _records(connection, select(log_entry).where(log_entry.c.seq == int(target)))
         else:
@@ -114,7 +114,7 @@ def exchange(path: Path, target: str) -> list[Record]:
             hint="appliance audit search lists entries",
         )
     request_id = found[0].request_id
-    return by_request(path, request_id) if request_id else found
+    return by_request(place, request_id) if request_id else found
 
 
 def shares_of(records: Sequence[Record]) -> list[str]:
@@ -123,19 +123,19 @@ def shares_of(records: Sequence[Record]) -> list[str]:
 
 
 def open_records(
-    path: Path, records: Sequence[Record], identities: Sequence[Identity], shares: Mapping[str, bytes]
+    place: Place, records: Sequence[Record], identities: Sequence[Identity], shares: Mapping[str, bytes]
 ) -> list[Opened]:
     """The contents of these records, by what auditors hold and what the appliance released.
 
     VerificationError where one does not open.
     """
-    with db.reading(path) as connection:
+    with db.reading(place) as connection:
         reading = _Reading(connection, identities, shares)
         return [reading.open(record) for record in records]
 
 
 def scan(
-    path: Path,
+    place: Place,
     identities: Sequence[Identity],
     shares: Mapping[str, bytes],
     *,
@@ -159,7 +159,7 @@ def scan(
     if before_seq is not None:
         query = query.where(log_entry.c.seq < before_seq)
     openers: dict[int, Opener] = {}
-    engine = db.reader(path)
+    engine = db.at(place).reader()
     try:
         while True:
             with engine.connect() as connection:
@@ -204,12 +204,12 @@ def disclose(
     return [reading.disclose(found[seq].hdr) for seq in seqs]
 
 
-def prove(path: Path, record: Record, verifier: Verifier) -> tuple[int, bool]:
+def prove(place: Place, record: Record, verifier: Verifier) -> tuple[int, bool]:
     """Size of the newest tree that the log signed, and whether this very header is included in it.
 
     VerificationError where there is no such tree.
     """
-    with db.reading(path) as connection:
+    with db.reading(place) as connection:
         found = store.head(connection)
         if found is None:
             return 0, False

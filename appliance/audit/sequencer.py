@@ -15,19 +15,21 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from appliance import db, durable
+from appliance import durable
 from appliance.audit import blind, checkpoint, entry, files, shares, store
 from appliance.audit.blind import IndexKey
 from appliance.audit.checkpoint import Checkpoint
 from appliance.audit.entry import Entry, Kind
-from appliance.audit.header import FORMAT_VERSION, Header, SealedHash, decode_header
+from appliance.audit.header import FORMAT_VERSION, Header, SealedHash
 from appliance.audit.merkle import Frontier, Node, ReadNode, leaf_hash, root_at
+from appliance.audit.orphans import orphans
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.sealing import ALGORITHM, Epoch
 from appliance.audit.shares import ShareStore
 from appliance.clock import Clock
 from appliance.config import Audit, Home
-from appliance.core import Outcome, Receipt
+from appliance.core import Receipt
+from appliance.databases.base import Database
 from appliance.errors import SetupError, VerificationError
 
 COMMIT_BYTES: Final = 48 << 10  # of pages that a commit writes besides its contents, about
@@ -45,22 +47,24 @@ class Start:
 class Sequencer:
     """Gives entries their place. Every field is owned by the thread that called `open`."""
 
-    def __init__(self, home: Home, settings: Audit, clock: Clock) -> None:
+    def __init__(self, home: Home, database: Database, settings: Audit, clock: Clock) -> None:
         self._home = home
+        self._database = database
         self._settings = settings
         self._clock = clock
         self._keys = files.load_keys(home, settings.origin)
         self._guard = files.FileGuard()
-        self._holds_wal = False
+        self._holds_wal = database.file is None  # a server has none of ours
         try:
             # Held before SQLite opens it: an exchange of the file in between is one that is noticed.
-            self._guard.hold(home.database)
-            self._guard.hold(home.lock)  # without it a second writer comes in
+            for path in (database.file, home.lock):  # without the lock a second writer comes in
+                if path is not None:
+                    self._guard.hold(path)
             self._guard.hold(home.latch, needed=False)  # a missing one is a latch: `recover` makes it
             self._shares = ShareStore(home)
             self._guard.hold(home.shares)
-            self._engine = db.writer(home.database)
-            self._connection = self._engine.connect()
+            self._writer = database.open_writer()
+            self._connection = self._writer.connection
         except BaseException:
             self._guard.close()
             raise
@@ -123,14 +127,14 @@ class Sequencer:
         """
         with self._connection.begin():
             self._load(self._connection)
-            orphans = [] if start is None else self._orphans(self._connection)
+            left_open = [] if start is None else orphans(self._connection)
         if start is not None:
-            public = {**start.public, "num_recovered": len(orphans)}
-            self.commit([*orphans, Entry(kind=start.kind, public=public)])
+            public = {**start.public, "num_recovered": len(left_open)}
+            self.commit([*left_open, Entry(kind=start.kind, public=public)])
 
     def commit(self, entries: Sequence[Entry]) -> list[Receipt]:
         """Append a batch durably. Any exception means: not acknowledged; the caller latches."""
-        self._guard.check()
+        self.check()
         frontier = self._frontier.copy()
         rows: list[store.Row] = []
         nodes: list[Node] = []
@@ -146,11 +150,11 @@ class Sequencer:
             store.add_entries(self._connection, rows, nodes)
             store.put_head(self._connection, frontier.size, note)
         # The commit point is behind us. The file may have gone meanwhile: then nobody is told.
-        if not self._holds_wal:  # they exist from here on
+        if not self._holds_wal and self._database.file is not None:  # they exist from here on
             for suffix in ("-wal", "-shm"):
-                self._guard.hold(self._home.database.with_name(self._home.database.name + suffix))
+                self._guard.hold(self._database.file.with_name(self._database.file.name + suffix))
             self._holds_wal = True
-        self._guard.check()
+        self.check()
         self._frontier, self._note = frontier, note
         self._wal_bytes += COMMIT_BYTES + sum(len(row.sealed.ciphertext) for row in rows if row.sealed)
         self._follow(entries, rows)
@@ -174,12 +178,13 @@ class Sequencer:
     def checkpoint(self) -> None:
         """Move a long WAL into the database. Behind the receipts, and its errors are errors."""
         if self._wal_bytes >= CHECKPOINT_BYTES:
-            db.checkpoint(self._connection)
+            self._writer.checkpoint()
             self._wal_bytes = 0
 
     def check(self) -> None:
-        """VerificationError where the log's files are no longer ours."""
+        """VerificationError where the log's files, or our connection to a server, are no longer ours."""
         self._guard.check()
+        self._writer.check()
 
     def hold(self, path: Path) -> None:
         """Watch this file from now on, in place of what was at its path before."""
@@ -195,8 +200,7 @@ class Sequencer:
         """Let go of the database; the keys of the open epoch go with this object."""
         self._guard.close()
         self._shares.close()
-        self._connection.close()
-        self._engine.dispose()
+        self._writer.close()
 
     def _in_force(self) -> KeyPolicy:
         if self._policy is None:
@@ -372,21 +376,6 @@ class Sequencer:
             raise _rolled_back()
         if root_at(known.size, read) != known.root:
             raise _rolled_back()
-
-    def _orphans(self, connection: Connection) -> list[Entry]:
-        """Closings for what was open when the process died (law 3)."""
-        after = store.last_seq_of(connection, (Kind.LOG_STARTED, Kind.LOG_RECOVERED))
-        return [
-            entry.closed(
-                request_id,
-                seq,
-                model=str(decode_header(data).pub["model"]),
-                outcome=Outcome.RECOVERED,
-                code="interrupted",
-                num_segments=store.num_segments(connection, request_id),
-            )
-            for seq, request_id, data in store.open_requests(connection, after)
-        ]
 
 
 _PREFACES = frozenset({Kind.EPOCH_OPENED, Kind.INDEX_OPENED})

@@ -7,7 +7,6 @@ have not the first, memory and overlays not the second.
 from __future__ import annotations
 
 import ctypes
-import sqlite3
 import struct
 from pathlib import Path
 from typing import Final, Literal
@@ -17,6 +16,7 @@ from cryptography.hazmat.backends.openssl import backend
 
 from appliance import db
 from appliance.config import Home, Settings
+from appliance.databases.base import Database
 from appliance.errors import SetupError
 from appliance.log import get_logger
 
@@ -50,12 +50,12 @@ TimeSource = Literal["synchronised", "unsynchronised", "unknown"]
 log = get_logger(__name__)
 
 
-def started(home: Home, version: str) -> dict[str, str | int]:
+def started(home: Home, database: Database, version: str) -> dict[str, str | int]:
     """For `log:started`: versions, file system, time source."""
     return {
         "version": version,
-        "schema": db.schema(home.database).head,
-        "sqlite": sqlite3.sqlite_version,
+        "schema": db.schema(database).head,
+        "database": database.version(),
         "cryptography": cryptography.__version__,
         "openssl": backend.openssl_version_text(),
         "filesystem": filesystem_of(home.root),

@@ -64,7 +64,7 @@ checkpoint = Table(  # kept ones: the tree as it stood when each epoch began
 tree_head = Table(  # the newest checkpoint, replaced by every commit
     "tree_head",
     metadata,
-    Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True),
+    Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
     Column("size", BigInteger, nullable=False),
     Column("note", Text, nullable=False),
 )

@@ -25,6 +25,7 @@ from appliance.audit.report import as_json as report_json
 from appliance.cli import asked
 from appliance.cli.base import (
     command_gateway,
+    database_of,
     home_option,
     json_option,
     on_one_line,
@@ -104,7 +105,7 @@ def search(
               appliance audit search --outcome failed --since 2026-11-01
     """
     found = query.search(
-        database or home.database,
+        database_of(home, database),
         kind=Kind(kind) if kind else None,
         model=model,
         outcome=outcome,
@@ -157,10 +158,10 @@ def show_(
     \b
     Example: appliance audit show 12 --identity alice.identity
     """
-    path = database or home.database
+    place = database_of(home, database)
     opened, _ = open_exchange(home, database, target, identity_paths, release_path)
     verifier = files.read_verifier(home)
-    proofs = {each.seq: query.prove(path, each, verifier) for each in (one.record for one in opened)}
+    proofs = {each.seq: query.prove(place, each, verifier) for each in (one.record for one in opened)}
     result = {
         "records": [
             {
@@ -193,8 +194,8 @@ def verify(database: Path | None, home: Home, *, since_last: bool, as_json: bool
     Examples: appliance audit verify
               appliance audit verify --since-last
     """
-    path = database or home.database
-    if not path.is_file():
+    place = database_of(home, database)
+    if not place.exists():
         raise SetupError(
             "the audit database is missing",
             code="database_missing",
@@ -205,15 +206,15 @@ def verify(database: Path | None, home: Home, *, since_last: bool, as_json: bool
     running = database is None and control.send(home.control_socket, ListKeys()) is not None
     expected = Expected(
         verifier=files.read_verifier(home),
-        schema=expected_schema(),
-        revision=db.schema(path).head,
+        schema=expected_schema(place.dialect),
+        revision=db.schema(place).head,
         state_tables={each.name: next(iter(each.primary_key)).name for each in STATE_TABLES},
         head_note=_head_note(home),
         shares=(lambda: shares_before | shares.ids(home)) if database is None else None,
         may_be_open=running,
     )
     began = time.monotonic()
-    report = fsck.verify(fsck.SqliteSource(path), expected, Progress().update, since_last=since_last)
+    report = fsck.verify(fsck.source_of(place), expected, Progress().update, since_last=since_last)
     record = _record_result(home, report, time.monotonic() - began) if running else None
     mark = "green" if report.is_green else "RED"
     since = f" since {report.begin}" if report.begin else ""
@@ -255,8 +256,12 @@ def recover(home: Home, *, as_json: bool) -> None:
     show(result, lines, as_json=as_json)
 
 
-def expected_schema() -> dict[str, str]:
-    """What this release's migrations make, made anew in memory."""
+def expected_schema(dialect: str = "sqlite") -> dict[str, str]:
+    """What this release's migrations make: anew in memory, or for a server as this release knows it."""
+    if dialect != "sqlite":
+        from appliance.audit.fsck import postgres  # noqa: PLC0415 - the driver is loaded where it is used
+
+        return postgres.expected_schema()
     engine = create_engine("sqlite://", poolclass=pool.StaticPool)
     try:
         with engine.begin() as connection:

@@ -11,7 +11,7 @@ from appliance.audit import acts, store
 from appliance.audit.policy import KeyPolicy, Member, MemberRole, Reading
 from appliance.audit.recipients import Algorithms, Identity, parse_recipient
 from appliance.cli.acting import act_option, apply, sign, write_act
-from appliance.cli.base import home_option, json_option, show, table
+from appliance.cli.base import database_of, home_option, json_option, show, table
 from appliance.config import Home
 from appliance.errors import RequestError
 
@@ -174,5 +174,5 @@ def _draft(
 
 
 def _in_force(home: Home) -> KeyPolicy:
-    with db.reading(home.database) as connection:
+    with db.reading(database_of(home)) as connection:
         return store.policies(connection)[-1]

@@ -7,13 +7,15 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from appliance import config, control
+from appliance import config, control, db
 from appliance.config import Home
 from appliance.control import Answer, Command, Done, Problem
+from appliance.databases.base import Database
 from appliance.errors import (
     ApplianceError,
     AuditUnavailable,
@@ -88,6 +90,11 @@ def on_one_line(text: str) -> str:
 def warn(message: str) -> None:
     """Something the operator must know, on standard error."""
     click.echo(f"appliance: warning: {message}", err=True)
+
+
+def database_of(home: Home, copy: Path | None = None) -> Database:
+    """The copy that was named, or else the home's own database."""
+    return db.at(copy) if copy is not None else db.of(home, config.load(home))
 
 
 def command_gateway(home: Home, command: Command) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import click
 from appliance import config, db
 from appliance.audit import checkpoint, files, surroundings
 from appliance.catalog import Catalog
-from appliance.cli.base import home_option, json_option, show
+from appliance.cli.base import database_of, home_option, json_option, show
 from appliance.config import Home
-from appliance.errors import ApplianceError, SetupError
+from appliance.errors import ApplianceError, InternalError, SetupError
 
 _LOW_DISK_BYTES = 1 << 30
 _PRIVATE = 0o077
@@ -73,12 +73,33 @@ def examine(home: Home) -> list[Check]:
         ("disk", _disk),
         ("file system", _filesystem),
     ]
-    return [_look(name, look, home) for name, look in looks]
+    checks = [_look(name, look, home) for name, look in looks]
+    return [*checks, *_server_checks(home)]
+
+
+def _server_checks(home: Home) -> list[Check]:
+    """Of PostgreSQL, where the configuration names one; what is wrong with that is told already."""
+    try:
+        place = database_of(home)
+    except ApplianceError:
+        return []
+    if place.dialect == "sqlite":
+        return []
+    from appliance.cli import doctor_server  # noqa: PLC0415 - the driver is loaded where it is used
+    from appliance.databases.postgres import PostgresSchema  # noqa: PLC0415
+
+    if not isinstance(place, PostgresSchema):
+        raise InternalError("a database of an unknown kind")
+    return [_check(name, look) for name, look in doctor_server.looks(place)]
 
 
 def _look(name: str, look: Callable[[Home], str], home: Home) -> Check:
+    return _check(name, lambda: look(home))
+
+
+def _check(name: str, look: Callable[[], str]) -> Check:
     try:
-        return Check(name, is_green=True, says=look(home))
+        return Check(name, is_green=True, says=look())
     except ApplianceError as error:
         return Check(name, is_green=False, says=error.message, hint=error.hint)
     except OSError as error:
@@ -112,7 +133,7 @@ def _log_keys(home: Home) -> str:
 
 
 def _database(home: Home) -> str:
-    return f"schema {db.require_current(home.database).revision}"
+    return f"schema {db.require_current(database_of(home)).revision}"
 
 
 def _head_file(home: Home) -> str:

@@ -9,7 +9,7 @@ import click
 from appliance import config, db
 from appliance.audit import ceremonies, store
 from appliance.cli.acting import act_option, write_act
-from appliance.cli.base import home_option, json_option
+from appliance.cli.base import database_of, home_option, json_option
 from appliance.config import Home
 
 
@@ -45,7 +45,7 @@ def erase(
     Example: appliance audit erase --user citizen-17 --reason "asked on 3 May" \\
                --basis "GDPR Art. 17(1)(b)" --out erase.act
     """
-    with db.reading(home.database) as connection:
+    with db.reading(database_of(home)) as connection:
         policy = store.policies(connection)[-1]
     draft = ceremonies.draft_erasure(
         policy,

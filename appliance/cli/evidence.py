@@ -15,7 +15,7 @@ from appliance import db, durable
 from appliance.audit import evidence, files, proving, query, tiles, witness_keys
 from appliance.audit.checkpoint import Verifier
 from appliance.audit.entry import Kind
-from appliance.cli.base import home_option, json_option, on_one_line, show, when
+from appliance.cli.base import database_of, home_option, json_option, on_one_line, show, when
 from appliance.cli.reading import identities_of, identity_option, on_record
 from appliance.cli.witness import read_text
 from appliance.config import Home
@@ -118,7 +118,7 @@ def _line(told: dict[str, Any]) -> str:
 
 def _case(home: Home, seqs: list[int], identity_paths: tuple[Path, ...]) -> tuple[dict[str, bytes], int]:
     identities = identities_of(home, identity_paths) if identity_paths else []
-    with db.reading(home.database) as connection:
+    with db.reading(database_of(home)) as connection:
         chosen = [each.record for each in query.disclose(connection, seqs)]
     needed = query.shares_of(chosen) if identities else []
     public: dict[str, str | int] = {"num_records": len(seqs)}
@@ -129,7 +129,7 @@ def _case(home: Home, seqs: list[int], identity_paths: tuple[Path, ...]) -> tupl
     }
     shares = on_record(home, None, Kind.AUDIT_EXPORTED, public, reader, needed)
     log = files.read_verifier(home)
-    with db.reading(home.database) as connection:
+    with db.reading(database_of(home)) as connection:
         note = proving.cosigned(connection, above=seqs[-1]) or proving.newest(connection)
         items = [
             (each, proving.prove(connection, each.record.seq, note))
@@ -142,12 +142,12 @@ def _case(home: Home, seqs: list[int], identity_paths: tuple[Path, ...]) -> tupl
 
 def _range(home: Home, begin: int, end: int) -> tuple[dict[str, bytes], int]:
     log = files.read_verifier(home)
-    with db.reading(home.database) as connection:
+    with db.reading(database_of(home)) as connection:
         if not begin < end <= proving.head_of(proving.newest(connection)).size:
             raise RequestError("the range lies outside the log", code="invalid_export")
     public: dict[str, str | int] = {"begin": begin, "end": end}
     on_record(home, None, Kind.AUDIT_EXPORTED, public, {})
-    with db.reading(home.database) as connection:
+    with db.reading(database_of(home)) as connection:
         note = proving.cosigned(connection, above=end - 1) or proving.newest(connection)
         size = proving.head_of(note).size
         read = proving.reader(connection)

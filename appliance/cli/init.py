@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Sequence
@@ -25,6 +26,18 @@ from appliance.config import Home, Settings
 from appliance.errors import SetupError
 
 DEV_IDENTITY = "dev-auditor.identity"
+
+
+def owner_url_option(function: Any) -> Any:
+    """`--owner-url URL`: who may change a server's schema, for this command only."""
+    return click.option(
+        "--owner-url",
+        default="",
+        metavar="URL",
+        help="On PostgreSQL: log in as the schema's owner for this command; never stored.",
+    )(function)
+
+
 RECOVERY_IDENTITY = "recovery.identity"
 
 
@@ -78,6 +91,13 @@ NOBODY = Members()
     show_default=True,
     help="How many readers it takes to open content.",
 )
+@click.option(
+    "--database-url",
+    default="",
+    metavar="URL",
+    help="A PostgreSQL server for the record, as postgresql://USER@HOST/DATABASE (default: in the home).",
+)
+@owner_url_option
 @home_option
 @json_option
 def init(
@@ -86,6 +106,8 @@ def init(
     recovery: tuple[Path, ...],
     privacy: tuple[Path, ...],
     reading: str,
+    database_url: str,
+    owner_url: str,
     home: Home,
     *,
     as_json: bool,
@@ -104,7 +126,9 @@ def init(
         privacy=_recipients(privacy),
         reading=Reading(reading),
     )
-    result = initialise(home, profile=profile, members=members)
+    result = initialise(
+        home, profile=profile, members=members, database_url=database_url, owner_url=owner_url
+    )
     if result["dev_identity"] and result["created"]:
         warn(
             f"profile 'dev' made an auditor's identity at {result['dev_identity']}: "
@@ -117,6 +141,7 @@ def init(
         )
     lines = [
         f"{'made' if result['created'] else 'found'} the home {home.root} ({result['profile']})",
+        f"database: {result['database']}",
         f"log {result['origin']}, {result['entries']} entries, verifier key: {result['vkey']}",
         f"key policy, for paper: {result['policy_fingerprint']}",
     ]
@@ -124,24 +149,36 @@ def init(
 
 
 def initialise(
-    home: Home, *, profile: Literal["dev", "production"], members: Members = NOBODY
+    home: Home,
+    *,
+    profile: Literal["dev", "production"],
+    members: Members = NOBODY,
+    database_url: str = "",
+    owner_url: str = "",
 ) -> dict[str, Any]:
     """Make what is missing, keep what is there. SetupError where the two contradict each other."""
+    known = config.load(home) if home.config.exists() else None
+    if known is not None and database_url not in {"", known.database_url}:
+        raise SetupError(
+            "appliance.toml names another database already",
+            code="already_initialised",
+            hint="a record is moved by a backup and a restore, not by init",
+        )
     if home.lock.exists():  # an earlier run may have been interrupted
         lock = take_lock(home)
         try:
             db.settle(home.database)
         finally:
             os.close(lock)
-    begun = _has_record(home)
+    begun = _has_record(home, known)
     if begun and members != NOBODY:
         raise SetupError(
             "this home has its key policy already",
             code="already_initialised",
             hint="auditors are changed by a quorum of auditors, not by init",
         )
-    if home.config.exists():
-        profile = config.load(home).profile
+    if known is not None:
+        profile = known.profile
     if not begun and profile == "production" and not members.auditors:
         raise SetupError(
             "profile 'production' needs at least one auditor's public file",
@@ -153,23 +190,25 @@ def initialise(
     lock = take_lock(home)
     try:
         if not home.config.exists():
-            durable.write_file(home.config, _first_config(profile).encode())
+            durable.write_file(home.config, _first_config(profile, database_url).encode())
         settings = config.load(home)
         if not begun:
             _lay_foundations(home, settings)
-        return {"created": not begun, **_prepare(home, settings, members)}
+        return {"created": not begun, **_prepare(home, settings, members, owner_url)}
     finally:
         os.close(lock)
 
 
-def _has_record(home: Home) -> bool:
+def _has_record(home: Home, settings: Settings | None) -> bool:
     """Whether the log has begun: a crash may have left its tables and its head without a first entry."""
-    state = db.schema(home.database).state
+    # Without a configuration there is no origin yet, so nothing of ours on any server.
+    place = db.at(home.database) if settings is None else db.of(home, settings)
+    state = db.schema(place).state
     if state is not db.SchemaState.CURRENT:
         return home.head.exists() or state is not db.SchemaState.ABSENT
     if home.head.exists() and files.head_size(home, files.read_verifier(home)):
         return True
-    with db.reading(home.database) as connection:
+    with db.reading(place) as connection:
         return store.num_entries(connection) > 0
 
 
@@ -180,15 +219,16 @@ def _lay_foundations(home: Home, settings: Settings) -> None:
     files.Latch(home.latch).create()
 
 
-def _prepare(home: Home, settings: Settings, members: Members) -> dict[str, Any]:
+def _prepare(home: Home, settings: Settings, members: Members, owner_url: str) -> dict[str, Any]:
     clock = SystemClock()
+    database = db.of(home, settings, owner_url=owner_url)
     keys = files.load_keys(home, settings.audit.origin)
     identity_path, recovery_path = home.keys / DEV_IDENTITY, home.keys / RECOVERY_IDENTITY
-    begun = _has_record(home)
-    if begun and db.schema(home.database).state is db.SchemaState.OLDER:
+    begun = _has_record(home, settings)
+    if begun and db.schema(database).state is db.SchemaState.OLDER:
         files.require_open(home)  # the upgrade is an entry
-    upgraded = db.upgrade(home, clock)
-    sequencer = Sequencer(home, settings.audit, clock)
+    upgraded = db.upgrade(home, database, clock)
+    sequencer = Sequencer(home, database, settings.audit, clock)
     try:
         if not begun:
             recovery = members.recovery or [_identity(recovery_path, "recovery").recipient]
@@ -207,6 +247,7 @@ def _prepare(home: Home, settings: Settings, members: Members) -> dict[str, Any]
     return {
         "home": str(home.root),
         "profile": settings.profile,
+        "database": str(database),
         "origin": settings.audit.origin,
         "entries": entries,
         "vkey": keys.signer.verifier.text(),
@@ -242,8 +283,12 @@ def _identity(path: Path, name: str) -> Identity:
     return identity
 
 
-def _first_config(profile: str) -> str:
+def _first_config(profile: str, database_url: str) -> str:
+    if database_url and not config.is_server(database_url):
+        raise SetupError("--database-url must begin with postgresql://", code="bad_config")
     origin = f"appliance-{secrets.token_hex(4)}/audit/1"
+    # A JSON string is a TOML string.
+    server = f"database_url = {json.dumps(database_url)}\n" if database_url else ""
     tls = (
         '\n[server]\n# required in this profile\ntls_certificate = ""\ntls_key = ""\n'
         if profile == "production"
@@ -252,6 +297,7 @@ def _first_config(profile: str) -> str:
     return (
         "# Every setting and its default: deploy/appliance.example.toml\n"
         f'profile = "{profile}"\n'
+        f"{server}"
         f"{tls}\n[audit]\n# names this log for ever: it is part of every checkpoint\n"
         f'origin = "{origin}"\n'
     )

@@ -10,7 +10,7 @@ import click
 from appliance import config, db
 from appliance.audit import ceremonies, holds, store
 from appliance.cli.acting import act_option, write_act
-from appliance.cli.base import command_gateway, home_option, json_option, show, table, when
+from appliance.cli.base import command_gateway, database_of, home_option, json_option, show, table, when
 from appliance.config import Home
 from appliance.control import PlaceHold, Retain
 from appliance.errors import RequestError
@@ -64,7 +64,7 @@ def list_(home: Home, *, as_json: bool) -> None:
     \b
     Example: appliance audit hold list
     """
-    with db.reading(home.database) as connection:
+    with db.reading(database_of(home)) as connection:
         found = holds.load(connection)
     rows = [
         (
@@ -106,7 +106,7 @@ def lift(hold_id: str, reason: str, out: Path, home: Home, *, as_json: bool) -> 
     \b
     Example: appliance audit hold lift 0f3c5a7e9b1d2c4e --reason "case closed" --out lift.act
     """
-    with db.reading(home.database) as connection:
+    with db.reading(database_of(home)) as connection:
         policy = store.policies(connection)[-1]
         if hold_id not in {each.id for each in holds.load(connection) if each.is_active}:
             raise RequestError("no hold of this id is in force", code="hold_not_found")

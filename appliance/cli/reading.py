@@ -14,7 +14,7 @@ from appliance.audit import query
 from appliance.audit.entry import Kind
 from appliance.audit.query import Opened
 from appliance.audit.recipients import Identity, parse_identity
-from appliance.cli.base import command_gateway, warn
+from appliance.cli.base import command_gateway, database_of, warn
 from appliance.cli.init import DEV_IDENTITY
 from appliance.config import Home
 from appliance.control import RecordReading
@@ -61,9 +61,9 @@ def open_exchange(
 
     A copy of the database opens with a release: shares that its appliance handed out, on its record.
     """
-    path = database or home.database
+    place = database_of(home, database)
     identities = identities_of(home, identity_paths)
-    records = query.exchange(path, target)
+    records = query.exchange(place, target)
     reader = {
         "target": target,
         "reader": " ".join(each.recipient.fingerprint for each in identities),
@@ -80,7 +80,7 @@ def open_exchange(
             code="release_required",
             hint="on the appliance: appliance audit release TARGET --out FILE; then pass --release FILE",
         )
-    return query.open_records(path, records, identities, shares), reader
+    return query.open_records(place, records, identities, shares), reader
 
 
 def write_release(path: Path, origin: str, shares: Mapping[str, bytes]) -> None:

@@ -9,7 +9,7 @@ import click
 from appliance import config
 from appliance.audit import query
 from appliance.audit.entry import Kind
-from appliance.cli.base import home_option, json_option, show
+from appliance.cli.base import database_of, home_option, json_option, show
 from appliance.cli.reading import on_record, write_release
 from appliance.config import Home
 from appliance.errors import RequestError
@@ -40,7 +40,7 @@ def release(targets: tuple[str, ...], purpose: str, out: Path, home: Home, *, as
     """
     if len(targets) > MAX_TARGETS:
         raise RequestError(f"at most {MAX_TARGETS} targets at once", code="too_many_targets")
-    records = [each for target in targets for each in query.exchange(home.database, target)]
+    records = [each for target in targets for each in query.exchange(database_of(home), target)]
     needed = query.shares_of(records)
     shares = on_record(
         home,

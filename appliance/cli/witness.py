@@ -17,7 +17,7 @@ from appliance.audit import checkpoint, files, merkle, proving, witness, witness
 from appliance.audit.checkpoint import Verifier
 from appliance.audit.witness import Request
 from appliance.audit.witness_store import WitnessStore
-from appliance.cli.base import command_gateway, home_option, json_option, show, warn, when
+from appliance.cli.base import command_gateway, database_of, home_option, json_option, show, warn, when
 from appliance.clock import SystemClock
 from appliance.config import Home
 from appliance.control import AddWitness, TakeCosignatures
@@ -47,7 +47,7 @@ def export(out: Path | None, old: int | None, name: str, home: Home, *, qr: bool
     Examples: appliance audit witness export --out request.txt
               appliance audit witness export --qr
     """
-    with db.reading(home.database) as connection:
+    with db.reading(database_of(home)) as connection:
         note = proving.newest(connection)
         head = proving.head_of(note)
         if old is None:
@@ -184,7 +184,7 @@ def status(state: Path | None, home: Home, *, as_json: bool) -> None:
     if state is not None:
         _show_state(state, as_json=as_json)
         return
-    with db.reading(home.database) as connection:
+    with db.reading(database_of(home)) as connection:
         pinned = proving.witnesses(connection)
         sizes = {each.name: proving.last_size_of(connection, each.name) for each in pinned.values()}
         size, time_s, _ = proving.last_visit(connection)

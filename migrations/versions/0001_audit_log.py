@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from appliance.databases.append_only import create_function, drop_function, keep_rows
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -55,7 +57,13 @@ def upgrade() -> None:
     )
     op.create_table(
         "tree_head",
-        sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="one_row"), primary_key=True),
+        sa.Column(
+            "id",
+            sa.Integer,
+            sa.CheckConstraint("id = 1", name="one_row"),
+            primary_key=True,
+            autoincrement=False,
+        ),
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("note", sa.Text, nullable=False),
     )
@@ -78,15 +86,12 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String(64), primary_key=True),
         sa.Column("text", sa.Text, nullable=False),
     )
-    # A guard against accidents, not against an attacker: the tree is what finds those.
+    create_function()
     for table in APPEND_ONLY:
-        for act in ("UPDATE", "DELETE"):
-            op.execute(
-                f"CREATE TRIGGER {table}_no_{act.lower()} BEFORE {act} ON {table} "
-                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-            )
+        keep_rows(table)
 
 
 def downgrade() -> None:
     for table in ("tree_head", *reversed(APPEND_ONLY)):
         op.drop_table(table)
+    drop_function()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from appliance.databases.append_only import keep_rows
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -26,11 +28,7 @@ def upgrade() -> None:
         sa.Column("share", sa.LargeBinary(16), primary_key=True),
         sa.Column("seq", sa.BigInteger, nullable=False),
     )
-    for act in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER erasure_no_{act.lower()} BEFORE {act} ON erasure "
-            "BEGIN SELECT RAISE(ABORT, 'erasure is append-only'); END"
-        )
+    keep_rows("erasure")
 
 
 def downgrade() -> None:

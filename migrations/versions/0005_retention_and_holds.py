@@ -8,6 +8,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from appliance.databases import postgres_contents
+from appliance.databases.append_only import keep_rows
+
 revision = "0005"
 down_revision = "0003"
 branch_labels = None
@@ -33,11 +36,10 @@ def upgrade() -> None:
         sa.Column("placed_us", sa.BigInteger, nullable=False),
         sa.Column("lifted_us", sa.BigInteger, nullable=True),
     )
-    for act in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER retention_no_{act.lower()} BEFORE {act} ON retention "
-            "BEGIN SELECT RAISE(ABORT, 'retention is append-only'); END"
-        )
+    keep_rows("retention")
+    if op.get_bind().dialect.name != "sqlite":
+        postgres_contents.create()
+        return
     op.execute("DROP TRIGGER log_payload_no_delete")
     op.execute(
         "CREATE TRIGGER log_payload_no_delete BEFORE DELETE ON log_payload WHEN NOT EXISTS "
@@ -49,10 +51,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP TRIGGER log_payload_no_delete")
-    op.execute(
-        "CREATE TRIGGER log_payload_no_delete BEFORE DELETE ON log_payload "
-        "BEGIN SELECT RAISE(ABORT, 'log_payload is append-only'); END"
-    )
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute("DROP TRIGGER log_payload_no_delete")
+        op.execute(
+            "CREATE TRIGGER log_payload_no_delete BEFORE DELETE ON log_payload "
+            "BEGIN SELECT RAISE(ABORT, 'log_payload is append-only'); END"
+        )
     op.drop_table("legal_hold")
     op.drop_table("retention")
+    if op.get_bind().dialect.name != "sqlite":
+        postgres_contents.drop()

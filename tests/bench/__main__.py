@@ -22,7 +22,19 @@ import httpx
 
 from appliance import log as logging_setup
 from appliance.config import Log
-from tests.bench import audit, audit_cost, greedy, kiosk, latency, memory, prompts, report, streams, tuned
+from tests.bench import (
+    audit,
+    audit_cost,
+    audit_postgres,
+    greedy,
+    kiosk,
+    latency,
+    memory,
+    prompts,
+    report,
+    streams,
+    tuned,
+)
 from tests.bench.figures import Row, Run
 from tests.bench.peers import PeerFailed, has_llama_cpp_server, has_llama_server
 
@@ -32,6 +44,7 @@ SUBJECTS: dict[str, Callable[[Run], list[Row]]] = {
     "streams": streams.run,
     "latency": latency.run,
     "audit_cost": audit_cost.run,
+    "audit_postgres": audit_postgres.run,
     "prompts": prompts.run,
     "memory": memory.run,
     "greedy": greedy.run,

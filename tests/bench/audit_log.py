@@ -8,7 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
-from appliance import config
+from appliance import config, db
 from appliance.audit import entry, header, sequencer, tables
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.sequencer import Sequencer, Start
@@ -40,7 +40,7 @@ def million(run: Run) -> Home:
 
 def fill(home: Home, size: int) -> float:
     """Write until the record has `size` entries; entries per second, each batch on one commit."""
-    log = Sequencer(home, config.load(home).audit, SystemClock())
+    log = Sequencer(home, db.at(home.database), config.load(home).audit, SystemClock())
     log.open(Start(kind=Kind.LOG_STARTED, public={}))
     begin, began = log.size, time.monotonic()
     running: list[tuple[Entry, int]] = []

@@ -18,7 +18,7 @@ from typing import Any
 
 import appliance.audit.log as log_module
 import appliance.audit.sequencer as sequencer_module
-from appliance import config, db, durable
+from appliance import config, durable
 from appliance.audit import entry
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.log import AuditLog
@@ -26,6 +26,7 @@ from appliance.cli.init import initialise
 from appliance.clock import SystemClock
 from appliance.config import Home
 from appliance.core import Outcome
+from appliance.databases import sqlite
 
 CALLERS = 6
 ROUNDS = 6
@@ -53,14 +54,14 @@ def small_checkpoints() -> None:
 def weaken(mutant: str) -> None:
     """One of the mistakes that the test of power loss must notice."""
     if mutant == "synchronous=NORMAL":
-        genuine = db._connect_writer
+        genuine = sqlite._connect_writer
 
         def connect(path: Path) -> sqlite3.Connection:
             connection = genuine(path)
             connection.execute("PRAGMA synchronous = NORMAL")
             return connection
 
-        db._connect_writer = connect
+        vars(sqlite)["_connect_writer"] = connect
     elif mutant == "head without fsync":
 
         def write_file(path: Path, data: bytes, *, mode: int = durable.PRIVATE_FILE) -> None:

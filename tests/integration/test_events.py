@@ -143,7 +143,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
                              [Kind.WITNESS_COSIGNED] * 2),
     "audit witness status": (_plain("audit", "witness", "status"), []),
     "audit retain": (_plain("audit", "retain"), []),  # nothing is configured to go; test_custody
-    "db backup": (_plain("db", "backup"), []),
+    "db backup": (_plain("db", "backup"), [Kind.DATABASE_COPIED]),
     "db status": (_plain("db", "status"), []),
     "doctor": (_plain("doctor"), []),
 }  # fmt: skip

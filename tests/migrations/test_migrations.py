@@ -73,7 +73,7 @@ def test_each_revision_goes_up_and_down_again(memory: Engine, revision: str) -> 
 def test_downgrade_and_upgrade_keep_the_record(tmp_path: Path) -> None:
     """The log's rows come through 0002 down and up again untouched."""
     home = make_home(tmp_path / "home")
-    engine = db.writer(home.database)
+    engine = db.at(home.database).migrator()
     with engine.begin() as connection:
         before = connection.execute(text("SELECT hdr FROM log_entry")).scalars().all()
         db.migrate(connection, "0001")
@@ -89,7 +89,7 @@ def test_downgrade_and_upgrade_keep_the_record(tmp_path: Path) -> None:
 def older_home(tmp_path: Path) -> Home:
     """A home as a release with revision 0001 left it."""
     home = make_home(tmp_path / "home")
-    engine = db.writer(home.database)
+    engine = db.at(home.database).migrator()
     with engine.begin() as connection:
         db.migrate(connection, "0001")
     engine.dispose()
@@ -163,7 +163,7 @@ def test_backup_of_a_running_log_verifies(home: Home) -> None:
     clock = ManualClock()
     with open_log_alone(home, config.load(home), clock) as alone:
         assert alone.directory.all() == []
-        path = db.backup(home, clock, note="test")
+        path = db.backup(home, db.at(home.database), clock, note="test")
     done = program("audit", "verify", "--database", str(path), home=home, check=False)
 
     # Only the head file, which belongs to the live database, knows of later entries.

@@ -7,8 +7,9 @@ import sqlite3
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import text
 
-from appliance import config
+from appliance import config, db
 from appliance.audit import ceremonies, query, retention, shares
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.recipients import Identity
@@ -18,7 +19,7 @@ from appliance.services import Alone, open_log_alone
 from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock
 from tests.harness import appliance as program
-from tests.records import assert_verified
+from tests.records import assert_verified, place
 
 DAY_SECONDS = 86_400
 
@@ -65,8 +66,8 @@ async def lift(alone: Alone, hold_id: str, *identities: Identity) -> None:
 
 
 def contents(home: Home) -> set[int]:
-    with contextlib.closing(sqlite3.connect(home.database)) as connection:
-        return {seq for (seq,) in connection.execute("SELECT seq FROM log_payload")}
+    with db.reading(place(home)) as connection:
+        return set(connection.execute(text("SELECT seq FROM log_payload")).scalars())
 
 
 async def test_contents_go_when_their_time_is_over_and_not_before(home: Home, clock: ManualClock) -> None:
@@ -85,9 +86,9 @@ async def test_contents_go_when_their_time_is_over_and_not_before(home: Home, cl
     left = contents(home)
     assert first.seq not in left
     assert second.seq in left
-    (entry,) = query.search(home.database, kind=Kind.RETENTION_APPLIED)
+    (entry,) = query.search(place(home), kind=Kind.RETENTION_APPLIED)
     assert entry.public["of_kind"] == "request:refused"
-    assert {each.seq for each in query.search(home.database, kind=Kind.REQUEST_REFUSED)} == {
+    assert {each.seq for each in query.search(place(home), kind=Kind.REQUEST_REFUSED)} == {
         first.seq,
         second.seq,
     }

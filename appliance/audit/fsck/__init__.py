@@ -44,11 +44,26 @@ from appliance.audit.fsck.tree import Tree
 from appliance.audit.fsck.trusted import last_verified
 from appliance.audit.fsck.witnesses import Witnesses
 from appliance.audit.report import Expected, Report
-from appliance.errors import VerificationError
+from appliance.databases.base import Database
+from appliance.databases.sqlite import SqliteFile
+from appliance.errors import InternalError, VerificationError
 
-__all__ = ["Source", "SqliteSource", "sqlite_schema", "verify"]
+__all__ = ["Source", "SqliteSource", "source_of", "sqlite_schema", "verify"]
 
 Progress = Callable[[int, int], None]  # entries done, entries in all
+
+
+def source_of(place: Database) -> Source:
+    """Where to read a database's record from."""
+    if isinstance(place, SqliteFile):
+        return SqliteSource(place.path)
+    # The driver is loaded where it is asked for: an embedded log needs no libpq.
+    from appliance.audit.fsck.postgres import PostgresSource  # noqa: PLC0415
+    from appliance.databases.postgres import PostgresSchema  # noqa: PLC0415
+
+    if isinstance(place, PostgresSchema):
+        return PostgresSource(place)
+    raise InternalError("a database of an unknown kind")
 
 
 def verify(

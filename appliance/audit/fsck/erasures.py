@@ -68,10 +68,13 @@ class Erasures:
 
     def _named(self) -> Iterator[Any]:
         """Each share that entries name, once: from one to the next along their index."""
-        found = list(self._source.execute("SELECT min(subj) FROM log_entry"))
-        while found[0][0] is not None:
+        # Not min(): PostgreSQL has none for bytes before 18.
+        first = "SELECT subj FROM log_entry WHERE subj IS NOT NULL ORDER BY subj LIMIT 1"
+        following = "SELECT subj FROM log_entry WHERE subj > ? ORDER BY subj LIMIT 1"
+        found = list(self._source.execute(first))
+        while found:
             yield found[0][0]
-            found = list(self._source.execute("SELECT min(subj) FROM log_entry WHERE subj > ?", found[0]))
+            found = list(self._source.execute(following, found[0]))
 
     def _tell(self, share: Any, what: str) -> None:
         [(seq,)] = self._source.execute("SELECT min(seq) FROM log_entry WHERE subj = ?", (share,))

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from appliance import config
+from appliance import config, db
 from appliance.audit.entry import Kind
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.config import Home
@@ -32,7 +32,7 @@ def test_database_exchanged_while_the_log_opens_is_noticed(home: Home, clock: Ma
     """The guard stands before the first commit, not behind it."""
     copy = home.root / "copy.db"
     shutil.copy(home.database, copy)
-    sequencer = Sequencer(home, config.load(home).audit, clock)
+    sequencer = Sequencer(home, db.at(home.database), config.load(home).audit, clock)
     copy.replace(home.database)
     with pytest.raises(VerificationError):
         sequencer.open(Start(Kind.LOG_STARTED, {}))

@@ -23,7 +23,7 @@ from appliance.core import Outcome
 from appliance.errors import AuditUnavailable, SetupError, VerificationError
 from tests.clocks import ManualClock
 from tests.harness import appliance as program
-from tests.records import assert_verified
+from tests.records import assert_verified, place
 
 PINNED = {"code": "test"}
 
@@ -43,14 +43,14 @@ def opening(request_id: str, text: str = "hello") -> Entry:
 
 
 def kinds(home: Home) -> list[Kind]:
-    return [record.kind for record in query.search(home.database, limit=1000)][::-1]
+    return [record.kind for record in query.search(place(home), limit=1000)][::-1]
 
 
 async def test_append_is_durable_when_it_returns(home: Home, clock: ManualClock) -> None:
     """Another connection sees the entry the moment `append` has returned, under its receipt."""
     log = open_log(home, clock)
     receipt = await log.append(opening("req_1"))
-    found = query.by_request(home.database, "req_1")
+    found = query.by_request(place(home), "req_1")
     log.close()
 
     assert [(each.seq, each.leaf) for each in found] == [(receipt.seq, receipt.leaf)]
@@ -98,7 +98,7 @@ def test_recovery_closes_what_was_open(home: Home, clock: ManualClock) -> None:
 
     closings = [
         (record.request_id, record.public["outcome"], record.public["num_segments"])
-        for record in query.search(home.database, kind=Kind.REQUEST_CLOSED)
+        for record in query.search(place(home), kind=Kind.REQUEST_CLOSED)
     ]
     assert sorted(closings) == [("req_done", "stop", 0), ("req_open", "recovered", 1)]
     assert_verified(home)
@@ -207,7 +207,7 @@ def test_time_never_runs_backwards_on_the_record(home: Home, clock: ManualClock)
     clock.wall_us -= 3_600_000_000
     log.append_sync(opening("req_2"))
     log.close()
-    times = [record.ts for record in query.search(home.database, limit=1000)][::-1]
+    times = [record.ts for record in query.search(place(home), limit=1000)][::-1]
 
     assert times == sorted(set(times))
 
@@ -235,7 +235,7 @@ async def test_cancelled_caller_does_not_cancel_the_write(home: Home, clock: Man
     await log.append(opening("req_next"))
     log.close()
 
-    assert len(query.by_request(home.database, "req_gone")) == 1
+    assert len(query.by_request(place(home), "req_gone")) == 1
 
 
 async def test_long_queue_is_no_blocked_disk(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import config
+from appliance import config, db
 from appliance.audit import query
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.pulse import ClockWatch
@@ -53,7 +53,7 @@ def test_idle_log_has_a_heartbeat(home: Home, later: ManualClock) -> None:
 
 def test_log_whose_heartbeats_are_missing_is_red(home: Home, later: ManualClock) -> None:
     """What begins with a promise and is silent for longer was cut, or its writer was stopped."""
-    sequencer = Sequencer(home, config.load(home).audit, later)
+    sequencer = Sequencer(home, db.at(home.database), config.load(home).audit, later)
     sequencer.open(Start(Kind.LOG_STARTED, {"heartbeat_seconds": 3600}))
     note = Entry(kind=Kind.LOG_ALARM, public={"code": "test"})
     later.advance(3600 + 59)

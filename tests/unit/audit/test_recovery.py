@@ -24,7 +24,7 @@ from appliance.core import Outcome
 from appliance.errors import AuditUnavailable, SetupError, VerificationError
 from tests.clocks import ManualClock
 from tests.harness import wait_until
-from tests.records import assert_verified, closing_of
+from tests.records import assert_verified, closing_of, place
 from tests.unit.audit.test_log import open_log, opening
 
 
@@ -149,12 +149,12 @@ def test_init_goes_on_where_it_was_interrupted(tmp_path: Path, clock: ManualCloc
     if crashed == "before the schema":
         home.database.touch()
     else:
-        db.upgrade(home, clock)
+        db.upgrade(home, db.at(home.database), clock)
     initialise(home, profile="dev")
     open_log(home, clock).close()
 
     assert_verified(home)
-    assert query.search(home.database, limit=100)[-1].kind is Kind.POLICY_PINNED
+    assert query.search(place(home), limit=100)[-1].kind is Kind.POLICY_PINNED
 
 
 def test_append_behind_the_close_fails_at_once_and_latches_nothing(home: Home, clock: ManualClock) -> None:
