@@ -22,7 +22,7 @@ from tests.servers import Server, make_server_home
 from tests.unit.audit.test_log import opening
 from tests.verifying import verify
 
-EMPTY = {"erasure", "retention"}  # ceremonies that this record has not seen
+EMPTY = {"erasure", "retention", "witness", "cosignature"}  # ceremonies that this record has not seen
 MAX_ROWS = 3
 
 
