@@ -1,8 +1,7 @@
 """`AuditLog`: durable when it returns, closed to everybody when it can not be.
 
-One OS thread owns the sequencer; everybody else puts entries on its queue and waits. While one batch
-is being committed the next one gathers. Any error of storage latches the log: what is pending and what
-comes later fails at once, until an operator has run `recover` (law 4). The latch survives restarts.
+One OS thread owns the sequencer; everybody else puts entries on its queue and waits. Any error of
+storage latches it: everything fails at once until an operator has run `recover` (law 4), over restarts.
 """
 
 from __future__ import annotations
@@ -384,8 +383,8 @@ class AuditLog:
             if not self._state.is_ready:
                 return
             self._state = LogState(reason)
-        # Before anybody is told, the log included: it must outlive us. But the disk that hangs may be
-        # the latch's too, and an event loop must not hang with it: then it lands later, or never.
+        # Before anybody is told: it must outlive us. But the disk that hangs may be the latch's too,
+        # and an event loop must not hang with it: then it lands later, or never.
         if threading.current_thread() is self._thread:
             self._write_latch(reason)
         else:
