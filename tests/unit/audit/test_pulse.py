@@ -133,5 +133,5 @@ def test_start_tells_what_the_log_stands_on(tmp_path: Path, clock: ManualClock) 
     (started,) = query.search(home.database, kind=Kind.LOG_STARTED)
 
     assert started.public["heartbeat_seconds"] == 60
-    assert {"version", "sqlite", "cryptography", "openssl", "filesystem", "schema"} <= started.public.keys()
+    assert {"version", "database", "cryptography", "openssl", "filesystem", "schema"} <= started.public.keys()
     assert started.public["time_source"] in {"synchronised", "unsynchronised", "unknown"}
