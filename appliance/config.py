@@ -81,6 +81,8 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epoch_seconds: Annotated[int, Meta(ge=10, le=86_400)] = 600
     # Days that the contents of a kind of entry are kept, 183 to 3660; for ever where it is not named.
     retention_days: dict[str, int] = {}
+    # Days that a backup of the shares is kept: what was erased comes back from nowhere after that.
+    share_backup_days: Annotated[int, Meta(ge=1, le=365)] = 30
     epoch_records: Annotated[int, Meta(ge=16, le=65_536)] = 4096
     verify_minutes: Annotated[int, Meta(ge=1, le=10_080)] = 60
     verify_full_days: Annotated[int, Meta(ge=1, le=366)] = 7
@@ -88,6 +90,15 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ballast_mib: Annotated[int, Meta(ge=0)] = 64  # given up for the last entries on a full disk
     min_free_mib: Annotated[int, Meta(ge=0)] = 256  # below it nothing new is admitted
     any_filesystem: bool = False
+
+
+CryptoProfile = Literal["standard", "fips"]
+
+
+class Crypto(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which algorithms the log uses; chosen by `appliance init`, for as long as the log lives."""
+
+    profile: CryptoProfile = "standard"
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,6 +117,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server: Server = msgspec.field(default_factory=Server)
     engine: Engine = msgspec.field(default_factory=Engine)
     audit: Audit = msgspec.field(default_factory=Audit)
+    crypto: Crypto = msgspec.field(default_factory=Crypto)
     log: Log = msgspec.field(default_factory=Log)
 
     def __repr__(self) -> str:
@@ -171,6 +183,16 @@ class Home(msgspec.Struct, frozen=True):
     @property
     def backups(self) -> Path:
         return self.root / "backups"
+
+    @property
+    def archive(self) -> Path:
+        """Databases that others took the place of; nothing in here is ever deleted by the appliance."""
+        return self.root / "archive"
+
+    @property
+    def ceremony(self) -> Path:
+        """The act of a ceremony that is being carried out; there only until it is finished."""
+        return self.root / "ceremony.act"
 
 
 def find_home(explicit: str | None) -> Home:

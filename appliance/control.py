@@ -13,7 +13,7 @@ import os
 import socket
 import struct
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -29,6 +29,7 @@ from appliance.verification import Verification
 from appliance.witnessing import Witnessing
 
 MAX_LINE_BYTES = 1 << 20  # of a command
+Field = Literal["key", "user"]  # what entries have blind indexes of
 ShareId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 MAX_ANSWER_BYTES = 1 << 26  # a list of every key ever made
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
@@ -127,6 +128,20 @@ class Retain(_Message, frozen=True):
     dry_run: bool = False
 
 
+class BackUp(_Message, frozen=True):
+    """`appliance db backup`: a copy of the database was made; the shares' own is made now."""
+
+    backup_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    tree_size: Annotated[int, Meta(ge=0, lt=1 << 53)]
+    schema: Annotated[str, Meta(max_length=64)]
+
+
+class BlindIndexes(_Message, frozen=True):
+    """`appliance audit search --key ID --user NAME`: what stands for them in this month's entries."""
+
+    fields: dict[Field, Annotated[str, Meta(min_length=1, max_length=10_000)]]
+
+
 class AddWitness(_Message, frozen=True):
     """`appliance audit witness add`: the text of a witness's public file."""
 
@@ -150,6 +165,8 @@ Command = (
     | PlaceHold
     | LiftHold
     | Retain
+    | BackUp
+    | BlindIndexes
     | Verified
     | AddWitness
     | TakeCosignatures
@@ -162,7 +179,6 @@ _READINGS = frozenset(
         entry.Kind.AUDIT_REPLAYED,
         entry.Kind.AUDIT_RELEASED,
         entry.Kind.AUDIT_EXPORTED,
-        entry.Kind.DATABASE_COPIED,
     }
 )
 
@@ -236,11 +252,7 @@ async def _perform(
             }
         case ChangePolicy():
             policy, receipt = await custody.change_policy(command.act)
-            return {
-                "policy": policy.number,
-                "fingerprint": policy.fingerprint,
-                "record": receipt.record,
-            }
+            return {"policy": policy.number, "fingerprint": policy.fingerprint, "record": receipt.record}
         case Erase():
             count, receipt = await custody.erase(command.act)
             return {"num_shares": count, "record": receipt.record}
@@ -265,6 +277,14 @@ async def _perform(
                     for each in removed
                 ],
             }
+        case BlindIndexes():
+            key_sha256, blinds = custody.blinds({str(name): each for name, each in command.fields.items()})
+            return {"key_sha256": key_sha256, "blinds": blinds}
+        case BackUp():
+            receipt, path, num_expired = await custody.back_up(
+                command.backup_sha256, command.tree_size, command.schema
+            )
+            return {"record": receipt.record, "shares": str(path), "num_expired": num_expired}
         case Verified():
             receipt = await administration.verifications.record(command.result)
             return {"record": receipt.record, "state": "ready" if audit.is_ready else "latched"}

@@ -7,21 +7,27 @@ gateway (reached over the control socket) and inside the `appliance` program whi
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from appliance import db
+from appliance import backups, db
 from appliance.accounts.directory import Directory
-from appliance.audit import ceremonies, holds, retention, shares, store
+from appliance.audit import blind, ceremonies, holds, profiles, retention, shares, store
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.holds import Hold
 from appliance.audit.log import AuditLog
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.retention import Removal
+from appliance.backups import ShareBackups
 from appliance.clock import Clock
-from appliance.config import Home
+from appliance.config import CryptoProfile, Home
 from appliance.core import Receipt
 from appliance.databases.base import Database
-from appliance.errors import RequestError
+from appliance.errors import ApplianceError, RequestError
+from appliance.log import get_logger
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class Custody:
         database: Database,
         clock: Clock,
         periods: dict[Kind, int],
+        share_backup_days: int,
+        crypto: CryptoProfile,
     ) -> None:
         self._audit = audit
         self._directory = directory
@@ -52,12 +60,16 @@ class Custody:
         self._database = database
         self._clock = clock
         self._periods = periods
+        self._crypto = crypto
+        self._share_backups = ShareBackups(audit, home, database, clock, share_backup_days)
         self._changing = asyncio.Lock()
 
     async def change_policy(self, note: str) -> tuple[KeyPolicy, Receipt]:
         """Put a key policy in force that a quorum of the one before has signed."""
         async with self._changing:
             changed = ceremonies.policy_changed(note, self._audit.policy, self._audit.origin)
+            if changed.policy is not None:
+                profiles.check_policy(self._crypto, changed.policy)
             receipt = await self._audit.append(changed)
             return self._audit.policy, receipt
 
@@ -68,6 +80,13 @@ class Custody:
         found = await asyncio.to_thread(shares.release, self._home, wanted) if wanted else {}
         return receipt, {each.hex(): secret.hex() for each, secret in found.items()}
 
+    def blinds(self, fields: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+        """The hash of this month's index key, and what stands for these fields under it, if there is one."""
+        key = blind.existing_key(self._home, blind.month_of(self._clock.now_us()))
+        if key is None:
+            return "", {}
+        return key.sha256, {name: key.blind(name, value).hex() for name, value in fields.items()}
+
     async def erase(self, note: str) -> tuple[int, Receipt]:
         """Destroy a subject's shares, as two members of the key policy have signed; how many there were.
 
@@ -77,7 +96,24 @@ class Custody:
             drafted = ceremonies.erasure_of(note, self._audit.policy, self._audit.origin)
             doomed = await asyncio.to_thread(self._doomed, drafted)
             receipt = await self._audit.append(ceremonies.erased(drafted, doomed))
+            try:
+                await self._share_backups.expire()
+            except (ApplianceError, OSError) as error:
+                # The erasure stands: backups that it has overtaken go at the next of the daily looks.
+                log.warning("share_backups_not_replaced", error=type(error).__name__)
             return len(doomed), receipt
+
+    async def back_up(self, backup_sha256: str, tree_size: int, schema: str) -> tuple[Receipt, Path, int]:
+        """Record a copy of the database, and make one of the shares; how many older ones went."""
+        async with self._changing:
+            receipt = await self._audit.append(backups.backed_up(backup_sha256, tree_size, schema))
+            path = await self._share_backups.make()
+            return receipt, path, await self._share_backups.expire()
+
+    async def expire_share_backups(self) -> int:
+        """Remove backups of shares whose days are over; how many."""
+        async with self._changing:
+            return await self._share_backups.expire()
 
     async def hold(
         self, *, api_key: str, user: str, since_us: int, until_us: int | None, reason: str

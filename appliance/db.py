@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -223,14 +224,30 @@ def backup(home: Home, database: Database, clock: Clock, *, note: str) -> Path:
     durable.make_private_dir(home.backups)
     moment = datetime.fromtimestamp(clock.now_us() / 1e6, tz=UTC).strftime("%Y%m%dT%H%M%S%fZ")
     target = home.backups / f"appliance-{moment}-{note}{database.copy_suffix}"
+    copy(database, target)
+    return target
+
+
+def copy(place: Place, target: Path) -> None:
+    """A consistent, private, durable copy, held against itself. SetupError where it can not be made."""
     try:
-        database.copy_to(target)
+        at(place).copy_to(target)
         with target.open("rb") as file:
             os.fsync(file.fileno())
-        durable.fsync_dir(home.backups)
+        durable.fsync_dir(target.parent)
     except OSError as error:
-        raise SetupError(f"the backup failed: {error}", code="backup_failed") from error
-    return target
+        raise SetupError(f"the copy failed: {error}", code="backup_failed") from error
+
+
+def fold(path: Path) -> None:
+    """Bring the write-ahead log into the database file, as far as no reader keeps it."""
+    engine = SqliteFile(path).migrator()
+    try:
+        with engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection  # SQLAlchemy would begin a transaction
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        engine.dispose()
 
 
 def digest_of(path: Path) -> str:

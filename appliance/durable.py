@@ -45,3 +45,12 @@ def write_file(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
         os.close(fd)
     temporary.replace(path)
     fsync_dir(path.parent)
+
+
+def destroy(path: Path) -> None:
+    """Overwrite a small secret file in place, durably, and remove it. The caller syncs the directory."""
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+        file.flush()
+        os.fsync(file.fileno())
+    path.unlink()

@@ -21,7 +21,7 @@ from appliance.accounts import tables
 from appliance.accounts.directory import Directory
 from appliance.accounts.keys import ApiKey
 from appliance.administration import Administration
-from appliance.audit import files, retention, store
+from appliance.audit import files, profiles, retention, store
 from appliance.audit import tables as audit_tables
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.holds import legal_hold
@@ -37,7 +37,7 @@ from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, Model
 from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
 from appliance.engine.tunings import Tunings
-from appliance.errors import AuditUnavailable, InternalError, SetupError
+from appliance.errors import AuditUnavailable, InternalError, SetupError, VerificationError
 from appliance.inference import Inference
 from appliance.log import get_logger
 from appliance.metrics import Metrics
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 # tables whose every row is committed to by an audit record
 STATE_TABLES = (tables.api_key, legal_hold, audit_tables.witness, audit_tables.cosignature)
+# What a log that begins anew takes over: cosignatures are of the old log's tree, and stay with it.
+CARRIED_TABLES = tuple(each for each in STATE_TABLES if each is not audit_tables.cosignature)
 
 RETENTION_SECONDS = 6 * 3600
 
@@ -107,6 +109,7 @@ def _load_keys(database: Database) -> list[ApiKey]:
 def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -> Iterator[Alone]:
     """Hold the lock, open the log (which recovers what a crash left open), close it at the end."""
     clock = clock or SystemClock()
+    _require_profile(home, settings)
     audit = AuditLog.open(home, settings, clock, version=appliance.__version__)
     try:
         database = db.of(home, settings)
@@ -128,6 +131,8 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
                 database=database,
                 clock=clock,
                 periods=retention.periods(settings.audit.retention_days),
+                share_backup_days=settings.audit.share_backup_days,
+                crypto=settings.crypto.profile,
             ),
             witnessing=Witnessing(
                 audit=audit,
@@ -245,9 +250,21 @@ async def _retain_for_ever(custody: Custody) -> None:
     while True:
         try:
             await custody.retain()
-        except (AuditUnavailable, SetupError) as error:
+            await custody.expire_share_backups()
+        except (AuditUnavailable, SetupError, VerificationError) as error:
             log.warning("retention_not_applied", code=error.code)
         await asyncio.sleep(RETENTION_SECONDS)
+
+
+def _require_profile(home: Home, settings: Settings) -> None:
+    """SetupError where keys or readers have other algorithms than `crypto.profile` says."""
+    place = db.of(home, settings)
+    if db.schema(place).state is not db.SchemaState.CURRENT:
+        return  # opening the log tells what is wrong with it
+    with db.reading(place) as connection:
+        policy = store.policies(connection)[-1] if store.num_entries(connection) else None
+    if policy is not None:
+        profiles.check_home(settings.crypto.profile, policy, has_second_key=files.has_second_key(home))
 
 
 def _require_separation(home: Home, settings: Settings) -> None:

@@ -9,7 +9,7 @@ from appliance.audit import files, fsck, query, shares
 from appliance.audit.entry import Kind
 from appliance.audit.query import Record
 from appliance.audit.report import Expected, lines_of
-from appliance.cli.audit import expected_schema
+from appliance.cli.verifying import expected_schema
 from appliance.config import Home
 from appliance.databases.base import Database
 from appliance.services import STATE_TABLES

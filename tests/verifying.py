@@ -11,7 +11,7 @@ from pathlib import Path
 from appliance import db
 from appliance.audit import files, fsck, shares
 from appliance.audit.report import Expected, Report
-from appliance.cli.audit import expected_schema
+from appliance.cli.verifying import expected_schema
 from appliance.config import Home
 from appliance.services import STATE_TABLES
 from tests.records import place

@@ -40,6 +40,7 @@ class Act(StrEnum):
     POLICY_CHANGE = "policy:change"
     ERASE = "content:erase"
     HOLD_LIFT = "hold:lift"
+    RESTORE = "log:restore"
 
 
 _AUDITORS: Final = frozenset({MemberRole.AUDITOR})
@@ -48,6 +49,7 @@ _RULES: Final[Mapping[Act, tuple[frozenset[MemberRole], int | None]]] = {
     Act.POLICY_CHANGE: (_AUDITORS, None),
     Act.ERASE: (_AUDITORS | {MemberRole.PRIVACY}, 2),
     Act.HOLD_LIFT: (_AUDITORS | {MemberRole.PRIVACY}, 2),
+    Act.RESTORE: (_AUDITORS, None),
 }
 
 

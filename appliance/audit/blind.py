@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -74,9 +73,5 @@ def destroy_others(home: Home, keep: str) -> None:
     """Overwrite and remove the keys of other months: the auditors have them."""
     for path in home.keys.glob("index*.key"):
         if path.name != f"index-{keep}.key":
-            with path.open("r+b") as file:
-                file.write(bytes(_KEY_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-            path.unlink()
+            durable.destroy(path)
     durable.fsync_dir(home.keys)

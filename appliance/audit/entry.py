@@ -44,12 +44,18 @@ class Kind(StrEnum):
     LOG_STOPPED = "log:stopped"
     LOG_ALARM = "log:alarm"
     LOG_RECOVERED = "log:recovered"
+    LOG_RESTORED = "log:restored"
+    STATE_CARRIED = "state:carried"
     LOG_VERIFIED = "log:verified"
     LOG_HEARTBEAT = "log:heartbeat"
     CLOCK_STEPPED = "clock:stepped"
     DATABASE_UPGRADED = "database:upgraded"
+    DATABASE_BACKED_UP = "database:backed_up"
+    DATABASE_RESTORED = "database:restored"
+    SHARES_BACKED_UP = "shares:backed_up"
+    SHARES_EXPIRED = "shares:expired"
+    SHARES_RESTORED = "shares:restored"
     CONFIG_CHANGED = "config:changed"
-    DATABASE_COPIED = "database:copied"
     REQUEST_OPENED = "request:opened"
     REQUEST_SEGMENT = "request:segment"
     REQUEST_CLOSED = "request:closed"
@@ -74,6 +80,7 @@ class Kind(StrEnum):
 
 
 _ROW = frozenset({"row_table", "row_id", "row_sha256"})
+_OLD_LOG = frozenset({"old_origin", "old_size", "old_root", "lost_from", "lost_until", "num_open"})
 # What a header may say in plaintext, by kind. Everything else belongs into the sealed content.
 PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.POLICY_PINNED: frozenset({"policy_sha256", "num_recipients"}),
@@ -86,6 +93,7 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
             "database",
             "cryptography",
             "openssl",
+            "crypto",
             "filesystem",
             "time_source",
             "heartbeat_seconds",
@@ -96,13 +104,19 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.LOG_STOPPED: frozenset({"reason"}),
     Kind.LOG_ALARM: frozenset({"code", "num_recovered"}),
     Kind.LOG_RECOVERED: frozenset({"reason", "heartbeat_seconds", "num_recovered"}),
+    Kind.LOG_RESTORED: _OLD_LOG | {"head_sha256", "num_approvers", "act_sha256"},
+    Kind.STATE_CARRIED: _ROW,
     Kind.LOG_HEARTBEAT: frozenset({"time_source"}),
     Kind.CLOCK_STEPPED: frozenset({"expected_us", "found_us"}),
     # `begin` is 0 for a full reading; `findings_sha256` recognises the same findings when they come again.
     Kind.LOG_VERIFIED: frozenset({"begin", "size", "root", "findings", "findings_sha256", "duration_us"}),
     Kind.DATABASE_UPGRADED: frozenset({"from_revision", "to_revision", "backup_sha256"}),
+    Kind.DATABASE_BACKED_UP: frozenset({"backup_sha256", "tree_size", "schema"}),
+    Kind.DATABASE_RESTORED: frozenset({"backup_sha256", "tree_size"}),
+    Kind.SHARES_BACKED_UP: frozenset({"backup_sha256", "num_shares", "num_recipients"}),
+    Kind.SHARES_EXPIRED: frozenset({"num_removed"}),
+    Kind.SHARES_RESTORED: frozenset({"backup_sha256", "num_shares", "num_erased"}),
     Kind.CONFIG_CHANGED: frozenset({"config_sha256", "previous_sha256"}),
-    Kind.DATABASE_COPIED: frozenset({"backup_sha256"}),
     Kind.REQUEST_OPENED: frozenset({"endpoint", "model", "model_sha256", "stream"}),
     Kind.REQUEST_SEGMENT: frozenset({"index", "num_tokens"}),
     Kind.REQUEST_CLOSED: frozenset(

@@ -12,14 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
 
 from appliance import durable
 from appliance.audit import shares
 from appliance.audit.checkpoint import Signer, Verifier, open_checkpoint
-from appliance.config import Home
+from appliance.config import CryptoProfile, Home
 from appliance.errors import SetupError, VerificationError
 
+KEY: Final = "log.ed25519"
+SECOND_KEY: Final = "log.p256"
+VERIFIER: Final = "log.vkey"
+SECOND_VERIFIER: Final = "log-p256.vkey"
 LATCH_BYTES: Final = 512
 MAX_REASON_CHARACTERS: Final = 200
 _OTHERS, _OWNER = 0o077, 0o600  # permission bits
@@ -30,41 +41,85 @@ class LogKeys:
     """What the appliance itself holds: it signs checkpoints; it reads nothing."""
 
     signer: Signer
+    second: Signer | None = None  # ECDSA P-256, in profile fips
+
+    @property
+    def verifiers(self) -> tuple[Verifier, ...]:
+        """The public halves: every checkpoint of this log is signed by each."""
+        return (self.signer.verifier, *([self.second.verifier] if self.second else []))
+
+    def sign(self, text: str) -> str:
+        """The signed note."""
+        return self.signer.sign(text) + (self.second.line(text) if self.second else "")
 
 
-def create_keys(home: Home) -> None:
+def create_keys(home: Home, profile: CryptoProfile = "standard") -> None:
     """Make the log's own keys, once; existing ones are never replaced."""
     durable.make_private_dir(home.keys)
-    signing = home.keys / "log.ed25519"
-    if not signing.exists():
-        durable.write_file(signing, Ed25519PrivateKey.generate().private_bytes_raw())
+    for name, secret in fresh_keys(profile).items():
+        if not (home.keys / name).exists():
+            durable.write_file(home.keys / name, secret)
     shares.create(home)
+
+
+def fresh_keys(profile: CryptoProfile) -> dict[str, bytes]:
+    """New signing keys of a log, by the names of their files."""
+    found = {KEY: Ed25519PrivateKey.generate().private_bytes_raw()}
+    if profile == "fips":
+        found[SECOND_KEY] = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
+        )
+    return found
+
+
+def has_second_key(home: Home) -> bool:
+    """Whether this log's checkpoints carry a second signature."""
+    return (home.keys / SECOND_KEY).exists() or (home.keys / SECOND_VERIFIER).exists()
 
 
 def load_keys(home: Home, origin: str) -> LogKeys:
     """The log's keys. SetupError where they are missing or damaged."""
     try:
-        signing = (home.keys / "log.ed25519").read_bytes()
+        signing = (home.keys / KEY).read_bytes()
         signer = Signer(origin, Ed25519PrivateKey.from_private_bytes(signing))
+        second = _second_signer(home, origin) if has_second_key(home) else None
     except (OSError, ValueError) as error:
         raise SetupError(
             "the log's keys can not be read", code="log_keys", hint="run: appliance init"
         ) from error
-    return LogKeys(signer=signer)
+    return LogKeys(signer=signer, second=second)
 
 
-def write_verifier(home: Home, verifier: Verifier) -> None:
-    """The public half, for everybody who checks: `keys/log.vkey`."""
-    durable.write_file(home.keys / "log.vkey", verifier.text().encode() + b"\n", mode=0o644)
+def write_verifiers(home: Home, keys: LogKeys) -> None:
+    """The public halves, for everybody who checks: `keys/log.vkey`, `keys/log-p256.vkey`."""
+    for name, verifier in zip((VERIFIER, SECOND_VERIFIER), keys.verifiers, strict=False):
+        durable.write_file(home.keys / name, verifier.text().encode() + b"\n", mode=0o644)
 
 
 def read_verifier(home: Home) -> Verifier:
     """The log's public key, as everybody reads it."""
-    try:
-        text = (home.keys / "log.vkey").read_text(encoding="ascii").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetupError("keys/log.vkey can not be read", code="log_keys") from error
-    return Verifier.parse(text)
+    return read_verifiers(home.keys)[0]
+
+
+def read_verifiers(folder: Path) -> tuple[Verifier, ...]:
+    """Every public key of the log that this folder belongs to: `keys/`, or one in the archive."""
+    found = []
+    for name in (VERIFIER, SECOND_VERIFIER):
+        try:
+            found.append(Verifier.parse((folder / name).read_text(encoding="ascii").rstrip("\n")))
+        except FileNotFoundError as error:
+            if name == VERIFIER:
+                raise SetupError(f"{name} is missing", code="log_keys") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise SetupError(f"{name} can not be read", code="log_keys") from error
+    return tuple(found)
+
+
+def _second_signer(home: Home, origin: str) -> Signer:
+    key = load_der_private_key((home.keys / SECOND_KEY).read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("another kind of key is wanted here")  # noqa: TRY004 - as a damaged one
+    return Signer(origin, key)
 
 
 class Latch:
@@ -189,8 +244,17 @@ class FileGuard:
             os.close(fd)
 
 
-def take_lock(home: Home) -> int:
-    """Become the one writer of this home. SetupError where another process is."""
+def take_lock(home: Home, *, finishing: bool = False) -> int:
+    """Become the one writer of this home. SetupError where another process is.
+
+    A ceremony that was interrupted keeps everybody out but whoever finishes it.
+    """
+    if home.ceremony.exists() and not finishing:
+        raise SetupError(
+            "a restored log is half begun anew",
+            code="ceremony_unfinished",
+            hint=f"finish it: appliance auditor apply {home.ceremony}",
+        )
     try:
         fd = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.PRIVATE_FILE)
     except OSError as error:

@@ -65,14 +65,13 @@ class AuditLog:
         self._latch = Latch(home.latch)
         self._latching = threading.Lock()
         self._state = LogState()
-        self._size = 0
         self._sequencer: Sequencer | None = None
         self._queue: queue.Queue[Item] = queue.Queue()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._lock_fd = -1
         self._gate = threading.Lock()  # nothing comes onto the queue behind the close
         self._is_closing = False
-        self._first_seq = 0  # requests opened before this were closed by recovery
+        self._size = self._first_seq = 0  # requests opened before `_first_seq` were closed by recovery
         self._chores_us = 0  # when they were last done
         self._written_us = 0  # when the last entry was
 
@@ -93,8 +92,8 @@ class AuditLog:
                 opened._space.look()
                 if opened._state.is_ready:
                     opened._space.prepare()
-                    said = surroundings.started(home, opened._database, version)
-                    opened._sequencer = opened._start(Kind.LOG_STARTED, **said)
+                    told = surroundings.started(home, opened._database, settings, version)
+                    opened._sequencer = opened._start(Kind.LOG_STARTED, **told)
         except BaseException:
             os.close(opened._lock_fd)
             raise

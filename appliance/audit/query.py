@@ -53,6 +53,7 @@ def search(
     *,
     kind: Kind | None = None,
     actors: Sequence[bytes] | None = None,
+    keys: Sequence[bytes] | None = None,
     model: str | None = None,
     outcome: str | None = None,
     since_us: int | None = None,
@@ -62,7 +63,8 @@ def search(
 ) -> list[Record]:
     """The newest entries first; `before_seq` pages on. Reads headers only: no key is needed.
 
-    `actors` are blind indexes of one key or user: each month has its own (`audit/blind.py`).
+    `actors` are blind indexes of one key or user: each month has its own (`audit/blind.py`). `keys`, those of
+    one key, narrow what a user's found.
     """
     # Times grow with the numbers, and are what the indexes of all filters end in.
     query = select(log_entry).order_by(log_entry.c.ts.desc()).limit(min(limit, MAX_LIMIT))
@@ -76,6 +78,8 @@ def search(
         query = query.where(log_entry.c.ts >= since_us)
     if until_us is not None:
         query = query.where(log_entry.c.ts < until_us)
+    if keys is not None:
+        query = query.where(log_entry.c.bi_key.in_(keys))
     with db.reading(place) as connection:
         if before_seq is not None:
             at = select(func.max(log_entry.c.ts)).where(log_entry.c.seq < before_seq).scalar_subquery()

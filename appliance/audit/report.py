@@ -31,6 +31,7 @@ class Expected:
     revision: str
     state_tables: dict[str, str]  # table → its id column
     head_note: str | None  # content of the head file, empty where it is gone; None: nothing to compare
+    others: tuple[Verifier, ...] = ()  # of the log too: each checkpoint is signed by every one of its keys
     # Ids of the shares that are there, when asked; None: this copy has no file of shares beside it.
     shares: Callable[[], AbstractSet[bytes]] | None = None
     may_be_open: bool = False  # a gateway is running: its newest requests have no closing yet

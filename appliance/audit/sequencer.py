@@ -314,7 +314,7 @@ class Sequencer:
 
     def _sign(self, frontier: Frontier) -> str:
         head = Checkpoint(self._settings.origin, frontier.size, frontier.root())
-        return self._keys.signer.sign(head.text())
+        return self._keys.sign(head.text())
 
     def _load(self, connection: Connection) -> None:
         found = store.head(connection)
@@ -323,13 +323,13 @@ class Sequencer:
                 raise _rolled_back()
             return
         size, self._note = found
-        if checkpoint.origin_of(self._note) != self._settings.origin:
+        if (origin := checkpoint.origin_of(self._note)) != self._settings.origin:
             raise SetupError(
                 "audit.origin is not the name that this log was begun with",
                 code="origin_changed",
-                hint="a log keeps its name for ever: put the old one back into appliance.toml",
+                hint=f'a log keeps its name: in appliance.toml, below [audit], origin = "{origin}"',
             )
-        head = checkpoint.open_checkpoint(self._note, self._keys.signer.verifier)
+        head = checkpoint.open_checkpoint(self._note, *self._keys.verifiers)
 
         def read(level: int, index: int) -> bytes:
             return store.read_node(connection, level, index)
@@ -370,7 +370,7 @@ class Sequencer:
                 hint="it lies beside the database and remembers the log's size; restore it too",
             ) from error
         self._guard.hold(self._home.head)
-        known = checkpoint.open_checkpoint(note, self._keys.signer.verifier)
+        known = checkpoint.open_checkpoint(note, *self._keys.verifiers)
         self._head_size = known.size
         if known.size > self._frontier.size:
             raise _rolled_back()
@@ -385,5 +385,5 @@ def _rolled_back() -> SetupError:
     return SetupError(
         "the database is older than the head file remembers",
         code="rolled_back",
-        hint="a restored backup would fork the record; nothing is written to it",
+        hint="it stays closed until its auditors agree to begin anew: appliance audit begin-anew --help",
     )

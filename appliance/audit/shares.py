@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import os
 import secrets
 import sqlite3
 from collections import OrderedDict
@@ -37,6 +36,7 @@ from appliance.errors import SetupError, VerificationError
 SHARE_BYTES: Final = 32
 ID_BYTES: Final = 16
 APPLIANCE: Final = "appliance"  # the subject of what concerns nobody in particular; never erased
+SETTLED: Final = -1  # in the place of `since_seq`: an entry names it for sure, here or in the archive
 _NONCE_BYTES: Final = 12
 _SCHEMA_VERSION: Final = 1
 _MAX_REMEMBERED: Final = 4096
@@ -136,6 +136,21 @@ class ShareStore:
         self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         _drop_keks(self._home, keep=number)
         return erased
+
+    def add(self, found: Iterable[Share]) -> int:
+        """Take in shares from a backup, but for those that are here; how many were taken."""
+        here = {bytes(row[0]) for row in self._sql.execute("SELECT id FROM share")}
+        missing = [each for each in found if each.id not in here]
+        with _transaction(self._sql):
+            for each in missing:
+                self._insert(each, SETTLED)
+        self._known.clear()
+        return len(missing)
+
+    def settle(self) -> None:
+        """Every share stays from now on, also where no entry of the present database names it."""
+        with _transaction(self._sql):
+            self._sql.execute("UPDATE share SET since_seq = ?", (SETTLED,))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -314,12 +329,7 @@ def _drop_keks(home: Home, *, keep: int) -> None:
     """Overwrite and remove every other key: nothing is sealed under them any more."""
     for number in _kek_numbers(home):
         if number != keep:
-            path = _kek_path(home, number)
-            with path.open("r+b") as file:
-                file.write(bytes(SHARE_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-            path.unlink()
+            durable.destroy(_kek_path(home, number))
     durable.fsync_dir(home.keys)
 
 

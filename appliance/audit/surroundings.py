@@ -15,6 +15,7 @@ import cryptography
 from cryptography.hazmat.backends.openssl import backend
 
 from appliance import db
+from appliance.audit import profiles
 from appliance.config import Home, Settings
 from appliance.databases.base import Database
 from appliance.errors import SetupError
@@ -50,7 +51,7 @@ TimeSource = Literal["synchronised", "unsynchronised", "unknown"]
 log = get_logger(__name__)
 
 
-def started(home: Home, database: Database, version: str) -> dict[str, str | int]:
+def started(home: Home, database: Database, settings: Settings, version: str) -> dict[str, str | int]:
     """For `log:started`: versions, file system, time source."""
     return {
         "version": version,
@@ -58,6 +59,7 @@ def started(home: Home, database: Database, version: str) -> dict[str, str | int
         "database": database.version(),
         "cryptography": cryptography.__version__,
         "openssl": backend.openssl_version_text(),
+        "crypto": profiles.told(settings.crypto.profile),
         "filesystem": filesystem_of(home.root),
         "time_source": time_source(),
     }

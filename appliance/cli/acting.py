@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from appliance import durable
 from appliance.audit import acts
-from appliance.audit.acts import Act, Draft, SignedAct
+from appliance.audit.acts import Act
 from appliance.audit.recipients import parse_identity
 from appliance.cli.base import command_gateway, home_option, json_option, show
+from appliance.cli.beginning import begin
 from appliance.config import Home
 from appliance.control import ChangePolicy, Command, Erase, LiftHold
-from appliance.errors import RequestError
-
-
-def act_option(function: Any) -> Any:
-    """`--out FILE`: where the draft goes."""
-    return click.option(
-        "--out",
-        required=True,
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="The draft, for those who sign it.",
-    )(function)
-
-
-def write_act(out: Path, draft: Draft, *, as_json: bool) -> None:
-    """The draft as a file that is not there yet."""
-    if out.exists():
-        raise RequestError(f"{out} exists; it is not overwritten", code="file_exists")
-    durable.write_file(out, SignedAct(draft).note().encode(), mode=0o644)
-    lines = [
-        f"drafted {draft.act}: {out}",
-        f"to be signed by each who agrees: appliance auditor sign {out} --identity FILE",
-        f"then, here:                      appliance auditor apply {out}",
-    ]
-    show({"act": str(draft.act), "out": str(out)}, lines, as_json=as_json)
+from appliance.errors import InternalError
 
 
 @click.command()
@@ -86,13 +63,19 @@ def apply(act: Path, home: Home, *, as_json: bool) -> None:
     Example: appliance auditor apply erase.act
     """
     note = act.read_text(encoding="utf-8")
-    result = command_gateway(home, _command(acts.parse(note).draft.act, note))
+    kind = acts.parse(note).draft.act
+    if kind is Act.RESTORE:
+        begin(home, note, as_json=as_json)
+        return
+    result = command_gateway(home, _command(kind, note))
     lines = [f"done: {', '.join(f'{name} {value}' for name, value in result.items())}"]
     show(result, lines, as_json=as_json)
 
 
 def _command(act: Act, note: str) -> Command:
     match act:
+        case Act.RESTORE:
+            raise InternalError("a log is begun anew while no gateway runs")
         case Act.POLICY_CHANGE:
             return ChangePolicy(act=note)
         case Act.ERASE:

@@ -6,7 +6,6 @@ nothing is shown. On a copy (`--database FILE`) nothing can be recorded, and tha
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 import time
 from datetime import UTC, datetime
@@ -14,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy import create_engine, pool
 
 from appliance import control, db
-from appliance.audit import files, fsck, query, shares
+from appliance.audit import files, fsck, lineage, query, shares
 from appliance.audit.entry import Kind
 from appliance.audit.query import Opened, Record
 from appliance.audit.report import Expected, Report, lines_of
@@ -34,19 +32,21 @@ from appliance.cli.base import (
     warn,
     when,
 )
+from appliance.cli.beginning import begin_anew
 from appliance.cli.erasing import erase
 from appliance.cli.evidence import check_evidence, export
+from appliance.cli.finding import blinds_of
 from appliance.cli.keeping import hold, retain
 from appliance.cli.progress import Progress
 from appliance.cli.reading import identity_option, on_record, open_exchange
 from appliance.cli.release import release
 from appliance.cli.replay import replay
+from appliance.cli.verifying import expected_schema, state_tables
 from appliance.cli.witness import witness_
 from appliance.config import Home
-from appliance.control import Done, ListKeys, Problem, Recover, Verified
+from appliance.control import Done, Field, ListKeys, Problem, Recover, Verified
 from appliance.core import Outcome
-from appliance.errors import SetupError
-from appliance.services import STATE_TABLES
+from appliance.errors import RequestError, SetupError
 from appliance.verification import Verification
 
 
@@ -63,6 +63,7 @@ audit.add_command(release)
 audit.add_command(erase)
 audit.add_command(hold)
 audit.add_command(retain)
+audit.add_command(begin_anew)
 
 
 def database_option(function: Any) -> Any:
@@ -78,6 +79,9 @@ def database_option(function: Any) -> Any:
 @click.option("--kind", type=click.Choice([kind.value for kind in Kind]))
 @click.option("--outcome", type=click.Choice([each.value for each in Outcome]))
 @click.option("--model", help="Only this model's id.")
+@click.option("--key", metavar="ID", help="Only what one API key asked, by its id.")
+@click.option("--user", metavar="NAME", help="Only what concerns one person, as callers name them.")
+@identity_option
 @click.option("--since", type=click.DateTime(), help="From this moment on, UTC.")
 @click.option("--until", type=click.DateTime(), help="Before this moment, UTC.")
 @click.option("--before", "before_seq", type=int, help="Only entries before this one: the next page.")
@@ -89,6 +93,9 @@ def search(
     kind: str | None,
     outcome: str | None,
     model: str | None,
+    key: str | None,
+    user: str | None,
+    identity_paths: tuple[Path, ...],
     since: datetime | None,
     until: datetime | None,
     before_seq: int | None,
@@ -98,15 +105,23 @@ def search(
     *,
     as_json: bool,
 ) -> None:
-    """List entries, newest first. Headers only: no key is needed.
+    """List entries, newest first. Headers only: no key is needed, but for names in months before this one.
 
     \b
     Examples: appliance audit search --limit 5
               appliance audit search --outcome failed --since 2026-11-01
+              appliance audit search --user citizen-17 --identity alice.identity
     """
+    given: tuple[tuple[Field, str | None], ...] = (("key", key), ("user", user))
+    names = {field: value for field, value in given if value}
+    if names and database is not None:
+        raise RequestError("names are searched on the appliance's own record", code="invalid_search")
+    blinds = blinds_of(home, names, identity_paths) if names else {}
     found = query.search(
         database_of(home, database),
         kind=Kind(kind) if kind else None,
+        actors=blinds.get("user", blinds.get("key")),
+        keys=blinds.get("key") if user else None,
         model=model,
         outcome=outcome,
         since_us=_microseconds(since),
@@ -115,6 +130,8 @@ def search(
         limit=limit,
     )
     filters = {
+        "key": key,
+        "user": user,
         "kind": kind,
         "outcome": outcome,
         "model": model,
@@ -133,7 +150,7 @@ def search(
 
 
 @audit.command(name="show")
-@click.argument("target", metavar="SEQ|REQUEST_ID")
+@click.argument("target", metavar="SEQ|REQUEST_ID|RECEIPT")
 @identity_option
 @click.option(
     "--release",
@@ -159,8 +176,10 @@ def show_(
     Example: appliance audit show 12 --identity alice.identity
     """
     place = database_of(home, database)
+    if database is None:
+        target = lineage.find(home, files.read_verifier(home).name, target)
     opened, _ = open_exchange(home, database, target, identity_paths, release_path)
-    verifier = files.read_verifier(home)
+    verifier = lineage.verifiers_of(home, database)[0]
     proofs = {each.seq: query.prove(place, each, verifier) for each in (one.record for one in opened)}
     result = {
         "records": [
@@ -204,17 +223,22 @@ def verify(database: Path | None, home: Home, *, since_last: bool, as_json: bool
     # Asked before and behind the reading: a share that is made or erased meanwhile was there once.
     shares_before = shares.ids(home)
     running = database is None and control.send(home.control_socket, ListKeys()) is not None
+    is_archived = lineage.is_archived(home, database)
+    verifiers = lineage.verifiers_of(home, database)
     expected = Expected(
-        verifier=files.read_verifier(home),
+        verifier=verifiers[0],
+        others=verifiers[1:],
         schema=expected_schema(place.dialect),
         revision=db.schema(place).head,
-        state_tables={each.name: next(iter(each.primary_key)).name for each in STATE_TABLES},
-        head_note=_head_note(home),
+        state_tables=state_tables(),
+        head_note=None if is_archived else _head_note(home),
         shares=(lambda: shares_before | shares.ids(home)) if database is None else None,
-        may_be_open=running,
+        may_be_open=running or is_archived,
     )
     began = time.monotonic()
     report = fsck.verify(fsck.source_of(place), expected, Progress().update, since_last=since_last)
+    if is_archived:
+        lineage.check_end(home, verifiers[0].name, report)
     record = _record_result(home, report, time.monotonic() - began) if running else None
     mark = "green" if report.is_green else "RED"
     since = f" since {report.begin}" if report.begin else ""
@@ -254,24 +278,6 @@ def recover(home: Home, *, as_json: bool) -> None:
     result = command_gateway(home, Recover())
     lines = [f"the log is open again, {result['tree_size']} entries"]
     show(result, lines, as_json=as_json)
-
-
-def expected_schema(dialect: str = "sqlite") -> dict[str, str]:
-    """What this release's migrations make: anew in memory, or for a server as this release knows it."""
-    if dialect != "sqlite":
-        from appliance.audit.fsck import postgres  # noqa: PLC0415 - the driver is loaded where it is used
-
-        return postgres.expected_schema()
-    engine = create_engine("sqlite://", poolclass=pool.StaticPool)
-    try:
-        with engine.begin() as connection:
-            db.migrate(connection, "head")
-            raw = connection.connection.dbapi_connection
-            if not isinstance(raw, sqlite3.Connection):
-                raise TypeError("SQLite is expected here")
-            return fsck.sqlite_schema(raw)
-    finally:
-        engine.dispose()
 
 
 def _head_note(home: Home) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from appliance import config, db, durable
-from appliance.audit import acts, store
+from appliance.audit import acts, profiles, store
 from appliance.audit.policy import KeyPolicy, Member, MemberRole, Reading
 from appliance.audit.recipients import Algorithms, Identity, parse_recipient
-from appliance.cli.acting import act_option, apply, sign, write_act
+from appliance.cli.acting import apply, sign
 from appliance.cli.base import database_of, home_option, json_option, show, table
+from appliance.cli.drafting import act_option, write_act
 from appliance.config import Home
 from appliance.errors import RequestError
 
@@ -170,7 +171,9 @@ def _draft(
         reading=Reading(reading) if reading else before.reading,
         before=before,
     )
-    write_act(out, acts.policy_change(config.load(home).audit.origin, before, after), as_json=as_json)
+    settings = config.load(home)
+    profiles.check_policy(settings.crypto.profile, after)
+    write_act(out, acts.policy_change(settings.audit.origin, before, after), as_json=as_json)
 
 
 def _in_force(home: Home) -> KeyPolicy:

@@ -10,20 +10,24 @@ import click
 import appliance
 from appliance import config
 from appliance import db as database_room
+from appliance import restore as restoring
+from appliance.audit import store
 from appliance.audit.entry import Kind
 from appliance.audit.files import require_open, take_lock
+from appliance.audit.recipients import parse_identity
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.cli.base import command_gateway, database_of, home_option, json_option, show, warn
 from appliance.cli.init import database_upgraded, owner_url_option
+from appliance.cli.verifying import second_reading
 from appliance.clock import SystemClock
 from appliance.config import Home
-from appliance.control import RecordReading
+from appliance.control import BackUp
 from appliance.errors import ApplianceError
 
 
 @click.group(name="db")
 def database() -> None:
-    """The database: status, upgrade, backup."""
+    """The database: status, upgrade, backup, restore."""
 
 
 @database.command()
@@ -77,20 +81,88 @@ def upgrade(owner_url: str, made_backup: Path | None, home: Home, *, as_json: bo
 @home_option
 @json_option
 def backup(home: Home, *, as_json: bool) -> None:
-    """Make a consistent copy, its digest on the record; works beside a running gateway.
+    """Copy the database, to be kept for years, and the shares, for `audit.share_backup_days`.
+
+    Works beside a running gateway; both are on the record. The copy of the shares opens for the recovery
+    key only.
 
     \b
     Example: appliance db backup
     """
-    path = database_room.backup(home, database_of(home), SystemClock(), note="manual")
+    place = database_of(home)
+    path = database_room.backup(home, place, SystemClock(), note="manual")
     digest = database_room.digest_of(path)
-    copied = RecordReading(event=str(Kind.DATABASE_COPIED), public={"backup_sha256": digest}, content={})
+    # A file is asked itself; what a server's dump holds can only be asked of the server, a moment later.
+    read = path if place.file is not None else place
+    with database_room.reading(read) as connection:
+        tree_size = store.num_entries(connection)
+    command = BackUp(
+        backup_sha256=digest, tree_size=tree_size, schema=str(database_room.schema(read).revision)
+    )
+    result: dict[str, object] = {"backup": str(path), "sha256": digest, "tree_size": tree_size}
+    lines = [f"{path} sha256 {digest}, {tree_size} entries"]
     try:
-        command_gateway(home, copied)
-    except ApplianceError as error:  # a closed log is what a backup may be needed for
-        warn(f"the backup is made, and is not on the record: {error.message}")
-    result = {"backup": str(path), "sha256": digest}
-    show(result, [f"{path} sha256 {digest}"], as_json=as_json)
+        done = command_gateway(home, command)
+    except ApplianceError as error:  # a closed log is what a copy may be needed for
+        warn(f"the database is copied, off the record and without its shares: {error.message}")
+        result |= {"record": None, "shares": None}
+    else:
+        result |= done
+        lines.append(f"{done['shares']}: shares, for the recovery key only; record {done['record']}")
+        if done["num_expired"]:
+            lines.append(f"{done['num_expired']} older backups of shares were removed")
+    show(result, lines, as_json=as_json)
+
+
+@database.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@home_option
+@json_option
+def restore(file: Path, home: Home, *, as_json: bool) -> None:
+    """Put a copy of the database back, while no gateway runs. What is there moves into the archive.
+
+    Where the copy is older than the log was, the log stays closed: see `appliance audit begin-anew`.
+
+    \b
+    Example: appliance db restore backups/appliance-20261121T081500000000Z-manual.db
+    """
+    done = restoring.restore_database(home, config.load(home), SystemClock(), file, verify=second_reading)
+    lines = [f"restored {file}: {done.tree_size} entries, green"]
+    if done.aside is not None:
+        lines.append(f"what was there: {done.aside}")
+    if done.closed:
+        lines += [f"the log stays closed ({done.closed})", done.hint]
+    result = {
+        "tree_size": done.tree_size,
+        "sha256": done.sha256,
+        "aside": str(done.aside) if done.aside else None,
+        "closed": done.closed,
+    }
+    show(result, lines, as_json=as_json)
+
+
+@database.command(name="restore-shares")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--identity",
+    "identity_path",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The recovery key's identity, from its safe.",
+)
+@home_option
+@json_option
+def restore_shares(file: Path, identity_path: Path, home: Home, *, as_json: bool) -> None:
+    """Take shares back from their backup, while no gateway runs; what was erased stays erased.
+
+    \b
+    Example: appliance db restore-shares backups/shares-20261121T081500000000Z.backup \
+               --identity recovery.identity
+    """
+    identity = parse_identity(identity_path.read_text(encoding="utf-8"))
+    taken, num_erased = restoring.restore_shares(home, config.load(home), SystemClock(), file, identity)
+    lines = [f"{taken} shares restored" + (f", {num_erased} are erased and stay so" if num_erased else "")]
+    show({"restored": taken, "erased": num_erased}, lines, as_json=as_json)
 
 
 def upgrade_home(home: Home, *, owner_url: str = "", made_backup: Path | None = None) -> dict[str, object]:

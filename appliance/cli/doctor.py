@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from cryptography.hazmat.backends.openssl import backend
 
 from appliance import config, db
-from appliance.audit import checkpoint, files, surroundings
+from appliance.audit import checkpoint, files, profiles, store, surroundings
 from appliance.catalog import Catalog
 from appliance.cli.base import database_of, home_option, json_option, show
 from appliance.config import Home
@@ -68,6 +69,7 @@ def examine(home: Home) -> list[Check]:
         ("database", _database),
         ("head file", _head_file),
         ("latch", _latch),
+        ("algorithms", _algorithms),
         ("model", _model),
         ("tls", _tls),
         ("disk", _disk),
@@ -113,7 +115,7 @@ def _configuration(home: Home) -> str:
 
 def _private_files(home: Home) -> str:
     config.load(home)
-    public = {home.keys / "log.vkey"}
+    public = {home.keys / files.VERIFIER, home.keys / files.SECOND_VERIFIER}
     found = [
         path
         for path in (home.root, home.keys, *home.root.glob("*.db*"), *home.keys.iterdir())
@@ -127,9 +129,9 @@ def _private_files(home: Home) -> str:
 
 def _log_keys(home: Home) -> str:
     keys = files.load_keys(home, config.load(home).audit.origin)
-    if files.read_verifier(home) != keys.signer.verifier:
+    if files.read_verifiers(home.keys) != keys.verifiers:
         raise SetupError("keys/log.vkey is not the public half of the log's key", code="log_keys")
-    return keys.signer.verifier.text()
+    return " ".join(each.text() for each in keys.verifiers)
 
 
 def _database(home: Home) -> str:
@@ -137,8 +139,18 @@ def _database(home: Home) -> str:
 
 
 def _head_file(home: Home) -> str:
-    head = checkpoint.open_checkpoint(files.read_head(home), files.read_verifier(home))
+    head = checkpoint.open_checkpoint(files.read_head(home), *files.read_verifiers(home.keys))
     return f"remembers {head.size} entries"
+
+
+def _algorithms(home: Home) -> str:
+    settings = config.load(home)
+    profile = settings.crypto.profile
+    with db.reading(db.of(home, settings)) as connection:
+        policy = store.policies(connection)[-1]
+    profiles.check_home(profile, policy, has_second_key=files.has_second_key(home))
+    module = f"{backend.openssl_version_text()}, {profiles.module()}"
+    return "\n     ".join([f"profile {profile}", module, *profiles.lines_of(profile)])
 
 
 def _latch(home: Home) -> str:

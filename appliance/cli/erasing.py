@@ -8,8 +8,8 @@ import click
 
 from appliance import config, db
 from appliance.audit import ceremonies, store
-from appliance.cli.acting import act_option, write_act
 from appliance.cli.base import database_of, home_option, json_option
+from appliance.cli.drafting import act_option, write_act
 from appliance.config import Home
 
 

@@ -14,15 +14,15 @@ import click
 
 import appliance
 from appliance import config, db, durable
-from appliance.audit import files, store
+from appliance.audit import files, profiles, store
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.files import take_lock
 from appliance.audit.policy import Reading, first_policy
-from appliance.audit.recipients import Identity, Recipient, parse_recipient
+from appliance.audit.recipients import Algorithms, Identity, Recipient, parse_recipient
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.cli.base import home_option, json_option, show, warn
 from appliance.clock import SystemClock
-from appliance.config import Home, Settings
+from appliance.config import CryptoProfile, Home, Settings
 from appliance.errors import SetupError
 
 DEV_IDENTITY = "dev-auditor.identity"
@@ -92,6 +92,13 @@ NOBODY = Members()
     help="How many readers it takes to open content.",
 )
 @click.option(
+    "--crypto",
+    type=click.Choice(["standard", "fips"]),
+    default="standard",
+    show_default=True,
+    help="'fips': FIPS-approved algorithms only; readers' keys of P-256.",
+)
+@click.option(
     "--database-url",
     default="",
     metavar="URL",
@@ -106,6 +113,7 @@ def init(
     recovery: tuple[Path, ...],
     privacy: tuple[Path, ...],
     reading: str,
+    crypto: CryptoProfile,
     database_url: str,
     owner_url: str,
     home: Home,
@@ -127,7 +135,12 @@ def init(
         reading=Reading(reading),
     )
     result = initialise(
-        home, profile=profile, members=members, database_url=database_url, owner_url=owner_url
+        home,
+        profile=profile,
+        members=members,
+        crypto=crypto,
+        database_url=database_url,
+        owner_url=owner_url,
     )
     if result["dev_identity"] and result["created"]:
         warn(
@@ -153,6 +166,7 @@ def initialise(
     *,
     profile: Literal["dev", "production"],
     members: Members = NOBODY,
+    crypto: CryptoProfile = "standard",
     database_url: str = "",
     owner_url: str = "",
 ) -> dict[str, Any]:
@@ -185,12 +199,14 @@ def initialise(
             code="auditor_required",
             hint="auditors run: appliance auditor keygen NAME, and hand over NAME.recipient",
         )
+    chosen = config.load(home).crypto.profile if home.config.exists() else crypto
+    profiles.check_recipients(chosen, (*members.auditors, *members.recovery, *members.privacy))
     for directory in (home.root, home.keys, home.models, home.backups):
         durable.make_private_dir(directory)
     lock = take_lock(home)
     try:
         if not home.config.exists():
-            durable.write_file(home.config, _first_config(profile, database_url).encode())
+            durable.write_file(home.config, _first_config(profile, crypto, database_url).encode())
         settings = config.load(home)
         if not begun:
             _lay_foundations(home, settings)
@@ -214,8 +230,8 @@ def _has_record(home: Home, settings: Settings | None) -> bool:
 
 def _lay_foundations(home: Home, settings: Settings) -> None:
     """Keys and latch, at the log's beginning only: a record that lost them is not given new ones."""
-    files.create_keys(home)
-    files.write_verifier(home, files.load_keys(home, settings.audit.origin).signer.verifier)
+    files.create_keys(home, settings.crypto.profile)
+    files.write_verifiers(home, files.load_keys(home, settings.audit.origin))
     files.Latch(home.latch).create()
 
 
@@ -231,8 +247,9 @@ def _prepare(home: Home, settings: Settings, members: Members, owner_url: str) -
     sequencer = Sequencer(home, database, settings.audit, clock)
     try:
         if not begun:
-            recovery = members.recovery or [_identity(recovery_path, "recovery").recipient]
-            auditors = members.auditors or [_identity(identity_path, "dev-auditor").recipient]
+            kind = profiles.algorithms_of(settings.crypto.profile)
+            recovery = members.recovery or [_identity(recovery_path, "recovery", kind).recipient]
+            auditors = members.auditors or [_identity(identity_path, "dev-auditor", kind).recipient]
             sequencer.pin_policy(first_policy(auditors, recovery, members.privacy, members.reading))
             sequencer.write_head()
         else:
@@ -277,13 +294,13 @@ def _recipients(paths: Sequence[Path]) -> tuple[Recipient, ...]:
     return tuple(parse_recipient(path.read_text(encoding="utf-8")) for path in paths)
 
 
-def _identity(path: Path, name: str) -> Identity:
-    identity = Identity.generate(name)
+def _identity(path: Path, name: str, algorithms: Algorithms) -> Identity:
+    identity = Identity.generate(name, algorithms)
     durable.write_file(path, identity.text().encode())
     return identity
 
 
-def _first_config(profile: str, database_url: str) -> str:
+def _first_config(profile: str, crypto: CryptoProfile, database_url: str) -> str:
     if database_url and not config.is_server(database_url):
         raise SetupError("--database-url must begin with postgresql://", code="bad_config")
     origin = f"appliance-{secrets.token_hex(4)}/audit/1"
@@ -299,5 +316,5 @@ def _first_config(profile: str, database_url: str) -> str:
         f'profile = "{profile}"\n'
         f"{server}"
         f"{tls}\n[audit]\n# names this log for ever: it is part of every checkpoint\n"
-        f'origin = "{origin}"\n'
+        f'origin = "{origin}"\n' + (f'\n[crypto]\nprofile = "{crypto}"\n' if crypto != "standard" else "")
     )

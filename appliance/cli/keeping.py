@@ -9,8 +9,8 @@ import click
 
 from appliance import config, db
 from appliance.audit import ceremonies, holds, store
-from appliance.cli.acting import act_option, write_act
 from appliance.cli.base import command_gateway, database_of, home_option, json_option, show, table, when
+from appliance.cli.drafting import act_option, write_act
 from appliance.config import Home
 from appliance.control import PlaceHold, Retain
 from appliance.errors import RequestError

@@ -26,9 +26,16 @@ MAX_TARGETS = 1000
     type=click.Path(dir_okay=False, path_type=Path),
     help="The file that goes to the auditor, with a copy of the database.",
 )
+@click.option(
+    "--database",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Of an earlier log of this home, in its archive.",
+)
 @home_option
 @json_option
-def release(targets: tuple[str, ...], purpose: str, out: Path, home: Home, *, as_json: bool) -> None:
+def release(
+    targets: tuple[str, ...], purpose: str, out: Path, database: Path | None, home: Home, *, as_json: bool
+) -> None:
     """Release what an auditor needs to read exchanges on another machine.
 
     A share opens nothing without an auditor's identity. It covers its subject's month, so a release
@@ -40,14 +47,15 @@ def release(targets: tuple[str, ...], purpose: str, out: Path, home: Home, *, as
     """
     if len(targets) > MAX_TARGETS:
         raise RequestError(f"at most {MAX_TARGETS} targets at once", code="too_many_targets")
-    records = [each for target in targets for each in query.exchange(database_of(home), target)]
+    place = database_of(home, database)
+    records = [each for target in targets for each in query.exchange(place, target)]
     needed = query.shares_of(records)
     shares = on_record(
         home,
         None,
         Kind.AUDIT_RELEASED,
         {"num_records": len(records), "num_shares": len(needed)},
-        {"targets": list(targets), "purpose": purpose},
+        {"targets": list(targets), "purpose": purpose, "log": records[0].header.log},
         needed,
     )
     write_release(out, config.load(home).audit.origin, shares)

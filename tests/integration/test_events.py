@@ -143,7 +143,10 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
                              [Kind.WITNESS_COSIGNED] * 2),
     "audit witness status": (_plain("audit", "witness", "status"), []),
     "audit retain": (_plain("audit", "retain"), []),  # nothing is configured to go; test_custody
-    "db backup": (_plain("db", "backup"), [Kind.DATABASE_COPIED]),
+    "db backup": (_plain("db", "backup"), [Kind.DATABASE_BACKED_UP, Kind.SHARES_BACKED_UP]),
+    "db restore": (None, []),  # database:restored: test_restore
+    "db restore-shares": (None, []),  # shares:restored: test_restore
+    "audit begin-anew": (None, []),  # log:restored, state:carried: test_anew
     "db status": (_plain("db", "status"), []),
     "doctor": (_plain("doctor"), []),
 }  # fmt: skip

@@ -150,7 +150,7 @@ def test_backup_restores_to_the_same_record(server: Server, database: str, home:
     """pg_dump's copy, restored into another database by its owner, verifies; its making is on the record."""
     program("key", "create", "lobby", "--role", "kiosk", home=home)
     saved = json.loads(program("db", "backup", "--json", home=home).stdout)
-    (copied,) = query.search(place(home), kind=Kind.DATABASE_COPIED)
+    (copied,) = query.search(place(home), kind=Kind.DATABASE_BACKED_UP)
     assert copied.public["backup_sha256"] == saved["sha256"] == db.digest_of(Path(saved["backup"]))
 
     other = server.new_database()

@@ -88,7 +88,8 @@ class Checkpoints:
 
     def _opened(self, where: str, note: Any) -> Checkpoint | None:
         try:
-            return checkpoint.open_checkpoint(str(note), self._reading.expected.verifier)
+            expected = self._reading.expected
+            return checkpoint.open_checkpoint(str(note), expected.verifier, *expected.others)
         except VerificationError as error:
             self._report.add(where, error.message)
             return None

@@ -52,6 +52,7 @@ class Witnesses:
         row_id, size, witness, time_s, note, line = row
         if witness not in keys:
             raise VerificationError("its witness is not pinned")
+        # What is kept beside a cosignature carries the log's first signature only, in every profile.
         head = checkpoint.open_checkpoint(str(note), self._reading.expected.verifier)
         said = cosignature.verify(head.text(), checkpoint.read_signature(str(line)), keys[witness])
         if (head.size, said.time, f"{size} {witness}") != (size, time_s, row_id):
