@@ -14,6 +14,7 @@ want strace command -v strace
 want postgresql sh -c 'ls /usr/lib/postgresql/*/bin/initdb'
 want openssl command -v openssl
 want xxd command -v xxd
+want unzip command -v unzip
 if [ -z "$missing" ]; then
   echo "test tools: all there"
 elif [ "$(id -u)" -eq 0 ] && command -v apt-get > /dev/null 2>&1; then
