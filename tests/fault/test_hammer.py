@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -115,8 +116,8 @@ def test_no_kill_loses_an_acknowledged_entry(home: Home, tmp_path: Path) -> None
         timeout=200,
     )
     AuditLog.open(home, config.load(home), SystemClock(), version="after").close()
-    lines = acks.read_text().splitlines()
+    told = re.findall(r"^(\d+) ([0-9a-f]{64})$", acks.read_text(), re.MULTILINE)
 
-    assert len(lines) > KILLS * 25
-    assert {(int(seq), leaf) for seq, leaf in map(str.split, lines)} <= recorded(home)
+    assert len(told) > KILLS * 20
+    assert {(int(seq), leaf) for seq, leaf in told} <= recorded(home)
     assert_verified(home)
