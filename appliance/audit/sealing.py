@@ -93,14 +93,15 @@ class RecordKey:
     @property
     def key(self) -> bytes:
         """The AES-256-GCM key."""
-        return _record_key(self.prk, self.place)
+        return _record_key(self.prk, self.place.aad())
 
     def open(self, sealed: Sealed, *, key_commitment: str) -> dict[str, Any]:
         """The content. VerificationError where anything does not fit."""
         if not hmac.compare_digest(commitment(self.prk).hex(), key_commitment):
             raise VerificationError("the record was sealed under another key")
+        aad = self.place.aad()
         try:
-            framed = AESGCM(self.key).decrypt(sealed.nonce, sealed.ciphertext, self.place.aad())
+            framed = AESGCM(_record_key(self.prk, aad)).decrypt(sealed.nonce, sealed.ciphertext, aad)
         except InvalidTag as error:
             raise VerificationError("the ciphertext does not open") from error
         return _unframe(framed)
@@ -268,14 +269,15 @@ def _xor(one: bytes, other: bytes) -> bytes:
 
 def _seal(prk: bytes, place: Place, framed: bytes) -> Sealed:
     nonce = secrets.token_bytes(NONCE_BYTES)
-    key = _record_key(prk, place)
-    ciphertext = AESGCM(key).encrypt(nonce, framed, place.aad())
+    aad = place.aad()
+    key = _record_key(prk, aad)
+    ciphertext = AESGCM(key).encrypt(nonce, framed, aad)
     wipe(key)
     return Sealed(nonce=nonce, ciphertext=ciphertext, key_commitment=commitment(prk))
 
 
-def _record_key(prk: bytes, place: Place) -> bytes:
-    return _expand(prk, b"audit/v1/enc" + hashlib.sha256(place.aad()).digest())
+def _record_key(prk: bytes, aad: bytes) -> bytes:
+    return _expand(prk, b"audit/v1/enc" + hashlib.sha256(aad).digest())
 
 
 def commitment(prk: bytes) -> bytes:
