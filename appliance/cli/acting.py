@@ -10,7 +10,7 @@ from appliance import durable
 from appliance.audit import acts
 from appliance.audit.acts import Act
 from appliance.audit.recipients import parse_identity
-from appliance.cli.base import command_gateway, home_option, json_option, show
+from appliance.cli.base import FILE, command_gateway, home_option, json_option, show
 from appliance.cli.beginning import begin
 from appliance.config import Home
 from appliance.control import ChangePolicy, Command, Erase, LiftHold
@@ -18,12 +18,12 @@ from appliance.errors import InternalError
 
 
 @click.command()
-@click.argument("act", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("act", type=FILE)
 @click.option(
     "--identity",
     "identity_path",
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="Whose signature it is.",
 )
 @json_option
@@ -53,7 +53,7 @@ def sign(act: Path, identity_path: Path, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("act", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("act", type=FILE)
 @home_option
 @json_option
 def apply(act: Path, home: Home, *, as_json: bool) -> None:

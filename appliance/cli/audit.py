@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ from appliance.audit.report import Expected, Report, lines_of
 from appliance.audit.report import as_json as report_json
 from appliance.cli import asked
 from appliance.cli.base import (
+    FILE,
     command_gateway,
     database_of,
     home_option,
     json_option,
+    microseconds,
     on_one_line,
     show,
     table,
@@ -70,7 +72,7 @@ def database_option(function: Any) -> Any:
     """`--database FILE`: a copy instead of the home's own record."""
     return click.option(
         "--database",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=FILE,
         help="Read this copy; the reading can not be recorded then.",
     )(function)
 
@@ -124,8 +126,8 @@ def search(
         keys=blinds.get("key") if user else None,
         model=model,
         outcome=outcome,
-        since_us=_microseconds(since),
-        until_us=_microseconds(until),
+        since_us=microseconds(since),
+        until_us=microseconds(until),
         before_seq=before_seq,
         limit=limit,
     )
@@ -155,7 +157,7 @@ def search(
 @click.option(
     "--release",
     "release_path",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="Shares that the appliance released, where a copy is read.",
 )
 @database_option
@@ -282,10 +284,6 @@ def recover(home: Home, *, as_json: bool) -> None:
 
 def _head_note(home: Home) -> str:
     return home.head.read_text(encoding="utf-8", errors="replace") if home.head.exists() else ""
-
-
-def _microseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.replace(tzinfo=UTC).timestamp() * 1_000_000)
 
 
 def _plain(record: Record) -> dict[str, Any]:

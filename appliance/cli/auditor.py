@@ -11,7 +11,7 @@ from appliance.audit import acts, profiles, store
 from appliance.audit.policy import KeyPolicy, Member, MemberRole, Reading
 from appliance.audit.recipients import Algorithms, Identity, parse_recipient
 from appliance.cli.acting import apply, sign
-from appliance.cli.base import database_of, home_option, json_option, show, table
+from appliance.cli.base import FILE, database_of, home_option, json_option, require_new, show, table
 from appliance.cli.drafting import act_option, write_act
 from appliance.config import Home
 from appliance.errors import RequestError
@@ -51,9 +51,7 @@ def keygen(name: str, out: Path, algorithms: str, *, as_json: bool) -> None:
     """
     identity = Identity.generate(name, Algorithms(algorithms))
     secret, public = out / f"{name}.identity", out / f"{name}.recipient"
-    for path in (secret, public):
-        if path.exists():
-            raise RequestError(f"{path} exists; it is not overwritten", code="file_exists")
+    require_new(secret, public)
     durable.write_file(secret, identity.text().encode())
     durable.write_file(public, identity.recipient.text().encode(), mode=0o644)
     result = {
@@ -106,7 +104,7 @@ def list_(home: Home, *, as_json: bool) -> None:
 
 
 @auditor.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=FILE)
 @click.option(
     "--role",
     type=click.Choice([each.value for each in MemberRole]),

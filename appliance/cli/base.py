@@ -38,6 +38,9 @@ _EXIT_CODES: tuple[tuple[type[ApplianceError], int], ...] = (
     (InternalError, 70),
 )
 
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+
 _FAMILIES: dict[str, type[ApplianceError]] = {
     each.__name__: each
     for each in (VerificationError, RequestError, SetupError, Unavailable, AuditUnavailable, InternalError)
@@ -65,6 +68,18 @@ def home_option(function: _F) -> _F:
 def json_option(function: _F) -> _F:
     """`--json`: one JSON document on standard output, for programs."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(function)
+
+
+def require_new(*paths: Path) -> None:
+    """RequestError where one of them is there already."""
+    for path in paths:
+        if path.exists():
+            raise RequestError(f"{path} exists; it is not overwritten", code="file_exists")
+
+
+def microseconds(moment: datetime | None) -> int | None:
+    """A moment that an option gave, which means UTC; None for none."""
+    return None if moment is None else int(moment.replace(tzinfo=UTC).timestamp() * 1_000_000)
 
 
 def show(result: dict[str, Any], lines: list[str], *, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from appliance.audit.entry import Kind
 from appliance.audit.files import require_open, take_lock
 from appliance.audit.recipients import parse_identity
 from appliance.audit.sequencer import Sequencer, Start
-from appliance.cli.base import command_gateway, database_of, home_option, json_option, show, warn
+from appliance.cli.base import FILE, command_gateway, database_of, home_option, json_option, show, warn
 from appliance.cli.init import database_upgraded, owner_url_option
 from appliance.cli.verifying import second_reading
 from appliance.clock import SystemClock
@@ -56,7 +56,7 @@ def status(home: Home, *, as_json: bool) -> None:
 @click.option(
     "--backup",
     "made_backup",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="A backup of this moment that you made elsewhere: its digest goes on the record.",
 )
 @home_option
@@ -115,7 +115,7 @@ def backup(home: Home, *, as_json: bool) -> None:
 
 
 @database.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=FILE)
 @home_option
 @json_option
 def restore(file: Path, home: Home, *, as_json: bool) -> None:
@@ -142,12 +142,12 @@ def restore(file: Path, home: Home, *, as_json: bool) -> None:
 
 
 @database.command(name="restore-shares")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=FILE)
 @click.option(
     "--identity",
     "identity_path",
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="The recovery key's identity, from its safe.",
 )
 @home_option

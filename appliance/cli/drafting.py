@@ -9,8 +9,7 @@ import click
 
 from appliance import durable
 from appliance.audit.acts import Draft, SignedAct
-from appliance.cli.base import show
-from appliance.errors import RequestError
+from appliance.cli.base import NEW_FILE, require_new, show
 
 
 def act_option(function: Any) -> Any:
@@ -18,15 +17,14 @@ def act_option(function: Any) -> Any:
     return click.option(
         "--out",
         required=True,
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=NEW_FILE,
         help="The draft, for those who sign it.",
     )(function)
 
 
 def write_act(out: Path, draft: Draft, *, as_json: bool) -> None:
     """The draft as a file that is not there yet."""
-    if out.exists():
-        raise RequestError(f"{out} exists; it is not overwritten", code="file_exists")
+    require_new(out)
     durable.write_file(out, SignedAct(draft).note().encode(), mode=0o644)
     lines = [
         f"drafted {draft.act}: {out}",

@@ -15,7 +15,16 @@ from appliance import db, durable
 from appliance.audit import evidence, files, proving, query, tiles, witness_keys
 from appliance.audit.checkpoint import Verifier
 from appliance.audit.entry import Kind
-from appliance.cli.base import database_of, home_option, json_option, on_one_line, show, when
+from appliance.cli.base import (
+    FILE,
+    database_of,
+    home_option,
+    json_option,
+    on_one_line,
+    require_new,
+    show,
+    when,
+)
 from appliance.cli.reading import identities_of, identity_option, on_record
 from appliance.cli.witness import read_text
 from appliance.config import Home
@@ -27,7 +36,6 @@ _MAX_FILES = 100_000
 _UNREADABLE = (
     zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, EOFError, ValueError,
 )  # fmt: skip
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(name="export")
@@ -59,8 +67,7 @@ def export(
     """
     if bool(seqs) == bool(span):
         raise RequestError("name entries, or a range", code="invalid_export")
-    if out.exists():
-        raise RequestError(f"{out} exists; it is not overwritten", code="file_exists")
+    require_new(out)
     if span:
         found, size = _range(home, *span)
         _write_folder(out, found)
@@ -73,8 +80,8 @@ def export(
 
 @click.command(name="check-evidence")
 @click.argument("path", metavar="FILE", type=click.Path(exists=True, path_type=Path))
-@click.option("--vkey", required=True, type=_FILE, help="The log's public key, from somebody you trust.")
-@click.option("--witness", type=_FILE, help="A witness's public file: then its cosignature is required.")
+@click.option("--vkey", required=True, type=FILE, help="The log's public key, from somebody you trust.")
+@click.option("--witness", type=FILE, help="A witness's public file: then its cosignature is required.")
 @json_option
 def check_evidence(path: Path, vkey: Path, witness: Path | None, *, as_json: bool) -> None:
     """Check an evidence file or folder. Needs no home, no database, no network.

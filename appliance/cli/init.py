@@ -20,7 +20,7 @@ from appliance.audit.files import take_lock
 from appliance.audit.policy import Reading, first_policy
 from appliance.audit.recipients import Algorithms, Identity, Recipient, parse_recipient
 from appliance.audit.sequencer import Sequencer, Start
-from appliance.cli.base import home_option, json_option, show, warn
+from appliance.cli.base import FILE, home_option, json_option, show, warn
 from appliance.clock import SystemClock
 from appliance.config import CryptoProfile, Home, Settings
 from appliance.errors import SetupError
@@ -67,21 +67,21 @@ NOBODY = Members()
     "auditors",
     multiple=True,
     metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="An auditor's public file (repeatable): who will be able to read the record.",
 )
 @click.option(
     "--recovery",
     multiple=True,
     metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="Public file of a key that lies in a safe (default: one is made, and must be carried there).",
 )
 @click.option(
     "--privacy",
     multiple=True,
     metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="Public file of somebody who signs erasures and reads nothing (repeatable).",
 )
 @click.option(

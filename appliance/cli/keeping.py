@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from appliance import config, db
 from appliance.audit import ceremonies, holds, store
-from appliance.cli.base import command_gateway, database_of, home_option, json_option, show, table, when
+from appliance.cli.base import (
+    command_gateway,
+    database_of,
+    home_option,
+    json_option,
+    microseconds,
+    show,
+    table,
+    when,
+)
 from appliance.cli.drafting import act_option, write_act
 from appliance.config import Home
 from appliance.control import PlaceHold, Retain
@@ -47,8 +56,8 @@ def place(
     command = PlaceHold(
         key=key,
         user=user,
-        since_us=_microseconds(since) or 0,
-        until_us=_microseconds(until),
+        since_us=microseconds(since) or 0,
+        until_us=microseconds(until),
         reason=reason,
     )
     result = command_gateway(home, command)
@@ -131,7 +140,3 @@ def retain(home: Home, *, dry_run: bool, as_json: bool) -> None:
     header = ("KIND", "DAYS", "TO REMOVE" if dry_run else "REMOVED")
     lines = table(header, rows) if rows else ["every content is kept for ever: audit.retention_days is empty"]
     show(result, lines, as_json=as_json)
-
-
-def _microseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.replace(tzinfo=UTC).timestamp() * 1_000_000)

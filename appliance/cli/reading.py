@@ -14,7 +14,7 @@ from appliance.audit import query
 from appliance.audit.entry import Kind
 from appliance.audit.query import Opened
 from appliance.audit.recipients import Identity, parse_identity
-from appliance.cli.base import command_gateway, database_of, warn
+from appliance.cli.base import FILE, command_gateway, database_of, warn
 from appliance.cli.init import DEV_IDENTITY
 from appliance.config import Home
 from appliance.control import RecordReading
@@ -45,7 +45,7 @@ def identity_option(function: Any) -> Any:
         "--identity",
         "identity_paths",
         multiple=True,
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=FILE,
         help="An auditor's identity file; two where the policy says 2-of-n (profile dev: init's own).",
     )(function)
 

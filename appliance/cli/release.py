@@ -9,7 +9,7 @@ import click
 from appliance import config
 from appliance.audit import query
 from appliance.audit.entry import Kind
-from appliance.cli.base import database_of, home_option, json_option, show
+from appliance.cli.base import FILE, NEW_FILE, database_of, home_option, json_option, show
 from appliance.cli.reading import on_record, write_release
 from appliance.config import Home
 from appliance.errors import RequestError
@@ -23,12 +23,12 @@ MAX_TARGETS = 1000
 @click.option(
     "--out",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NEW_FILE,
     help="The file that goes to the auditor, with a copy of the database.",
 )
 @click.option(
     "--database",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="Of an earlier log of this home, in its archive.",
 )
 @home_option

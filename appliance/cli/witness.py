@@ -17,15 +17,24 @@ from appliance.audit import checkpoint, files, merkle, proving, witness, witness
 from appliance.audit.checkpoint import Verifier
 from appliance.audit.witness import Request
 from appliance.audit.witness_store import WitnessStore
-from appliance.cli.base import command_gateway, database_of, home_option, json_option, show, warn, when
+from appliance.cli.base import (
+    FILE,
+    NEW_FILE,
+    command_gateway,
+    database_of,
+    home_option,
+    json_option,
+    require_new,
+    show,
+    warn,
+    when,
+)
 from appliance.clock import SystemClock
 from appliance.config import Home
 from appliance.control import AddWitness, TakeCosignatures
 from appliance.errors import RequestError, SetupError, VerificationError
 
 _ERROR_CORRECTION = "l"  # the largest content: a request is 1.5 KB, a code holds 2,953 bytes
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group(name="witness")
@@ -34,7 +43,7 @@ def witness_() -> None:
 
 
 @witness_.command()
-@click.option("--out", type=_NEW_FILE, metavar="FILE", help="Write here (default: standard output).")
+@click.option("--out", type=NEW_FILE, metavar="FILE", help="Write here (default: standard output).")
 @click.option("--qr", is_flag=True, help="A QR code: on the terminal, or in FILE.svg or FILE.png.")
 @click.option("--old", type=click.IntRange(0), help="The size that the witness knows (default: its last).")
 @click.option("--witness", "name", default="", help="Which witness, where several are pinned.")
@@ -79,9 +88,7 @@ def keygen(name: str, out: Path, *, as_json: bool) -> None:
     keys = witness_keys.WitnessKeys.generate(name)
     stem = name.replace("/", "_")
     secret, public = out / f"{stem}.witness", out / f"{stem}.vkey"
-    for path in (secret, public):
-        if path.exists():
-            raise RequestError(f"{path} exists; it is not overwritten", code="file_exists")
+    require_new(secret, public)
     durable.write_file(secret, keys.text().encode())
     durable.write_file(public, keys.public().encode(), mode=0o644)
     result = {"name": name, "secret": str(secret), "public": str(public), "vkeys": keys.public().split()}
@@ -90,11 +97,11 @@ def keygen(name: str, out: Path, *, as_json: bool) -> None:
 
 
 @witness_.command()
-@click.argument("request_path", metavar="REQUEST", type=_FILE)
-@click.option("--key", required=True, type=_FILE, help="The witness's secret file.")
-@click.option("--log", "log_path", type=_FILE, help="A log's public key (keys/log.vkey): follow this log.")
-@click.option("--state", type=_NEW_FILE, help="What this witness remembers (default: beside its key).")
-@click.option("--out", type=_NEW_FILE, metavar="FILE", help="Write here (default: standard output).")
+@click.argument("request_path", metavar="REQUEST", type=FILE)
+@click.option("--key", required=True, type=FILE, help="The witness's secret file.")
+@click.option("--log", "log_path", type=FILE, help="A log's public key (keys/log.vkey): follow this log.")
+@click.option("--state", type=NEW_FILE, help="What this witness remembers (default: beside its key).")
+@click.option("--out", type=NEW_FILE, metavar="FILE", help="Write here (default: standard output).")
 @click.option("--qr", is_flag=True, help="The short cosignature as a QR code.")
 @json_option
 def cosign(
@@ -141,7 +148,7 @@ def cosign(
 
 
 @witness_.command(name="import")
-@click.argument("path", metavar="FILE", type=_FILE)
+@click.argument("path", metavar="FILE", type=FILE)
 @home_option
 @json_option
 def import_(path: Path, home: Home, *, as_json: bool) -> None:
@@ -157,7 +164,7 @@ def import_(path: Path, home: Home, *, as_json: bool) -> None:
 
 
 @witness_.command()
-@click.argument("path", metavar="VKEYFILE", type=_FILE)
+@click.argument("path", metavar="VKEYFILE", type=FILE)
 @home_option
 @json_option
 def add(path: Path, home: Home, *, as_json: bool) -> None:
@@ -172,7 +179,7 @@ def add(path: Path, home: Home, *, as_json: bool) -> None:
 
 
 @witness_.command()
-@click.option("--state", type=_FILE, help="On the witness's machine: what it remembers.")
+@click.option("--state", type=FILE, help="On the witness's machine: what it remembers.")
 @home_option
 @json_option
 def status(state: Path | None, home: Home, *, as_json: bool) -> None:
