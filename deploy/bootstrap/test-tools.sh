@@ -15,6 +15,8 @@ want postgresql sh -c 'ls /usr/lib/postgresql/*/bin/initdb'
 want openssl command -v openssl
 want xxd command -v xxd
 want unzip command -v unzip
+want chromium command -v chromium
+want fonts-dejavu-core test -d /usr/share/fonts/truetype/dejavu
 if [ -z "$missing" ]; then
   echo "test tools: all there"
 elif [ "$(id -u)" -eq 0 ] && command -v apt-get > /dev/null 2>&1; then
