@@ -13,165 +13,46 @@ import os
 import socket
 import struct
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from appliance.administration import Administration
 from appliance.audit import entry, proving, witness_keys
 from appliance.audit.log import AuditLog
-from appliance.core import Role
+from appliance.commands import (
+    AddWitness,
+    Answer,
+    BackUp,
+    BlindIndexes,
+    ChangePolicy,
+    Command,
+    CreateKey,
+    Done,
+    Erase,
+    LiftHold,
+    ListKeys,
+    PlaceHold,
+    Problem,
+    RecordReading,
+    Recover,
+    Retain,
+    RevokeKey,
+    TakeCosignatures,
+    Verified,
+)
 from appliance.custody import Custody
 from appliance.errors import ApplianceError, RequestError, SetupError
 from appliance.log import get_logger
-from appliance.verification import Verification
 from appliance.witnessing import Witnessing
 
 MAX_LINE_BYTES = 1 << 20  # of a command
-Field = Literal["key", "user"]  # what entries have blind indexes of
-ShareId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 MAX_ANSWER_BYTES = 1 << 26  # a list of every key ever made
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 log = get_logger(__name__)
 
 
-class _Message(msgspec.Struct, frozen=True, tag=True, tag_field="kind", forbid_unknown_fields=True):
-    """Base of commands and answers."""
-
-
-class CreateKey(_Message, frozen=True):
-    """`appliance key create`."""
-
-    name: str
-    role: Role
-    expires_seconds: int | None = None
-    replace: bool = False
-
-
-class RevokeKey(_Message, frozen=True):
-    """`appliance key revoke`."""
-
-    name_or_id: str
-
-
-class ListKeys(_Message, frozen=True):
-    """`appliance key list`."""
-
-
-class RecordReading(_Message, frozen=True):
-    """An auditor's search or reading goes on the record before its result is shown."""
-
-    event: str
-    public: dict[str, str | int]
-    content: dict[str, Any]
-    shares: list[ShareId] = []  # ids of the shares that the reading needs: they come with the answer
-
-
-class ChangePolicy(_Message, frozen=True):
-    """`appliance auditor apply`: an act that a quorum of auditors signed."""
-
-    act: str
-
-
-class Erase(_Message, frozen=True):
-    """`appliance audit erase apply`: an act that two members of the key policy signed."""
-
-    act: str
-
-
-class Recover(_Message, frozen=True):
-    """`appliance audit recover`: verify, and unlatch."""
-
-
-class Verified(_Message, frozen=True):
-    """`appliance audit verify` on this home: the result goes on the record, and a red one latches."""
-
-    result: Verification
-
-
-class Done(_Message, frozen=True):
-    """The act is durable on the record; `result` is what the program shows."""
-
-    result: dict[str, Any]
-
-
-class Problem(_Message, frozen=True):
-    """The act did not happen."""
-
-    code: str
-    message: str
-    hint: str = ""
-    family: str = "RequestError"  # the branch of the tree of errors: decides the exit code
-
-
-class PlaceHold(_Message, frozen=True):
-    """`appliance audit hold place`. Times in microseconds."""
-
-    key: str
-    user: str
-    since_us: Annotated[int, Meta(ge=0, lt=1 << 53)]
-    until_us: Annotated[int, Meta(ge=0, lt=1 << 53)] | None
-    reason: str
-
-
-class LiftHold(_Message, frozen=True):
-    """`appliance auditor apply` of an act that ends a hold."""
-
-    act: str
-
-
-class Retain(_Message, frozen=True):
-    """`appliance audit retain`: remove contents whose time is over."""
-
-    dry_run: bool = False
-
-
-class BackUp(_Message, frozen=True):
-    """`appliance db backup`: a copy of the database was made; the shares' own is made now."""
-
-    backup_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-    tree_size: Annotated[int, Meta(ge=0, lt=1 << 53)]
-    schema: Annotated[str, Meta(max_length=64)]
-
-
-class BlindIndexes(_Message, frozen=True):
-    """`appliance audit search --key ID --user NAME`: what stands for them in this month's entries."""
-
-    fields: dict[Field, Annotated[str, Meta(min_length=1, max_length=10_000)]]
-
-
-class AddWitness(_Message, frozen=True):
-    """`appliance audit witness add`: the text of a witness's public file."""
-
-    vkeys: str
-
-
-class TakeCosignatures(_Message, frozen=True):
-    """`appliance audit witness import`: a checkpoint of this log with what witnesses said below it."""
-
-    note: str
-
-
-Command = (
-    CreateKey
-    | RevokeKey
-    | ListKeys
-    | RecordReading
-    | Recover
-    | ChangePolicy
-    | Erase
-    | PlaceHold
-    | LiftHold
-    | Retain
-    | BackUp
-    | BlindIndexes
-    | Verified
-    | AddWitness
-    | TakeCosignatures
-)
-Answer = Done | Problem
 _READINGS = frozenset(
     {
         entry.Kind.AUDIT_SEARCHED,

@@ -24,8 +24,8 @@ import httpx
 
 from appliance import config, control
 from appliance.catalog import Catalog
+from appliance.commands import Answer, Command, CreateKey, Done
 from appliance.config import Home
-from appliance.control import Answer, Command, CreateKey, Done
 from appliance.core import Role
 from appliance.engine.messages import Tuning
 from appliance.engine.tunings import Tunings

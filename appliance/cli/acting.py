@@ -12,8 +12,8 @@ from appliance.audit.acts import Act
 from appliance.audit.recipients import parse_identity
 from appliance.cli.base import FILE, command_gateway, home_option, json_option, show
 from appliance.cli.beginning import begin
+from appliance.commands import ChangePolicy, Command, Erase, LiftHold
 from appliance.config import Home
-from appliance.control import ChangePolicy, Command, Erase, LiftHold
 from appliance.errors import InternalError
 
 

@@ -45,8 +45,8 @@ from appliance.cli.release import release
 from appliance.cli.replay import replay
 from appliance.cli.verifying import expected_schema, state_tables
 from appliance.cli.witness import witness_
+from appliance.commands import Done, Field, ListKeys, Problem, Recover, Verified
 from appliance.config import Home
-from appliance.control import Done, Field, ListKeys, Problem, Recover, Verified
 from appliance.core import Outcome
 from appliance.errors import RequestError, SetupError
 from appliance.verification import Verification

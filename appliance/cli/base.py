@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import click
 
 from appliance import config, control, db
+from appliance.commands import Answer, Command, Done, Problem
 from appliance.config import Home
-from appliance.control import Answer, Command, Done, Problem
 from appliance.databases.base import Database
 from appliance.errors import (
     ApplianceError,

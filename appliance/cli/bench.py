@@ -12,8 +12,8 @@ from appliance import config, control
 from appliance.catalog import Catalog
 from appliance.cli.base import home_option, json_option, show, table
 from appliance.clock import SystemClock
+from appliance.commands import ListKeys
 from appliance.config import Home, Settings
-from appliance.control import ListKeys
 from appliance.core import ModelSpec
 from appliance.engine.messages import Ready, Trial
 from appliance.engine.supervisor import Engine

@@ -20,8 +20,8 @@ from appliance.cli.base import FILE, command_gateway, database_of, home_option, 
 from appliance.cli.init import database_upgraded, owner_url_option
 from appliance.cli.verifying import second_reading
 from appliance.clock import SystemClock
+from appliance.commands import BackUp
 from appliance.config import Home
-from appliance.control import BackUp
 from appliance.errors import ApplianceError
 
 

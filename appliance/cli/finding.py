@@ -15,8 +15,8 @@ from appliance.audit.entry import Kind
 from appliance.audit.recipients import Identity
 from appliance.cli.base import command_gateway, database_of, warn
 from appliance.cli.reading import identities_of, on_record
+from appliance.commands import BlindIndexes, Field
 from appliance.config import Home
-from appliance.control import BlindIndexes, Field
 from appliance.errors import VerificationError
 
 

@@ -20,8 +20,8 @@ from appliance.cli.base import (
     when,
 )
 from appliance.cli.drafting import act_option, write_act
+from appliance.commands import PlaceHold, Retain
 from appliance.config import Home
-from appliance.control import PlaceHold, Retain
 from appliance.errors import RequestError
 
 

@@ -8,8 +8,8 @@ import click
 
 from appliance.cli.base import command_gateway, home_option, json_option, show, table, when
 from appliance.clock import SystemClock
+from appliance.commands import CreateKey, ListKeys, RevokeKey
 from appliance.config import Home
-from appliance.control import CreateKey, ListKeys, RevokeKey
 from appliance.core import Role
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

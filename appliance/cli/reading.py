@@ -16,8 +16,8 @@ from appliance.audit.query import Opened
 from appliance.audit.recipients import Identity, parse_identity
 from appliance.cli.base import FILE, command_gateway, database_of, warn
 from appliance.cli.init import DEV_IDENTITY
+from appliance.commands import RecordReading
 from appliance.config import Home
-from appliance.control import RecordReading
 from appliance.errors import RequestError, SetupError
 
 

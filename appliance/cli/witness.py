@@ -30,8 +30,8 @@ from appliance.cli.base import (
     when,
 )
 from appliance.clock import SystemClock
+from appliance.commands import AddWitness, TakeCosignatures
 from appliance.config import Home
-from appliance.control import AddWitness, TakeCosignatures
 from appliance.errors import RequestError, SetupError, VerificationError
 
 _ERROR_CORRECTION = "l"  # the largest content: a request is 1.5 KB, a code holds 2,953 bytes

@@ -16,7 +16,7 @@ import pytest
 from appliance import control
 from appliance.audit import query
 from appliance.audit.entry import Kind
-from appliance.control import Command, Problem, Recover
+from appliance.commands import Command, Problem, Recover
 from appliance.core import Role
 from tests.harness import Gateway, gateway, question, sse, wait_until
 from tests.records import assert_verified, closing_of

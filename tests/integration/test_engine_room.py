@@ -10,7 +10,7 @@ import pytest
 
 from appliance import config
 from appliance.catalog import Catalog
-from appliance.control import CreateKey
+from appliance.commands import CreateKey
 from appliance.core import Role
 from appliance.engine.messages import LoadModel, Tuning
 from appliance.engine.tunings import Tunings

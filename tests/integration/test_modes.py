@@ -16,8 +16,8 @@ from appliance.audit import query
 from appliance.audit.entry import Kind
 from appliance.audit.recipients import parse_recipient
 from appliance.cli.init import Members, initialise
+from appliance.commands import CreateKey, ListKeys, Problem, RecordReading, RevokeKey
 from appliance.config import Home
-from appliance.control import CreateKey, ListKeys, Problem, RecordReading, RevokeKey
 from appliance.core import Role
 from tests.harness import Gateway, appliance, gateway, question, sse, wait_until
 from tests.records import assert_verified, closing_of

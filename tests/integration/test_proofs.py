@@ -12,7 +12,7 @@ import pytest
 from appliance.audit import files, proof, proving, query
 from appliance.audit.entry import Kind
 from appliance.audit.merkle import leaf_hash
-from appliance.control import CreateKey
+from appliance.commands import CreateKey
 from appliance.core import Role
 from tests.harness import Gateway, gateway, question
 from tests.records import assert_verified

@@ -10,8 +10,8 @@ from sqlalchemy.exc import DatabaseError
 
 from appliance import config, control, db
 from appliance.audit.sequencer import Sequencer
+from appliance.commands import Done, Recover
 from appliance.config import Home
-from appliance.control import Done, Recover
 from appliance.core import Role
 from appliance.errors import ApplianceError, AuditUnavailable, RequestError, VerificationError
 from appliance.services import open_log_alone

@@ -12,8 +12,9 @@ import pytest
 
 from appliance import config, control
 from appliance.accounts import keys
+from appliance.commands import Answer, Command, Done, ListKeys, Problem, RecordReading
 from appliance.config import Home
-from appliance.control import MAX_LINE_BYTES, Command, ControlServer, Done, ListKeys, Problem, RecordReading
+from appliance.control import MAX_LINE_BYTES, ControlServer
 from appliance.core import Role
 from appliance.services import Alone, open_log_alone
 from tests.clocks import ManualClock
@@ -72,7 +73,7 @@ async def test_whatever_is_sent_the_gateway_goes_on(home: Home, clock: ManualClo
         assert isinstance(await ask(home, ListKeys()), Done)
         assert alone.audit.is_ready
 
-    assert answer == b"" or isinstance(msgspec.json.decode(answer, type=control.Answer), Problem)
+    assert answer == b"" or isinstance(msgspec.json.decode(answer, type=Answer), Problem)
     assert failures == []
 
 
