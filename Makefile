@@ -16,10 +16,10 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 setup: ## Make .venv from the lock and fetch the starter model (idempotent)
 	@$(PYTHON) deploy/bootstrap
 
-run: ## Set up, then serve the starter model on 127.0.0.1:8080 and print a curl line
+run: ## Set up, then serve the starter model on 127.0.0.1:8080, the console on 8090
 	@$(PYTHON) deploy/bootstrap --home $(HOME_DIR)
 	@$(BIN)/appliance init --home $(HOME_DIR)
-	@exec $(BIN)/appliance serve --home $(HOME_DIR) --kiosk-key make-run --log-file $(HOME_DIR)/serve.log
+	@exec $(BIN)/appliance serve --home $(HOME_DIR) --kiosk-key make-run --console-accounts --log-file $(HOME_DIR)/serve.log
 
 test: setup check ## Set up, check, then the whole suite, without network
 	@mkdir -p $(dir $(TEST_ROOT))

@@ -7,11 +7,13 @@ program while no gateway runs; both own the log's lock when they do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from appliance import db
 from appliance.accounts import keys, tables
 from appliance.accounts.directory import Directory, check_name
+from appliance.accounts.duties import Holder, require_separate
 from appliance.accounts.keys import ApiKey, NewKey
 from appliance.audit import entry
 from appliance.audit.log import AuditLog
@@ -43,12 +45,16 @@ class Administration:
         clock: Clock,
         load_keys: Callable[[], list[ApiKey]],
         verifications: Verifications,
+        holders: Callable[[], Iterable[Holder]],
+        on_recovery: Callable[[], None],
     ) -> None:
         self.verifications = verifications
         self._audit = audit
         self._directory = directory
         self._clock = clock
         self._load_keys = load_keys
+        self._holders = holders
+        self._on_recovery = on_recovery
         self._changing = asyncio.Lock()  # what was looked up must still hold when it is committed
 
     async def create_key(
@@ -68,6 +74,7 @@ class Administration:
                 param="name",
                 hint="revoke it first, or pass --replace",
             )
+        require_separate(name, role, self._holders())
         if expires_seconds is not None and not 1 <= expires_seconds <= MAX_LIFETIME_SECONDS:
             raise RequestError("a key expires within a century, in the future", code="invalid_expiry")
         expires_us = now_us + expires_seconds * 1_000_000 if expires_seconds else None
@@ -87,6 +94,7 @@ class Administration:
         async with self._changing:
             await asyncio.to_thread(self._audit.recover)
             self._directory.replace(self._load_keys())
+            self._on_recovery()
 
     async def _revoke_key(self, name_or_id: str) -> tuple[ApiKey, Receipt]:
         now_us = self._clock.now_us()
@@ -110,7 +118,7 @@ class Administration:
                 row=row,
                 public={"role": str(key.role)},
                 content={"name": key.name, "expires_us": key.expires_us},
-                effects=lambda connection, _seq: tables.put(connection, row),
+                effects=lambda connection, _seq: db.put_row(connection, tables.api_key, row),
             )
         )
         self._directory.put(key)  # after the commit: a key that is not on the record opens nothing

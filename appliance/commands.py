@@ -39,6 +39,31 @@ class ListKeys(_Message, frozen=True):
     """`appliance key list`."""
 
 
+class CreateAccount(_Message, frozen=True):
+    """`appliance account create`."""
+
+    name: str
+    role: Role
+    expires_seconds: int | None = None
+    replace: bool = False
+
+
+class ListAccounts(_Message, frozen=True):
+    """`appliance account list`."""
+
+
+class ResetAccount(_Message, frozen=True):
+    """`appliance account reset`."""
+
+    name_or_id: str
+
+
+class DisableAccount(_Message, frozen=True):
+    """`appliance account disable`."""
+
+    name_or_id: str
+
+
 class RecordReading(_Message, frozen=True):
     """An auditor's search or reading goes on the record before its result is shown."""
 
@@ -137,6 +162,10 @@ Command = (
     CreateKey
     | RevokeKey
     | ListKeys
+    | CreateAccount
+    | ListAccounts
+    | ResetAccount
+    | DisableAccount
     | RecordReading
     | Recover
     | ChangePolicy

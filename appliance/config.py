@@ -37,6 +37,33 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shutdown_grace_seconds: Positive = 10
 
 
+class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where people's pages are served, with the certificate of `server`, and how long a session lasts."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 8090
+    idle_minutes: Annotated[int, Meta(ge=1, le=480)] = 15
+    session_hours: Annotated[int, Meta(ge=1, le=24)] = 8
+
+
+Words = Annotated[str, Meta(max_length=2000)]
+
+
+class Kiosk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The page for a lobby's screen. Empty texts: what the language says by itself."""
+
+    language: Annotated[str, Meta(pattern="^[a-z]{2}$")] = "en"
+    title: Words = ""
+    welcome: Words = ""
+    notice: Words = ""  # that conversations are recorded, in the words of the agency
+    system_prompt: Annotated[str, Meta(max_length=100_000)] = ""
+    model: str = "default"
+    max_tokens: Annotated[int, Meta(ge=16, le=8192)] = 400
+    examples: tuple[Words, ...] = ()
+    idle_seconds: Annotated[int, Meta(ge=10, le=3600)] = 60  # then the screen is cleared
+
+
 class SharedPrefix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A system prompt that is no secret: its cells serve every key, and are computed at the start."""
 
@@ -115,6 +142,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     database_url: str = EMBEDDED  # inside the home, or a server's: postgresql://…
     default_model: str = "smollm2-135m-instruct"
     server: Server = msgspec.field(default_factory=Server)
+    console: Console = msgspec.field(default_factory=Console)
+    kiosk: Kiosk = msgspec.field(default_factory=Kiosk)
     engine: Engine = msgspec.field(default_factory=Engine)
     audit: Audit = msgspec.field(default_factory=Audit)
     crypto: Crypto = msgspec.field(default_factory=Crypto)

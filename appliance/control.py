@@ -17,9 +17,8 @@ from typing import Any
 
 import msgspec
 
-from appliance.administration import Administration
+from appliance.alone import Alone
 from appliance.audit import entry, proving, witness_keys
-from appliance.audit.log import AuditLog
 from appliance.commands import (
     AddWitness,
     Answer,
@@ -27,24 +26,27 @@ from appliance.commands import (
     BlindIndexes,
     ChangePolicy,
     Command,
+    CreateAccount,
     CreateKey,
+    DisableAccount,
     Done,
     Erase,
     LiftHold,
+    ListAccounts,
     ListKeys,
     PlaceHold,
     Problem,
     RecordReading,
     Recover,
+    ResetAccount,
     Retain,
     RevokeKey,
     TakeCosignatures,
     Verified,
 )
-from appliance.custody import Custody
 from appliance.errors import ApplianceError, RequestError, SetupError
 from appliance.log import get_logger
-from appliance.witnessing import Witnessing
+from appliance.people import MadeAccount
 
 MAX_LINE_BYTES = 1 << 20  # of a command
 MAX_ANSWER_BYTES = 1 << 26  # a list of every key ever made
@@ -64,30 +66,18 @@ _READINGS = frozenset(
 )
 
 
-async def perform(
-    command: Command,
-    administration: Administration,
-    custody: Custody,
-    audit: AuditLog,
-    witnessing: Witnessing,
-) -> Answer:
+async def perform(command: Command, alone: Alone) -> Answer:
     """Carry out one command. What goes wrong is an answer too."""
     try:
-        return Done(result=await _perform(command, administration, custody, audit, witnessing))
+        return Done(result=await _perform(command, alone))
     except ApplianceError as error:
         return Problem(code=error.code, message=error.message, hint=error.hint, family=type(error).__name__)
 
 
-async def _perform(
-    command: Command,
-    administration: Administration,
-    custody: Custody,
-    audit: AuditLog,
-    witnessing: Witnessing,
-) -> dict[str, Any]:
+async def _perform(command: Command, alone: Alone) -> dict[str, Any]:
     match command:
         case CreateKey():
-            made = await administration.create_key(
+            made = await alone.administration.create_key(
                 command.name,
                 command.role,
                 expires_seconds=command.expires_seconds,
@@ -103,7 +93,7 @@ async def _perform(
                 "record": made.receipt.record,
             }
         case RevokeKey():
-            key, receipt = await administration.revoke_key(command.name_or_id)
+            key, receipt = await alone.administration.revoke_key(command.name_or_id)
             return {"id": key.id, "name": key.name, "record": receipt.record}
         case ListKeys():
             return {
@@ -116,7 +106,36 @@ async def _perform(
                         "expires_us": key.expires_us,
                         "revoked_us": key.revoked_us,
                     }
-                    for key in administration.list_keys()
+                    for key in alone.administration.list_keys()
+                ]
+            }
+        case CreateAccount():
+            return _told_of(
+                await alone.people.create(
+                    command.name,
+                    command.role,
+                    expires_seconds=command.expires_seconds,
+                    replace=command.replace,
+                )
+            )
+        case ResetAccount():
+            return _told_of(await alone.people.reset(command.name_or_id))
+        case DisableAccount():
+            known, receipt = await alone.people.disable(command.name_or_id)
+            return {"id": known.id, "name": known.name, "record": receipt.record}
+        case ListAccounts():
+            return {
+                "accounts": [
+                    {
+                        "id": each.id,
+                        "name": each.name,
+                        "role": str(each.role),
+                        "must_change": each.must_change,
+                        "created_us": each.created_us,
+                        "expires_us": each.expires_us,
+                        "disabled_us": each.disabled_us,
+                    }
+                    for each in alone.people.list()
                 ]
             }
         case RecordReading():
@@ -124,7 +143,7 @@ async def _perform(
                 raise RequestError("only readings are recorded this way", code="invalid_kind")
             content = {**command.content, **({"shares": command.shares} if command.shares else {})}
             recorded = entry.Entry(kind=entry.Kind(command.event), public=command.public, content=content)
-            receipt, released = await custody.release(recorded, command.shares)
+            receipt, released = await alone.custody.release(recorded, command.shares)
             return {
                 "origin": receipt.origin,
                 "seq": receipt.seq,
@@ -132,13 +151,13 @@ async def _perform(
                 "shares": released,
             }
         case ChangePolicy():
-            policy, receipt = await custody.change_policy(command.act)
+            policy, receipt = await alone.custody.change_policy(command.act)
             return {"policy": policy.number, "fingerprint": policy.fingerprint, "record": receipt.record}
         case Erase():
-            count, receipt = await custody.erase(command.act)
+            count, receipt = await alone.custody.erase(command.act)
             return {"num_shares": count, "record": receipt.record}
         case PlaceHold():
-            hold, receipt = await custody.hold(
+            hold, receipt = await alone.custody.hold(
                 api_key=command.key,
                 user=command.user,
                 since_us=command.since_us,
@@ -147,10 +166,10 @@ async def _perform(
             )
             return {"hold": hold.id, "record": receipt.record}
         case LiftHold():
-            hold, receipt = await custody.lift_hold(command.act)
+            hold, receipt = await alone.custody.lift_hold(command.act)
             return {"hold": hold.id, "record": receipt.record}
         case Retain():
-            removed = await custody.retain(dry_run=command.dry_run)
+            removed = await alone.custody.retain(dry_run=command.dry_run)
             return {
                 "dry_run": command.dry_run,
                 "removed": [
@@ -159,22 +178,24 @@ async def _perform(
                 ],
             }
         case BlindIndexes():
-            key_sha256, blinds = custody.blinds({str(name): each for name, each in command.fields.items()})
+            key_sha256, blinds = alone.custody.blinds(
+                {str(name): each for name, each in command.fields.items()}
+            )
             return {"key_sha256": key_sha256, "blinds": blinds}
         case BackUp():
-            receipt, path, num_expired = await custody.back_up(
+            receipt, path, num_expired = await alone.custody.back_up(
                 command.backup_sha256, command.tree_size, command.schema
             )
             return {"record": receipt.record, "shares": str(path), "num_expired": num_expired}
         case Verified():
-            receipt = await administration.verifications.record(command.result)
-            return {"record": receipt.record, "state": "ready" if audit.is_ready else "latched"}
+            receipt = await alone.administration.verifications.record(command.result)
+            return {"record": receipt.record, "state": "ready" if alone.audit.is_ready else "latched"}
         case AddWitness():
             vkeys = witness_keys.parse_public(command.vkeys)
-            receipt = await witnessing.add(vkeys)
+            receipt = await alone.witnessing.add(vkeys)
             return {"witness": vkeys[0].name, "num_keys": len(vkeys), "record": receipt.record}
         case TakeCosignatures():
-            said, receipt = await witnessing.take(command.note)
+            said, receipt = await alone.witnessing.take(command.note)
             return {
                 "witnesses": sorted({each.witness.name for each in said}),
                 "num_cosignatures": len(said),
@@ -182,26 +203,27 @@ async def _perform(
                 "record": receipt.record,
             }
         case Recover():
-            await administration.recover()
-            return {"state": "ready", "tree_size": audit.tree_size}
+            await alone.administration.recover()
+            return {"state": "ready", "tree_size": alone.audit.tree_size}
+
+
+def _told_of(made: MadeAccount) -> dict[str, Any]:
+    return {
+        "id": made.account.id,
+        "name": made.account.name,
+        "role": str(made.account.role),
+        "expires_us": made.account.expires_us,
+        "passphrase": made.passphrase,
+        "record": made.receipt.record,
+    }
 
 
 class ControlServer:
     """Listens in the home. Owner of the socket file: the process that holds the home's lock."""
 
-    def __init__(
-        self,
-        path: Path,
-        administration: Administration,
-        custody: Custody,
-        audit: AuditLog,
-        witnessing: Witnessing,
-    ) -> None:
-        self._witnessing = witnessing
+    def __init__(self, path: Path, alone: Alone) -> None:
         self._path = path
-        self._administration = administration
-        self._custody = custody
-        self._audit = audit
+        self._alone = alone
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -245,7 +267,7 @@ class ControlServer:
             command = msgspec.json.decode(await reader.readuntil(b"\n"), type=Command)
         except (msgspec.MsgspecError, asyncio.LimitOverrunError):
             return Problem(code="invalid_command", message="the command is not understood")
-        return await perform(command, self._administration, self._custody, self._audit, self._witnessing)
+        return await perform(command, self._alone)
 
 
 def send(path: Path, command: Command, *, timeout_seconds: float = 60) -> Answer | None:

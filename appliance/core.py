@@ -21,6 +21,7 @@ class Role(StrEnum):
     ADMIN = "admin"
     AUDITOR = "auditor"
     PRIVACY = "privacy"
+    WITNESS = "witness"
 
 
 class FinishReason(StrEnum):

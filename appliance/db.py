@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -21,7 +21,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, inspect
+from sqlalchemy import Connection, MetaData, Table, insert, inspect, update
 from sqlalchemy.exc import DatabaseError
 
 from appliance import durable
@@ -264,6 +264,14 @@ def _alembic() -> Config:
 
 def _script() -> ScriptDirectory:
     return ScriptDirectory.from_config(_alembic())
+
+
+def put_row(connection: Connection, table: Table, row: Mapping[str, str | int | bytes | None]) -> None:
+    """Insert a row, or replace the one with its id. Runs inside its audit record's transaction."""
+    key = next(iter(table.primary_key))
+    changed = connection.execute(update(table).where(key == row[key.name]).values(**row))
+    if changed.rowcount == 0:
+        connection.execute(insert(table).values(**row))
 
 
 @contextlib.contextmanager

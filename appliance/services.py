@@ -17,20 +17,24 @@ import msgspec
 
 import appliance
 from appliance import db
-from appliance.accounts import tables
+from appliance.accounts import accounts, tables
+from appliance.accounts.accounts import Account, Register
 from appliance.accounts.directory import Directory
+from appliance.accounts.duties import Holder
 from appliance.accounts.keys import ApiKey
 from appliance.administration import Administration
+from appliance.alone import Alone
 from appliance.audit import files, profiles, retention, store
 from appliance.audit import tables as audit_tables
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.holds import legal_hold
 from appliance.audit.log import AuditLog
+from appliance.audit.policy import MemberRole
 from appliance.catalog import Catalog
 from appliance.clock import Clock, SystemClock
 from appliance.config import EMBEDDED, Home, Settings
 from appliance.control import ControlServer
-from appliance.core import ModelSpec
+from appliance.core import ModelSpec, Role
 from appliance.custody import Custody
 from appliance.databases.base import Database
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
@@ -41,6 +45,7 @@ from appliance.errors import AuditUnavailable, InternalError, SetupError, Verifi
 from appliance.inference import Inference
 from appliance.log import get_logger
 from appliance.metrics import Metrics
+from appliance.people import ACCOUNT, People
 from appliance.refusals import Refusals
 from appliance.verification import Verifications
 from appliance.witnessing import Witnessing
@@ -49,7 +54,13 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 # tables whose every row is committed to by an audit record
-STATE_TABLES = (tables.api_key, legal_hold, audit_tables.witness, audit_tables.cosignature)
+STATE_TABLES = (
+    tables.api_key,
+    accounts.account,
+    legal_hold,
+    audit_tables.witness,
+    audit_tables.cosignature,
+)
 # What a log that begins anew takes over: cosignatures are of the old log's tree, and stay with it.
 CARRIED_TABLES = tuple(each for each in STATE_TABLES if each is not audit_tables.cosignature)
 
@@ -68,7 +79,9 @@ class Services:
     audit: AuditLog
     directory: Directory
     administration: Administration
+    custody: Custody
     witnessing: Witnessing
+    people: People
     catalog: Catalog
     engines: dict[str, Engine]
     metrics: Metrics
@@ -89,20 +102,27 @@ def services_of(app: FastAPI) -> Services:
     return services
 
 
-@dataclass(frozen=True, slots=True)
-class Alone:
-    """The log and the keys, without a gateway: for the `appliance` program."""
-
-    audit: AuditLog
-    directory: Directory
-    administration: Administration
-    custody: Custody
-    witnessing: Witnessing
-
-
 def _load_keys(database: Database) -> list[ApiKey]:
     with db.reading(database) as connection:
         return tables.load(connection)
+
+
+def _load_accounts(database: Database) -> list[Account]:
+    with db.reading(database) as connection:
+        return accounts.load(connection)
+
+
+def _holders(audit: AuditLog, directory: Directory, register: Register, clock: Clock) -> list[Holder]:
+    """Everybody who has a role here, wherever it is written; witnesses add their own."""
+    now_us = clock.now_us()
+    return [
+        *(Holder(each.name, each.role, ACCOUNT) for each in register.all() if each.is_active(now_us)),
+        *(Holder(each.name, each.role, "an API key") for each in directory.all() if each.is_active(now_us)),
+        *(
+            Holder(each.name, Role.AUDITOR, "the key policy")
+            for each in audit.policy.signers({MemberRole.AUDITOR})
+        ),
+    ]
 
 
 @contextlib.contextmanager
@@ -114,6 +134,31 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
     try:
         database = db.of(home, settings)
         directory = Directory(_load_keys(database))
+        register = Register(_load_accounts(database))
+        witnessing: Witnessing
+
+        def holders() -> list[Holder]:
+            return [
+                *_holders(audit, directory, register, clock),
+                *(Holder(each, Role.WITNESS, "a pinned witness") for each in witnessing.names()),
+            ]
+
+        witnessing = Witnessing(
+            audit=audit,
+            database=database,
+            log=files.read_verifier(home),
+            clock=clock,
+            max_age_days=settings.audit.witness_max_age_days,
+            holders=holders,
+        )
+        people = People(
+            audit=audit,
+            register=register,
+            clock=clock,
+            crypto=settings.crypto.profile,
+            holders=holders,
+            load=lambda: _load_accounts(database),
+        )
         yield Alone(
             audit=audit,
             directory=directory,
@@ -123,6 +168,8 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
                 clock=clock,
                 verifications=Verifications(home, database, audit, settings.audit, clock),
                 load_keys=lambda: _load_keys(database),
+                holders=holders,
+                on_recovery=people.relearn,
             ),
             custody=Custody(
                 audit=audit,
@@ -133,14 +180,10 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
                 periods=retention.periods(settings.audit.retention_days),
                 share_backup_days=settings.audit.share_backup_days,
                 crypto=settings.crypto.profile,
+                holders=holders,
             ),
-            witnessing=Witnessing(
-                audit=audit,
-                database=database,
-                log=files.read_verifier(home),
-                clock=clock,
-                max_age_days=settings.audit.witness_max_age_days,
-            ),
+            witnessing=witnessing,
+            people=people,
         )
     finally:
         audit.close()
@@ -189,9 +232,7 @@ async def run_services(
             metrics=metrics,
         )
         refusals = Refusals(alone.audit, clock, burst=settings.audit.refusal_burst)
-        control = ControlServer(
-            home.control_socket, alone.administration, alone.custody, alone.audit, alone.witnessing
-        )
+        control = ControlServer(home.control_socket, alone)
         services = Services(
             settings=settings,
             home=home,
@@ -199,7 +240,9 @@ async def run_services(
             audit=alone.audit,
             directory=alone.directory,
             administration=alone.administration,
+            custody=alone.custody,
             witnessing=alone.witnessing,
+            people=alone.people,
             catalog=catalog,
             engines=engines,
             metrics=metrics,

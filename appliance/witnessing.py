@@ -7,12 +7,13 @@ keys are. The same code runs inside the gateway and inside the `appliance` progr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert
 
 from appliance import db
+from appliance.accounts.duties import Holder, require_separate
 from appliance.audit import checkpoint, cosignature, entry, merkle, proving
 from appliance.audit.checkpoint import Verifier
 from appliance.audit.cosignature import Cosignature
@@ -22,7 +23,7 @@ from appliance.audit.tables import COSIGNATURE, WITNESS
 from appliance.audit.tables import cosignature as cosignature_table
 from appliance.audit.tables import witness as witness_table
 from appliance.clock import Clock
-from appliance.core import Receipt
+from appliance.core import Receipt, Role
 from appliance.db import Place
 from appliance.errors import RequestError, VerificationError
 
@@ -45,24 +46,36 @@ class Witnessing:
     """Owner of `_witnesses` and `_newest`: the event loop that runs it; the log holds what they say."""
 
     def __init__(
-        self, *, audit: AuditLog, database: Place, log: Verifier, clock: Clock, max_age_days: int
+        self,
+        *,
+        audit: AuditLog,
+        database: Place,
+        log: Verifier,
+        clock: Clock,
+        max_age_days: int,
+        holders: Callable[[], Iterable[Holder]],
     ) -> None:
         self._audit = audit
         self._database = database
         self._log = log
         self._clock = clock
         self._max_age_s = max_age_days * _DAY_SECONDS
+        self._holders = holders
         self._changing = asyncio.Lock()
         with db.reading(database) as connection:
             self._witnesses = proving.witnesses(connection)
             self._newest = proving.last_visit(connection)
+
+    def names(self) -> list[str]:
+        """The witnesses whose keys are pinned."""
+        return sorted({each.name for each in self._witnesses.values()})
 
     def visits(self) -> Visits:
         """Stale once the newest cosignature is older than `audit.witness_max_age_days`."""
         size, time_s, since_s = self._newest
         now_s = self._clock.now_us() // 1_000_000
         return Visits(
-            num_witnesses=len({each.name for each in self._witnesses.values()}),
+            num_witnesses=len(self.names()),
             size=size,
             time_s=time_s,
             is_stale=bool(self._witnesses) and now_s - max(time_s, since_s) > self._max_age_s,
@@ -74,6 +87,7 @@ class Witnessing:
             for each in vkeys:
                 if witness_id(each) in self._witnesses:
                     raise RequestError("this witness's key is pinned already", code="witness_exists")
+            require_separate(vkeys[0].name, Role.WITNESS, self._holders())
             for each in vkeys:
                 row: Row = {"id": witness_id(each), "vkey": each.text(), "added_us": self._clock.now_us()}
                 added = _state(Kind.WITNESS_ADDED, WITNESS, row, {"witness": each.name})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from appliance.alone import Alone
 from appliance.audit import acts, ceremonies
 from appliance.audit.acts import Draft, SignedAct
 from appliance.audit.policy import KeyPolicy, Member, MemberRole
 from appliance.audit.recipients import Identity, parse_identity
 from appliance.cli.init import DEV_IDENTITY
 from appliance.config import Home
-from appliance.services import Alone
 
 
 def dev_auditor(home: Home) -> Identity:

@@ -42,6 +42,7 @@ class Gateway:
     home: Home
     worker: Literal["fake", "model"] = "fake"
     url: str = ""
+    console_url: str = ""
     output: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
     program: Sequence[str] = ()  # replaces the program that serves; it takes --home and --log-file
@@ -52,7 +53,7 @@ class Gateway:
         command = self.program or (
             [sys.executable, "-m", "tests.fakes.serve"]
             if self.worker == "fake"
-            else [str(PROGRAM), "serve", "--port", "0"]
+            else [str(PROGRAM), "serve", "--port", "0", "--console-port", "0"]
         )
         self.process = subprocess.Popen(
             [*command, "--home", str(self.home.root), "--log-file", str(self.log_file)],
@@ -70,6 +71,8 @@ class Gateway:
                 raise AssertionError("the gateway ended at its start: " + "".join(self.output))
             if line.startswith("listening on "):
                 self.url = line.split()[2]
+            if line.startswith("console on "):
+                self.console_url = line.split()[2]
             if until in line:
                 return self
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import config
+from appliance.alone import Alone
 from appliance.audit import entry
 from appliance.audit.checkpoint import read_note
 from appliance.audit.entry import Entry, Kind
@@ -18,7 +19,7 @@ from appliance.audit.recipients import Identity
 from appliance.audit.witness_keys import WitnessKeys, parse_public
 from appliance.config import Home
 from appliance.core import Outcome, Role, Usage
-from appliance.services import Alone, open_log_alone
+from appliance.services import open_log_alone
 from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock
 from tests.homes import make_home

@@ -15,17 +15,40 @@ class Permission(StrEnum):
     SEE_READINESS = "see_readiness"
     SEE_METRICS = "see_metrics"
     GET_PROOFS = "get_proofs"  # of own records
+    SEE_HEALTH = "see_health"  # everything about the box but content
+    MANAGE_KEYS = "manage_keys"
+    MANAGE_ACCOUNTS = "manage_accounts"
+    SIGN_ACTS = "sign_acts"  # erasures, ends of holds, key policies
+    PLACE_HOLDS = "place_holds"
+    SEE_WITNESS = "see_witness"  # what a witness is shown, and where its word is handed in
 
 
+_RUNS = frozenset(
+    {
+        Permission.LIST_MODELS,
+        Permission.SEE_READINESS,
+        Permission.SEE_METRICS,
+        Permission.SEE_HEALTH,
+        Permission.MANAGE_KEYS,
+    }
+)
 _GRANTS: dict[Role, frozenset[Permission]] = {
     Role.KIOSK: frozenset(
         {Permission.INFER, Permission.LIST_MODELS, Permission.SEE_READINESS, Permission.GET_PROOFS}
     ),
-    Role.OPERATOR: frozenset({Permission.LIST_MODELS, Permission.SEE_READINESS, Permission.SEE_METRICS}),
-    Role.ADMIN: frozenset({Permission.LIST_MODELS, Permission.SEE_READINESS, Permission.SEE_METRICS}),
+    Role.OPERATOR: _RUNS,
+    Role.ADMIN: _RUNS | {Permission.MANAGE_ACCOUNTS},
     # An auditor reads the log and nothing else; separation of duties forbids asking questions.
-    Role.AUDITOR: frozenset({Permission.SEE_READINESS}),
-    Role.PRIVACY: frozenset({Permission.SEE_READINESS}),
+    Role.AUDITOR: frozenset(
+        {
+            Permission.SEE_READINESS,
+            Permission.SIGN_ACTS,
+            Permission.PLACE_HOLDS,
+            Permission.SEE_WITNESS,
+        }
+    ),
+    Role.PRIVACY: frozenset({Permission.SEE_READINESS, Permission.SIGN_ACTS, Permission.PLACE_HOLDS}),
+    Role.WITNESS: frozenset({Permission.SEE_READINESS, Permission.SEE_WITNESS}),
 }
 
 

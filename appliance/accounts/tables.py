@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, insert, select
-from sqlalchemy import update as sql_update
+from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, select
 
 from appliance.accounts.keys import ApiKey
 from appliance.core import Role
@@ -45,13 +44,6 @@ def row_of(key: ApiKey) -> Row:
 def revoked(key: ApiKey, *, now_us: int) -> ApiKey:
     """The same key, no longer in force."""
     return dataclasses.replace(key, revoked_us=now_us)
-
-
-def put(connection: Connection, row: Row) -> None:
-    """Insert the row, or replace the one with its id. Runs inside the audit record's transaction."""
-    changed = connection.execute(sql_update(api_key).where(api_key.c.id == row["id"]).values(**row))
-    if changed.rowcount == 0:
-        connection.execute(insert(api_key).values(**row))
 
 
 def load(connection: Connection) -> list[ApiKey]:

@@ -29,6 +29,7 @@ from appliance.errors import (
 )
 from appliance.log import bind_request, get_logger
 from appliance.services import Services
+from appliance.statuses import status_of
 
 OPEN_PATHS = frozenset({"/healthz"})
 MAX_USER_AGENT_CHARACTERS = 256
@@ -182,7 +183,7 @@ class Border:
                 caller=visit.caller,
                 route=_route_of(scope),
                 code=problem.code,
-                status=wire.status_of(problem),
+                status=status_of(problem),
             )
         except AuditUnavailable as unavailable:
             return unavailable
@@ -223,7 +224,7 @@ async def _respond(problem: ApplianceError, send: Send) -> None:
     await send(
         {
             "type": "http.response.start",
-            "status": int(wire.status_of(problem)),
+            "status": int(status_of(problem)),
             "headers": wire.headers_of(problem),
         }
     )

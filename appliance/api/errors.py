@@ -1,4 +1,4 @@
-"""Errors as OpenAI clients parse them. The only place with HTTP status numbers.
+"""Errors as OpenAI clients parse them; their statuses stand in `statuses.py`.
 
 The shape is always ``{"error": {"message", "type", "param", "code"}}`` with string codes; 429 and
 503 carry `Retry-After` (RFC 9110 §10.2.3).
@@ -13,48 +13,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from appliance.errors import ApplianceError, Refused, RequestError, SetupError, Unavailable
+from appliance.errors import ApplianceError, RequestError, Unavailable
+from appliance.statuses import status_of
 
-_STATUS: dict[str, HTTPStatus] = {
-    "invalid_api_key": HTTPStatus.UNAUTHORIZED,
-    "permission_denied": HTTPStatus.FORBIDDEN,
-    "model_not_found": HTTPStatus.NOT_FOUND,
-    "not_found": HTTPStatus.NOT_FOUND,
-    "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
-    "body_timeout": HTTPStatus.REQUEST_TIMEOUT,
-    "request_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    "audit_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
-    "disk_low": HTTPStatus.SERVICE_UNAVAILABLE,
-    "model_not_ready": HTTPStatus.SERVICE_UNAVAILABLE,
-    "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
-    "engine_failed": HTTPStatus.SERVICE_UNAVAILABLE,
-    "out_of_memory": HTTPStatus.SERVICE_UNAVAILABLE,
-    "unsupported_model": HTTPStatus.BAD_REQUEST,
-    "schema_too_complex": HTTPStatus.BAD_REQUEST,
-    "request_timeout": HTTPStatus.GATEWAY_TIMEOUT,
-}
 _TYPES: dict[HTTPStatus, str] = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
     HTTPStatus.FORBIDDEN: "permission_error",
     HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
 }
-
-
-def status_of(error: ApplianceError) -> HTTPStatus:
-    """The status by the error's code, else by its branch of the tree."""
-    if error.code in _STATUS:
-        return _STATUS[error.code]
-    match error:
-        case RequestError():
-            return HTTPStatus.BAD_REQUEST
-        case Refused():
-            return HTTPStatus.FORBIDDEN
-        case Unavailable():
-            return HTTPStatus.SERVICE_UNAVAILABLE
-        case SetupError():
-            return HTTPStatus.INTERNAL_SERVER_ERROR
-        case _:
-            return HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def body_of(error: ApplianceError) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from appliance import db
 from appliance.audit import acts, entry, holds, store
 from appliance.audit.acts import Act, Draft, SignedAct
 from appliance.audit.entry import Entry, Kind
@@ -133,7 +134,7 @@ def held(kind: Kind, hold: Hold, said: Mapping[str, Any]) -> Entry:
         row_id=hold.id,
         public={},
         content=said,
-        effects=lambda connection, _seq: holds.put(connection, row),
+        effects=lambda connection, _seq: db.put_row(connection, holds.legal_hold, row),
     )
 
 

@@ -62,6 +62,11 @@ class Kind(StrEnum):
     REQUEST_REFUSED = "request:refused"
     KEY_CREATED = "key:created"
     KEY_REVOKED = "key:revoked"
+    ACCOUNT_CREATED = "account:created"
+    ACCOUNT_CHANGED = "account:changed"
+    ACCOUNT_LOCKED = "account:locked"
+    SESSION_OPENED = "session:opened"
+    SESSION_CLOSED = "session:closed"
     MODEL_LOADED = "model:loaded"
     MODEL_FAILED = "model:failed"
     MODEL_UNLOADED = "model:unloaded"
@@ -137,6 +142,11 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.REQUEST_REFUSED: frozenset({"code", "status", "count", "route"}),
     Kind.KEY_CREATED: _ROW | {"role"},
     Kind.KEY_REVOKED: _ROW | {"role"},
+    Kind.ACCOUNT_CREATED: _ROW | {"role"},
+    Kind.ACCOUNT_CHANGED: _ROW | {"role"},
+    Kind.ACCOUNT_LOCKED: frozenset({"role"}),
+    Kind.SESSION_OPENED: frozenset({"role"}),
+    Kind.SESSION_CLOSED: frozenset({"role", "reason"}),
     Kind.MODEL_LOADED: frozenset({"model", "model_sha256", "backend", "library", "load_us"}),
     Kind.MODEL_FAILED: frozenset({"model", "code"}),
     Kind.MODEL_UNLOADED: frozenset({"model"}),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, insert, select, update
+from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, select
 
 from appliance import durable
 from appliance.audit.blind import BLIND_BYTES
@@ -124,13 +124,6 @@ def row_of(hold: Hold) -> Row:
         "placed_us": hold.placed_us,
         "lifted_us": hold.lifted_us,
     }
-
-
-def put(connection: Connection, row: Row) -> None:
-    """Insert the row, or replace the one with its id. Runs inside its record's transaction."""
-    changed = connection.execute(update(legal_hold).where(legal_hold.c.id == row["id"]).values(**row))
-    if changed.rowcount == 0:
-        connection.execute(insert(legal_hold).values(**row))
 
 
 def load(connection: Connection) -> list[Hold]:

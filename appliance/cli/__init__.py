@@ -21,6 +21,7 @@ _COMMANDS = {
     "init": ("appliance.cli.init", "init"),
     "serve": ("appliance.cli.serve", "serve"),
     "key": ("appliance.cli.key", "key"),
+    "account": ("appliance.cli.account", "account"),
     "auditor": ("appliance.cli.auditor", "auditor"),
     "model": ("appliance.cli.model", "model"),
     "audit": ("appliance.cli.audit", "audit"),

@@ -128,9 +128,7 @@ def command_gateway(home: Home, command: Command) -> dict[str, Any]:
 
 async def _perform_alone(home: Home, settings: config.Settings, command: Command) -> Answer:
     with open_log_alone(home, settings) as alone:
-        return await control.perform(
-            command, alone.administration, alone.custody, alone.audit, alone.witnessing
-        )
+        return await control.perform(command, alone)
 
 
 def when(microseconds: int | None) -> str:

@@ -11,18 +11,22 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import msgspec
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from appliance import config
 from appliance import log as logging_setup
+from appliance.accounts.accounts import PEOPLE
 from appliance.api.app import create_app
 from appliance.cli.base import home_option, warn
 from appliance.config import Home, Settings
+from appliance.console.app import create_console, new_sessions
 from appliance.core import Role
 from appliance.errors import SetupError
 from appliance.services import Services, run_services
@@ -34,6 +38,7 @@ _BACKLOG = 2048
 @click.command()
 @click.option("--host", help="Address to listen on (default: server.host).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port (default: server.port).")
+@click.option("--console-port", type=click.IntRange(0, 65535), help="The console's (default: console.port).")
 @click.option("--log-file", metavar="FILE", help="Write the JSON log here, not to standard error.")
 @click.option(
     "--kiosk-key",
@@ -41,17 +46,32 @@ _BACKLOG = 2048
     help="Make a kiosk key for 24 hours, replace the earlier one of this name, and print it with a "
     "curl line once the model answers.",
 )
+@click.option(
+    "--console-accounts",
+    is_flag=True,
+    help="Make an account of each role for 24 hours, named as its role, replace the earlier ones, and print "
+    "their passphrases for the first log-in.",
+)
 @home_option
 def serve(
-    host: str | None, port: int | None, log_file: str | None, kiosk_key: str | None, home: Home
+    host: str | None,
+    port: int | None,
+    console_port: int | None,
+    log_file: str | None,
+    kiosk_key: str | None,
+    home: Home,
+    *,
+    console_accounts: bool,
 ) -> None:
-    """Serve the API. Ends cleanly on SIGTERM or Ctrl-C.
+    """Serve the API and the console. Ends cleanly on SIGTERM or Ctrl-C.
 
     \b
     Example: appliance serve --home var --port 8080
     """
-    settings = _with_options(config.load(home), host=host, port=port, log_file=log_file)
-    run(home, settings, kiosk_key=kiosk_key)
+    settings = _with_options(
+        config.load(home), host=host, port=port, console_port=console_port, log_file=log_file
+    )
+    run(home, settings, kiosk_key=kiosk_key, console_accounts=console_accounts)
 
 
 def run(
@@ -59,6 +79,7 @@ def run(
     settings: Settings,
     *,
     kiosk_key: str | None = None,
+    console_accounts: bool = False,
     worker_command: Sequence[str] | None = None,
 ) -> None:
     """Serve until a signal. Tests hand in another worker program; nothing else differs."""
@@ -67,46 +88,79 @@ def run(
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # prompts and keys live in this memory
     if settings.profile == "dev":
         warn("profile 'dev': the auditor's identity lies in this home, so root can read the record")
-    with (
-        _listen(settings) as listener,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-    ):
-        runner.run(_serve(home, settings, listener, kiosk_key, worker_command))
+    with contextlib.ExitStack() as stack:
+        api = stack.enter_context(_listen(settings, settings.server.host, settings.server.port))
+        console = None
+        if settings.console.enabled:
+            console = stack.enter_context(_listen(settings, settings.console.host, settings.console.port))
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+        making = _Making(kiosk_key, console_accounts=console_accounts)
+        runner.run(_serve(home, settings, _Listeners(api, console), making, worker_command))
+
+
+@dataclass(frozen=True, slots=True)
+class _Listeners:
+    api: socket.socket
+    console: socket.socket | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """What is made and shown once the model answers, for somebody who tries the appliance."""
+
+    kiosk_key: str | None = None
+    console_accounts: bool = False
 
 
 async def _serve(
     home: Home,
     settings: Settings,
-    listener: socket.socket,
-    kiosk_key: str | None,
+    listeners: _Listeners,
+    making: _Making,
     worker_command: Sequence[str] | None,
 ) -> None:
     async with run_services(home, settings, worker_command=worker_command) as services:
-        server = _Server(
-            uvicorn.Config(
-                create_app(services),
-                lifespan="off",
-                access_log=False,  # the border writes one line per request, without query strings
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=settings.server.shutdown_grace_seconds,
-                ssl_certfile=settings.server.tls_certificate or None,
-                ssl_keyfile=settings.server.tls_key or None,
-                http="httptools",
-                ws="none",
-                backlog=_BACKLOG,
-            )
-        )
+        api = create_app(services)
+        sessions = new_sessions(services)
+        sessions.start()
+        servers = [(_server(settings, api), listeners.api)]
+        if listeners.console is not None:
+            servers.append((_server(settings, create_console(services, sessions, api)), listeners.console))
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(each, server.handle_exit, each, None)
-        announcer = asyncio.create_task(_announce(services, listener, kiosk_key))
+            loop.add_signal_handler(each, _end, [server for server, _ in servers], each)
+        announcer = asyncio.create_task(_announce(services, listeners, making))
         try:
-            await server.serve(sockets=[listener])
+            await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in servers))
         finally:
             announcer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await announcer
+            await sessions.stop()
+
+
+def _server(settings: Settings, app: ASGIApp) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            access_log=False,  # the border writes one line per request, without query strings
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,  # where a call comes from is on the record: nobody but its socket says it
+            timeout_graceful_shutdown=settings.server.shutdown_grace_seconds,
+            ssl_certfile=settings.server.tls_certificate or None,
+            ssl_keyfile=settings.server.tls_key or None,
+            http="httptools",
+            ws="none",
+            backlog=_BACKLOG,
+        )
+    )
+
+
+def _end(servers: Sequence[_Server], number: int) -> None:
+    for each in servers:
+        each.handle_exit(number, None)
 
 
 class _Server(uvicorn.Server):
@@ -119,10 +173,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _announce(services: Services, listener: socket.socket, kiosk_key: str | None) -> None:
+async def _announce(services: Services, listeners: _Listeners, making: _Making) -> None:
     """Tell a person where to go, once it is true."""
-    base = address_of(services.settings, listener)
+    base = address_of(services.settings, listeners.api)
     click.echo(f"listening on {base} (home {services.home.root})")
+    if listeners.console is not None:
+        click.echo(f"console on {address_of(services.settings, listeners.console)}")
+    if making.console_accounts:
+        await _make_accounts(services)
     spec = services.catalog.resolve("default")
     engine = services.engines[spec.id] if spec else None
     if spec is None or engine is None:
@@ -131,9 +189,9 @@ async def _announce(services: Services, listener: socket.socket, kiosk_key: str 
         warn(f"{spec.id} is not ready: {engine.status.last_error}")
         return
     click.echo(f"{spec.id} is ready")
-    if kiosk_key is not None:
+    if making.kiosk_key is not None:
         made = await services.administration.create_key(
-            kiosk_key, Role.KIOSK, expires_seconds=_RUN_KEY_SECONDS, replace=True
+            making.kiosk_key, Role.KIOSK, expires_seconds=_RUN_KEY_SECONDS, replace=True
         )
         body = json.dumps(
             {"model": "default", "messages": [{"role": "user", "content": "What is a tax return?"}]}
@@ -147,6 +205,14 @@ async def _announce(services: Services, listener: socket.socket, kiosk_key: str 
     sys.stdout.flush()
 
 
+async def _make_accounts(services: Services) -> None:
+    click.echo("console accounts (24 hours; each passphrase is shown this once, for the first log-in):")
+    for role in PEOPLE:
+        made = await services.people.create(str(role), role, expires_seconds=_RUN_KEY_SECONDS, replace=True)
+        click.echo(f"  {made.account.name:<10}{made.passphrase}")
+    sys.stdout.flush()
+
+
 def address_of(settings: Settings, listener: socket.socket) -> str:
     """The address that a client on this host types."""
     host, port = listener.getsockname()[:2]
@@ -154,32 +220,40 @@ def address_of(settings: Settings, listener: socket.socket) -> str:
     return f"{'https' if settings.server.tls_certificate else 'http'}://{host}:{port}"
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listen(settings: Settings, host: str, port: int) -> socket.socket:
     for path in (settings.server.tls_certificate, settings.server.tls_key):
         if path and not Path(path).is_file():
             raise SetupError(f"no such file: {path}", code="tls_missing")
     try:
-        family = socket.AF_INET6 if ":" in settings.server.host else socket.AF_INET
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.server.host, settings.server.port))
+        listener.bind((host, port))
     except OSError as error:
         raise SetupError(
-            f"can not listen on {settings.server.host}:{settings.server.port}: {error.strerror}",
+            f"can not listen on {host}:{port}: {error.strerror}",
             code="can_not_listen",
-            hint="another program may hold the port; choose one with --port",
+            hint="another program may hold the port; choose one with --port or --console-port",
         ) from error
     listener.listen(_BACKLOG)
     return listener
 
 
 def _with_options(
-    settings: Settings, *, host: str | None, port: int | None, log_file: str | None
+    settings: Settings,
+    *,
+    host: str | None,
+    port: int | None,
+    console_port: int | None,
+    log_file: str | None,
 ) -> Settings:
     server = settings.server
     if host is not None:
         server = msgspec.structs.replace(server, host=host)
     if port is not None:
         server = msgspec.structs.replace(server, port=port)
+    console = settings.console
+    if console_port is not None:
+        console = msgspec.structs.replace(console, port=console_port)
     log = msgspec.structs.replace(settings.log, file=log_file) if log_file else settings.log
-    return msgspec.structs.replace(settings, server=server, log=log)
+    return msgspec.structs.replace(settings, server=server, console=console, log=log)

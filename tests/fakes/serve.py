@@ -23,6 +23,7 @@ if __name__ == "__main__":
         settings = msgspec.structs.replace(
             settings,
             server=msgspec.structs.replace(settings.server, port=0),
+            console=msgspec.structs.replace(settings.console, port=0),
             log=msgspec.structs.replace(settings.log, file=options.log_file),
         )
         run(home, settings, worker_command=[sys.executable, "-m", "tests.fakes.fake_worker"])

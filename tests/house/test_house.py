@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 import appliance
-from appliance import config
-from appliance.api import chat, embeddings, errors, health, input_tokens, models, proofs, rerank, tokens
+from appliance import config, statuses
+from appliance.api import chat, embeddings, health, input_tokens, models, proofs, rerank, tokens
 from appliance.catalog import CATALOGUE, read_model
 from appliance.cli import program
 from appliance.config import Settings
@@ -183,7 +183,7 @@ def test_guide_names_every_error_code_of_the_border() -> None:
     """The table of errors in the guide and the table in the code list the same codes."""
     guide = (ROOT / "deploy" / "guides" / "api.md").read_text()
 
-    assert [code for code in errors._STATUS if f"`{code}`" not in guide] == []
+    assert [code for code in statuses._STATUS if f"`{code}`" not in guide] == []
 
 
 def test_changelog_and_catalogue_are_current() -> None:

@@ -66,9 +66,7 @@ async def test_recovery_learns_what_was_committed_and_reported_lost(
         with pytest.raises(AuditUnavailable):
             await alone.administration.revoke_key("lobby")
         monkeypatch.setattr(Sequencer, "commit", genuine)
-        answer = await control.perform(
-            Recover(), alone.administration, alone.custody, alone.audit, alone.witnessing
-        )
+        answer = await control.perform(Recover(), alone)
 
         assert isinstance(answer, Done)
         with pytest.raises(ApplianceError):

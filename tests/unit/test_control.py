@@ -12,20 +12,19 @@ import pytest
 
 from appliance import config, control
 from appliance.accounts import keys
+from appliance.alone import Alone
 from appliance.commands import Answer, Command, Done, ListKeys, Problem, RecordReading
 from appliance.config import Home
 from appliance.control import MAX_LINE_BYTES, ControlServer
 from appliance.core import Role
-from appliance.services import Alone, open_log_alone
+from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 
 
 @contextlib.asynccontextmanager
 async def listening(home: Home, clock: ManualClock) -> AsyncIterator[Alone]:
     with open_log_alone(home, config.load(home), clock) as alone:
-        server = ControlServer(
-            home.control_socket, alone.administration, alone.custody, alone.audit, alone.witnessing
-        )
+        server = ControlServer(home.control_socket, alone)
         await server.start()
         try:
             yield alone

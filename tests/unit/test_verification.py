@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from appliance import config, verification
+from appliance.alone import Alone
 from appliance.audit import query
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.log import AuditLog
 from appliance.config import Home
 from appliance.control import ControlServer
 from appliance.errors import AuditUnavailable
-from appliance.services import Alone, open_log_alone
+from appliance.services import open_log_alone
 from appliance.verification import Verification, Verifications
 from tests.clocks import ManualClock
 from tests.verifying import unguarded, verify
@@ -73,9 +74,7 @@ async def test_acknowledged_findings_do_not_latch_again_and_new_ones_do(
 
 
 async def run_once(alone: Alone, home: Home) -> Verifications:
-    server = ControlServer(
-        home.control_socket, alone.administration, alone.custody, alone.audit, alone.witnessing
-    )
+    server = ControlServer(home.control_socket, alone)
     await server.start()
     try:
         await alone.administration.verifications._run()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from appliance import config
+from appliance.alone import Alone
 from appliance.audit import entry
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.fsck.source import SqliteSource
@@ -19,7 +20,7 @@ from appliance.audit.log import AuditLog
 from appliance.audit.report import Report
 from appliance.config import Home
 from appliance.core import Outcome, Role
-from appliance.services import Alone, open_log_alone
+from appliance.services import open_log_alone
 from appliance.verification import Verification
 from tests.clocks import ManualClock
 from tests.verifying import unguarded, verify

@@ -1,0 +1,87 @@
+"""Passphrases of people: how they are made, kept and checked. Pure but for randomness.
+
+A passphrase is kept as what a slow function makes of it: scrypt (RFC 7914, N=2^17, r=8, p=1: 128 MiB and
+some hundred milliseconds a try), or with `crypto.profile = "fips"` PBKDF2-HMAC-SHA256 with 600,000 rounds
+(SP 800-132). It is normalised (NFKC) first, so that the same keys on another keyboard are the same words
+(SP 800-63B §5.1.1.2).
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import secrets
+import unicodedata
+from typing import Final
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from appliance.errors import InternalError, RequestError
+
+MIN_CHARACTERS: Final = 12
+MAX_CHARACTERS: Final = 256
+_SALT_BYTES: Final = 16
+_DIGEST_BYTES: Final = 32
+_SCRYPT: Final = (17, 8, 1)  # log2 N, r, p
+_PBKDF2_ROUNDS: Final = 600_000
+_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is read as something else
+_GROUPS: Final = 5
+
+
+def one_time() -> str:
+    """A passphrase for the first log-in: five groups of four letters, 99 bits."""
+    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(_GROUPS))
+
+
+def check_new(passphrase: str) -> str:
+    """A passphrase that a person chose. RequestError where it is too short, too long or not text."""
+    if not MIN_CHARACTERS <= len(_normal(passphrase)) <= MAX_CHARACTERS or not passphrase.isprintable():
+        raise RequestError(
+            f"a passphrase has {MIN_CHARACTERS} to {MAX_CHARACTERS} printable characters",
+            code="invalid_passphrase",
+            param="passphrase",
+            hint="several words are easier to remember and harder to guess than one with signs in it",
+        )
+    return passphrase
+
+
+def make(passphrase: str, *, fips: bool) -> str:
+    """What is kept of a passphrase: the function, its parameters, salt and digest. Slow on purpose."""
+    salt = secrets.token_bytes(_SALT_BYTES)
+    name = f"pbkdf2-sha256${_PBKDF2_ROUNDS}" if fips else "scrypt$" + ",".join(map(str, _SCRYPT))
+    return f"{name}${_text(salt)}${_text(derive(passphrase, name, salt))}"
+
+
+def matches(passphrase: str, kept: str | None) -> bool:
+    """Whether this is the passphrase. None (nobody of that name) costs the same and is never true."""
+    function, parameters, salt, digest = (kept or _NOBODY).split("$")
+    found = derive(passphrase, f"{function}${parameters}", base64.b64decode(salt))
+    return hmac.compare_digest(found, base64.b64decode(digest)) and kept is not None
+
+
+def derive(passphrase: str, function: str, salt: bytes) -> bytes:
+    """32 bytes from a passphrase by a named function: `scrypt$17,8,1` or `pbkdf2-sha256$600000`."""
+    name, _, parameters = function.partition("$")
+    secret = _normal(passphrase[: 4 * MAX_CHARACTERS]).encode("utf-8", "surrogatepass")
+    if name == "scrypt":
+        log_n, r, p = map(int, parameters.split(","))
+        return Scrypt(salt=salt, length=_DIGEST_BYTES, n=1 << log_n, r=r, p=p).derive(secret)
+    if name == "pbkdf2-sha256":
+        kdf = PBKDF2HMAC(
+            algorithm=hashes.SHA256(), length=_DIGEST_BYTES, salt=salt, iterations=int(parameters)
+        )
+        return kdf.derive(secret)
+    raise InternalError("a passphrase is kept by a function that this release does not know")
+
+
+def _normal(passphrase: str) -> str:
+    return unicodedata.normalize("NFKC", passphrase)
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+_NOBODY: Final = f"scrypt${','.join(map(str, _SCRYPT))}${_text(bytes(16))}${_text(bytes(32))}"

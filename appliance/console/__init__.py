@@ -1,0 +1,1 @@
+"""People's pages, rendered on the server: own application, own port."""

@@ -1,0 +1,175 @@
+"""Sessions: who is logged in, until they leave, fall silent, or are let in no more.
+
+A session lives in this process only. What the browser holds is 256 random bits; here stands their SHA-256,
+so that nothing that is read out of this memory logs anybody in. Each beginning and end is on the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from appliance.accounts.accounts import Account
+from appliance.audit.entry import Entry, Kind, person_of
+from appliance.audit.log import AuditLog
+from appliance.audit.recipients import Identity
+from appliance.clock import Clock
+from appliance.core import Caller, Principal
+from appliance.errors import AuditUnavailable
+from appliance.log import get_logger
+
+SWEEP_SECONDS: Final = 5.0
+MAX_OF_ONE_ACCOUNT: Final = 3
+MAX_KEPT: Final = 50
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Session:
+    """One person at one browser. Owner of every field: the event loop's thread."""
+
+    digest: bytes = field(repr=False)  # of what the browser holds
+    principal: Principal
+    must_change: bool
+    opened_us: int  # monotonic, as `seen_us`
+    seen_us: int
+    csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    # Unlocked for this session, and forgotten with it: who reads here. Two where the policy says 2-of-n.
+    identities: list[Identity] = field(default_factory=list, repr=False)
+    notice: str = ""  # said once, on the next page
+    _kept: OrderedDict[str, Any] = field(default_factory=OrderedDict, repr=False)
+
+    def keep(self, value: Any) -> str:
+        """Keep something between pages (a search, a draft) that must not stand in an address; its name."""
+        name = secrets.token_urlsafe(9)
+        self._kept[name] = value
+        while len(self._kept) > MAX_KEPT:
+            self._kept.popitem(last=False)
+        return name
+
+    def kept(self, name: str) -> Any | None:
+        """What was kept under a name, while it is."""
+        return self._kept.get(name)
+
+    def take_notice(self) -> str:
+        """The notice, once."""
+        notice, self.notice = self.notice, ""
+        return notice
+
+
+class Sessions:
+    """Owner of `_open`: the event loop's thread."""
+
+    def __init__(
+        self,
+        audit: AuditLog,
+        clock: Clock,
+        active: Callable[[str], Account | None],
+        *,
+        idle_seconds: int,
+        max_seconds: int,
+    ) -> None:
+        self._audit = audit
+        self._clock = clock
+        self._active = active
+        self._idle_us = idle_seconds * 1_000_000
+        self._max_us = max_seconds * 1_000_000
+        self._open: dict[bytes, Session] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to end those that are over."""
+        self._sweeper = asyncio.create_task(self._sweep_for_ever())
+
+    async def stop(self) -> None:
+        """End all of them."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        for each in list(self._open.values()):
+            await self._end(each, "stopped")
+
+    async def open(self, known: Account, caller: Caller) -> tuple[str, Session]:
+        """A session of this account, on the record before the browser hears of it; what the browser holds."""
+        token = secrets.token_urlsafe(32)
+        now_us = self._clock.monotonic_us()
+        opened = Session(_digest(token), known.principal, known.must_change, now_us, now_us)
+        await self._audit.append(
+            Entry(
+                kind=Kind.SESSION_OPENED,
+                public={"role": str(known.role)},
+                content={
+                    "principal": person_of(known.principal),
+                    "caller": {"address": caller.address, "user_agent": caller.user_agent},
+                },
+                actor=known.id,
+            )
+        )
+        self._open[opened.digest] = opened
+        own = [each for each in self._open.values() if each.principal.key_id == known.id]
+        for each in own[:-MAX_OF_ONE_ACCOUNT]:
+            await self._end(each, "replaced")
+        return token, opened
+
+    async def find(self, token: str) -> Session | None:
+        """The session behind what a browser sent, and that it was seen; None where there is none any more."""
+        found = self._open.get(_digest(token)) if token else None
+        if found is None:
+            return None
+        if reason := self._over(found):
+            await self._end(found, reason)
+            return None
+        found.seen_us = self._clock.monotonic_us()
+        return found
+
+    async def close(self, session: Session) -> None:
+        """The person leaves."""
+        await self._end(session, "logout")
+
+    def ends_in_seconds(self, session: Session) -> int:
+        """Until it ends if nothing is done."""
+        now_us = self._clock.monotonic_us()
+        ends_us = min(session.seen_us + self._idle_us, session.opened_us + self._max_us)
+        return max(0, (ends_us - now_us) // 1_000_000)
+
+    def _over(self, session: Session) -> str:
+        now_us = self._clock.monotonic_us()
+        if self._active(session.principal.key_id) is None:
+            return "disabled"
+        if now_us - session.opened_us >= self._max_us:
+            return "expired"
+        return "idle" if now_us - session.seen_us >= self._idle_us else ""
+
+    async def _end(self, session: Session, reason: str) -> None:
+        if self._open.pop(session.digest, None) is None:
+            return
+        session.identities.clear()
+        try:
+            await self._audit.append(
+                Entry(
+                    kind=Kind.SESSION_CLOSED,
+                    public={"role": str(session.principal.role), "reason": reason},
+                    content={"principal": person_of(session.principal)},
+                    actor=session.principal.key_id,
+                )
+            )
+        except AuditUnavailable:
+            # Nobody stays logged in because the log is latched; /readyz tells why this has no entry.
+            log.warning("session_end_unrecorded", reason=reason)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            for each in list(self._open.values()):
+                if reason := self._over(each):
+                    await self._end(each, reason)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,45 @@
+"""HTTP statuses by an error's code, else by its branch of the tree: the only place with their numbers."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from appliance.errors import ApplianceError, Refused, RequestError, SetupError, Unavailable
+
+_STATUS: dict[str, HTTPStatus] = {
+    "invalid_api_key": HTTPStatus.UNAUTHORIZED,
+    "invalid_login": HTTPStatus.UNAUTHORIZED,
+    "account_locked": HTTPStatus.TOO_MANY_REQUESTS,
+    "permission_denied": HTTPStatus.FORBIDDEN,
+    "model_not_found": HTTPStatus.NOT_FOUND,
+    "not_found": HTTPStatus.NOT_FOUND,
+    "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
+    "body_timeout": HTTPStatus.REQUEST_TIMEOUT,
+    "request_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "audit_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "disk_low": HTTPStatus.SERVICE_UNAVAILABLE,
+    "model_not_ready": HTTPStatus.SERVICE_UNAVAILABLE,
+    "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
+    "engine_failed": HTTPStatus.SERVICE_UNAVAILABLE,
+    "out_of_memory": HTTPStatus.SERVICE_UNAVAILABLE,
+    "unsupported_model": HTTPStatus.BAD_REQUEST,
+    "schema_too_complex": HTTPStatus.BAD_REQUEST,
+    "request_timeout": HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+
+def status_of(error: ApplianceError) -> HTTPStatus:
+    """The status by the error's code, else by its branch of the tree."""
+    if error.code in _STATUS:
+        return _STATUS[error.code]
+    match error:
+        case RequestError():
+            return HTTPStatus.BAD_REQUEST
+        case Refused():
+            return HTTPStatus.FORBIDDEN
+        case Unavailable():
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        case SetupError():
+            return HTTPStatus.INTERNAL_SERVER_ERROR
+        case _:
+            return HTTPStatus.INTERNAL_SERVER_ERROR
