@@ -200,8 +200,7 @@ class Custody:
     def _doomed(self, drafted: ceremonies.Erasure) -> list[bytes]:
         keys = [drafted.key] if drafted.key else [key.id for key in self._directory.all()]
         subjects = [f"user:{key}:{drafted.user}" if drafted.user else f"key:{key}" for key in keys]
-        found = [each for subject in subjects for each in shares.find(self._home, subject)]
-        doomed = [each for each in found if drafted.covers(each.month)]
+        doomed = [each for each in shares.find(self._home, *subjects) if drafted.covers(each.month)]
         if not doomed:
             raise RequestError(
                 "nothing of this subject is readable any more, or ever was",

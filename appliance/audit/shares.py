@@ -210,11 +210,12 @@ def ids(home: Home) -> frozenset[bytes]:
         return frozenset(bytes(row[0]) for row in connection.execute("SELECT id FROM share"))
 
 
-def find(home: Home, subject: str) -> list[Share]:
-    """Every share of a subject that is still there, by month."""
+def find(home: Home, *subjects: str) -> list[Share]:
+    """Every share of these subjects that is still there, by month."""
     with contextlib.closing(_connect(home.shares, read_only=True)) as connection:
         numbers = [int(row[0]) for row in connection.execute("SELECT DISTINCT kek FROM share")]
-        return [each for number in numbers for each in _find(connection, _read_kek(home, number), subject)]
+        keks = [_read_kek(home, number) for number in numbers]
+        return [each for kek in keks for subject in subjects for each in _find(connection, kek, subject)]
 
 
 def every(home: Home) -> Iterator[Share]:
