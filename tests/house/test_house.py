@@ -18,6 +18,7 @@ from appliance.api import chat, embeddings, health, input_tokens, models, proofs
 from appliance.catalog import CATALOGUE, read_model
 from appliance.cli import program
 from appliance.config import Settings
+from appliance.console import app as console
 from tests.harness import appliance as run_program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -164,6 +165,16 @@ def test_every_route_names_a_permission() -> None:
 
     assert len(routes) >= 12
     assert unguarded == ["/healthz"]
+
+
+def test_every_page_names_a_permission() -> None:
+    """Without one there is only the entrance, what styles it, and the lobby's page; menus lead to pages."""
+    paths = {(route.path, route.permission) for route in console.ROUTES}  # type: ignore[attr-defined]
+    entrance = {"/", "/login", "/logout", "/passphrase"}
+    unguarded = {path for path, permission in paths if permission is None and not path.startswith("/kiosk")}
+
+    assert unguarded == entrance
+    assert {(item.path, item.permission) for item in console.MENU} <= paths
 
 
 def test_guide_names_every_path_of_callers() -> None:
