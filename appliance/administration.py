@@ -7,13 +7,13 @@ program while no gateway runs; both own the log's lock when they do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from appliance import db
 from appliance.accounts import keys, tables
 from appliance.accounts.directory import Directory, check_name
-from appliance.accounts.duties import Holder, require_separate
+from appliance.accounts.duties import Duties
 from appliance.accounts.keys import ApiKey, NewKey
 from appliance.audit import entry
 from appliance.audit.log import AuditLog
@@ -45,7 +45,7 @@ class Administration:
         clock: Clock,
         load_keys: Callable[[], list[ApiKey]],
         verifications: Verifications,
-        holders: Callable[[], Iterable[Holder]],
+        duties: Duties,
         on_recovery: Callable[[], None],
     ) -> None:
         self.verifications = verifications
@@ -53,7 +53,7 @@ class Administration:
         self._directory = directory
         self._clock = clock
         self._load_keys = load_keys
-        self._holders = holders
+        self._duties = duties
         self._on_recovery = on_recovery
         self._changing = asyncio.Lock()  # what was looked up must still hold when it is committed
 
@@ -61,7 +61,7 @@ class Administration:
         self, name: str, role: Role, *, expires_seconds: int | None = None, replace: bool = False
     ) -> Made:
         """A fresh key; with `replace`, the active ones of the same name are revoked after it."""
-        async with self._changing:
+        async with self._changing, self._duties.giving:
             return await self._create_key(name, role, expires_seconds=expires_seconds, replace=replace)
 
     async def _create_key(self, name: str, role: Role, *, expires_seconds: int | None, replace: bool) -> Made:
@@ -74,7 +74,7 @@ class Administration:
                 param="name",
                 hint="revoke it first, or pass --replace",
             )
-        require_separate(name, role, self._holders())
+        self._duties.require(name, role)
         if expires_seconds is not None and not 1 <= expires_seconds <= MAX_LIFETIME_SECONDS:
             raise RequestError("a key expires within a century, in the future", code="invalid_expiry")
         expires_us = now_us + expires_seconds * 1_000_000 if expires_seconds else None

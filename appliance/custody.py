@@ -7,18 +7,18 @@ gateway (reached over the control socket) and inside the `appliance` program whi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from appliance import backups, db
 from appliance.accounts.directory import Directory
-from appliance.accounts.duties import Holder, require_separate
+from appliance.accounts.duties import Duties
 from appliance.audit import blind, ceremonies, holds, profiles, retention, shares, store
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.holds import Hold
 from appliance.audit.log import AuditLog
-from appliance.audit.policy import KeyPolicy, MemberRole
+from appliance.audit.policy import KeyPolicy
 from appliance.audit.retention import Removal
 from appliance.backups import ShareBackups
 from appliance.clock import Clock
@@ -54,7 +54,7 @@ class Custody:
         periods: dict[Kind, int],
         share_backup_days: int,
         crypto: CryptoProfile,
-        holders: Callable[[], Iterable[Holder]],
+        duties: Duties,
     ) -> None:
         self._audit = audit
         self._directory = directory
@@ -63,18 +63,18 @@ class Custody:
         self._clock = clock
         self._periods = periods
         self._crypto = crypto
-        self._holders = holders
+        self._duties = duties
         self._share_backups = ShareBackups(audit, home, database, clock, share_backup_days)
         self._changing = asyncio.Lock()
 
     async def change_policy(self, note: str) -> tuple[KeyPolicy, Receipt]:
         """Put a key policy in force that a quorum of the one before has signed."""
-        async with self._changing:
+        async with self._changing, self._duties.giving:
             changed = ceremonies.policy_changed(note, self._audit.policy, self._audit.origin)
             if changed.policy is not None:
                 profiles.check_policy(self._crypto, changed.policy)
-                for each in changed.policy.signers({MemberRole.AUDITOR}):
-                    require_separate(each.name, Role.AUDITOR, self._holders())
+                for each in changed.policy.readers:
+                    self._duties.require(each.name, Role.AUDITOR)
             receipt = await self._audit.append(changed)
             return self._audit.policy, receipt
 

@@ -7,14 +7,14 @@ while no gateway runs; only the gateway's console lets anybody in.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from appliance import db
 from appliance.accounts import accounts, passphrases
 from appliance.accounts.accounts import PEOPLE, Account, Register
 from appliance.accounts.directory import check_name
-from appliance.accounts.duties import Holder, require_separate
+from appliance.accounts.duties import Duties
 from appliance.accounts.lockout import Lockout
 from appliance.administration import MAX_LIFETIME_SECONDS
 from appliance.audit import entry
@@ -24,8 +24,6 @@ from appliance.clock import Clock
 from appliance.config import CryptoProfile
 from appliance.core import Caller, Receipt, Role
 from appliance.errors import Refused, RequestError
-
-Holders = Callable[[], Iterable[Holder]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +45,14 @@ class People:
         register: Register,
         clock: Clock,
         crypto: CryptoProfile,
-        holders: Holders,
+        duties: Duties,
         load: Callable[[], list[Account]],
     ) -> None:
         self._audit = audit
         self._register = register
         self._clock = clock
         self._fips = crypto == "fips"
-        self._holders = holders
+        self._duties = duties
         self._load = load
         self._lockout = Lockout()
         self._changing = asyncio.Lock()  # what was looked up must still hold when it is committed
@@ -86,9 +84,12 @@ class People:
             )
         if expires_seconds is not None and not 1 <= expires_seconds <= MAX_LIFETIME_SECONDS:
             raise RequestError("an account expires within a century, in the future", code="invalid_expiry")
-        async with self._changing:
+        check_name(name)
+        words = passphrases.one_time()
+        kept = await self._kept(words)  # slow: not while others wait to give a role
+        async with self._changing, self._duties.giving:
             now_us = self._clock.now_us()
-            earlier = self._register.active_named(check_name(name), now_us=now_us)
+            earlier = self._register.active_named(name, now_us=now_us)
             if earlier is not None and not replace:
                 raise RequestError(
                     "an account with this name exists",
@@ -96,9 +97,7 @@ class People:
                     param="name",
                     hint="appliance account reset gives it a new passphrase",
                 )
-            require_separate(name, role, [each for each in self._holders() if not _is(each, earlier)])
-            words = passphrases.one_time()
-            kept = await self._kept(words)
+            self._duties.require(name, role, but_account=earlier.name if earlier is not None else "")
             if earlier is not None:
                 await self._store(accounts.disabled(earlier, now_us=now_us), Kind.ACCOUNT_CHANGED, "replaced")
             expires_us = now_us + expires_seconds * 1_000_000 if expires_seconds else None
@@ -122,13 +121,17 @@ class People:
             known = accounts.disabled(self._register.find(name_or_id, now_us=now_us), now_us=now_us)
             return known, await self._store(known, Kind.ACCOUNT_CHANGED, "disabled")
 
-    async def change_passphrase(self, account_id: str, *, current: str, new: str) -> Account:
+    async def change_passphrase(self, account_id: str, caller: Caller, *, current: str, new: str) -> Account:
         """The person's own choice. Refused where the current one is wrong."""
         passphrases.check_new(new)
         async with self._changing:
             known = self._register.find(account_id, now_us=self._clock.now_us())
+            # Whoever sits down at somebody's open session guesses no faster than at the entrance.
+            self._require_unlocked(known.name)
             if not await self._matches(current, known.passphrase):
+                await self._failed(known.name, known, caller)
                 raise _invalid_login()
+            self._lockout.succeeded(known.name)
             if current == new:
                 raise RequestError("the new passphrase is the old one", code="invalid_passphrase")
             changed = accounts.with_passphrase(known, await self._kept(new), must_change=False)
@@ -142,11 +145,10 @@ class People:
         matches = await self._matches(passphrase, known.passphrase if known is not None else None)
         self._require_unlocked(name)  # tries that ran beside this one count as well
         if known is None or not matches:
-            if self._lockout.failed(name, now_us=self._clock.monotonic_us()) and known is not None:
-                await self._audit.append(_locked(known, caller))
+            await self._failed(name, known, caller)
             raise _invalid_login()
-        others = [each for each in self._holders() if not _is(each, known)]
-        require_separate(known.name, known.role, others)  # given before the policy or a witness had this name
+        # A role that was given before the policy or a witness had this name is none any more.
+        self._duties.require(known.name, known.role, but_account=known.name)
         self._lockout.succeeded(name)
         return known
 
@@ -158,9 +160,13 @@ class People:
                 code="account_locked",
             )
 
+    async def _failed(self, name: str, known: Account | None, caller: Caller) -> None:
+        if self._lockout.failed(name, now_us=self._clock.monotonic_us()) and known is not None:
+            await self._audit.append(_locked(known, caller))
+
     async def _matches(self, passphrase: str, kept: str | None) -> bool:
         async with self._trying:
-            return await asyncio.to_thread(passphrases.matches, passphrase, kept)
+            return await asyncio.to_thread(passphrases.matches, passphrase, kept, fips=self._fips)
 
     async def _kept(self, passphrase: str) -> str:
         async with self._trying:
@@ -181,13 +187,6 @@ class People:
         )
         self._register.put(known)  # after the commit: a change that is not on the record is none
         return receipt
-
-
-def _is(holder: Holder, known: Account | None) -> bool:
-    return known is not None and (holder.where, holder.name) == (ACCOUNT, known.name)
-
-
-ACCOUNT = "an account"
 
 
 def _invalid_login() -> Refused:

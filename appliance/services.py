@@ -20,7 +20,7 @@ from appliance import db
 from appliance.accounts import accounts, tables
 from appliance.accounts.accounts import Account, Register
 from appliance.accounts.directory import Directory
-from appliance.accounts.duties import Holder
+from appliance.accounts.duties import ACCOUNT, API_KEY, KEY_POLICY, PINNED_WITNESS, Duties, Holder
 from appliance.accounts.keys import ApiKey
 from appliance.administration import Administration
 from appliance.alone import Alone
@@ -29,7 +29,6 @@ from appliance.audit import tables as audit_tables
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.holds import legal_hold
 from appliance.audit.log import AuditLog
-from appliance.audit.policy import MemberRole
 from appliance.catalog import Catalog
 from appliance.clock import Clock, SystemClock
 from appliance.config import EMBEDDED, Home, Settings
@@ -45,7 +44,7 @@ from appliance.errors import AuditUnavailable, InternalError, SetupError, Verifi
 from appliance.inference import Inference
 from appliance.log import get_logger
 from appliance.metrics import Metrics
-from appliance.people import ACCOUNT, People
+from appliance.people import People
 from appliance.refusals import Refusals
 from appliance.verification import Verifications
 from appliance.witnessing import Witnessing
@@ -117,11 +116,9 @@ def _holders(audit: AuditLog, directory: Directory, register: Register, clock: C
     now_us = clock.now_us()
     return [
         *(Holder(each.name, each.role, ACCOUNT) for each in register.all() if each.is_active(now_us)),
-        *(Holder(each.name, each.role, "an API key") for each in directory.all() if each.is_active(now_us)),
-        *(
-            Holder(each.name, Role.AUDITOR, "the key policy")
-            for each in audit.policy.signers({MemberRole.AUDITOR})
-        ),
+        *(Holder(each.name, each.role, API_KEY) for each in directory.all() if each.is_active(now_us)),
+        # Whoever reads: the recovery key as well, which no operator may hold.
+        *(Holder(each.name, Role.AUDITOR, KEY_POLICY) for each in audit.policy.readers),
     ]
 
 
@@ -140,23 +137,24 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
         def holders() -> list[Holder]:
             return [
                 *_holders(audit, directory, register, clock),
-                *(Holder(each, Role.WITNESS, "a pinned witness") for each in witnessing.names()),
+                *(Holder(each, Role.WITNESS, PINNED_WITNESS) for each in witnessing.names()),
             ]
 
+        duties = Duties(holders)
         witnessing = Witnessing(
             audit=audit,
             database=database,
             log=files.read_verifier(home),
             clock=clock,
             max_age_days=settings.audit.witness_max_age_days,
-            holders=holders,
+            duties=duties,
         )
         people = People(
             audit=audit,
             register=register,
             clock=clock,
             crypto=settings.crypto.profile,
-            holders=holders,
+            duties=duties,
             load=lambda: _load_accounts(database),
         )
         yield Alone(
@@ -168,7 +166,7 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
                 clock=clock,
                 verifications=Verifications(home, database, audit, settings.audit, clock),
                 load_keys=lambda: _load_keys(database),
-                holders=holders,
+                duties=duties,
                 on_recovery=people.relearn,
             ),
             custody=Custody(
@@ -180,7 +178,7 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
                 periods=retention.periods(settings.audit.retention_days),
                 share_backup_days=settings.audit.share_backup_days,
                 crypto=settings.crypto.profile,
-                holders=holders,
+                duties=duties,
             ),
             witnessing=witnessing,
             people=people,

@@ -7,13 +7,13 @@ keys are. The same code runs inside the gateway and inside the `appliance` progr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert
 
 from appliance import db
-from appliance.accounts.duties import Holder, require_separate
+from appliance.accounts.duties import Duties
 from appliance.audit import checkpoint, cosignature, entry, merkle, proving
 from appliance.audit.checkpoint import Verifier
 from appliance.audit.cosignature import Cosignature
@@ -53,14 +53,14 @@ class Witnessing:
         log: Verifier,
         clock: Clock,
         max_age_days: int,
-        holders: Callable[[], Iterable[Holder]],
+        duties: Duties,
     ) -> None:
         self._audit = audit
         self._database = database
         self._log = log
         self._clock = clock
         self._max_age_s = max_age_days * _DAY_SECONDS
-        self._holders = holders
+        self._duties = duties
         self._changing = asyncio.Lock()
         with db.reading(database) as connection:
             self._witnesses = proving.witnesses(connection)
@@ -83,11 +83,12 @@ class Witnessing:
 
     async def add(self, vkeys: Sequence[Verifier]) -> Receipt:
         """Pin a witness's keys; the receipt of the last. RequestError where one is pinned already."""
-        async with self._changing:
+        async with self._changing, self._duties.giving:
             for each in vkeys:
                 if witness_id(each) in self._witnesses:
                     raise RequestError("this witness's key is pinned already", code="witness_exists")
-            require_separate(vkeys[0].name, Role.WITNESS, self._holders())
+            for name in {each.name for each in vkeys}:
+                self._duties.require(name, Role.WITNESS)
             for each in vkeys:
                 row: Row = {"id": witness_id(each), "vkey": each.text(), "added_us": self._clock.now_us()}
                 added = _state(Kind.WITNESS_ADDED, WITNESS, row, {"witness": each.name})

@@ -70,10 +70,10 @@ class Directory:
 
 
 def check_name(name: str) -> str:
-    """A key's name: short, printable, without control characters. RequestError otherwise."""
+    """A key's or a person's name: short, printable, without control characters. RequestError otherwise."""
     if not 1 <= len(name) <= MAX_NAME_CHARACTERS or not name.isprintable() or name != name.strip():
         raise RequestError(
-            f"a key's name has 1 to {MAX_NAME_CHARACTERS} printable characters",
+            f"a name has 1 to {MAX_NAME_CHARACTERS} printable characters",
             code="invalid_name",
             param="name",
         )

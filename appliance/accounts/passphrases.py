@@ -37,7 +37,9 @@ def one_time() -> str:
 
 def check_new(passphrase: str) -> str:
     """A passphrase that a person chose. RequestError where it is too short, too long or not text."""
-    if not MIN_CHARACTERS <= len(_normal(passphrase)) <= MAX_CHARACTERS or not passphrase.isprintable():
+    normal = _normal(passphrase)  # one ligature can stand for eighteen letters: what was typed counts too
+    lengths = (len(passphrase), len(normal))
+    if min(lengths) < MIN_CHARACTERS or len(normal) > MAX_CHARACTERS or not normal.isprintable():
         raise RequestError(
             f"a passphrase has {MIN_CHARACTERS} to {MAX_CHARACTERS} printable characters",
             code="invalid_passphrase",
@@ -50,15 +52,20 @@ def check_new(passphrase: str) -> str:
 def make(passphrase: str, *, fips: bool) -> str:
     """What is kept of a passphrase: the function, its parameters, salt and digest. Slow on purpose."""
     salt = secrets.token_bytes(_SALT_BYTES)
-    name = f"pbkdf2-sha256${_PBKDF2_ROUNDS}" if fips else "scrypt$" + ",".join(map(str, _SCRYPT))
+    name = function_of(fips=fips)
     return f"{name}${_text(salt)}${_text(derive(passphrase, name, salt))}"
 
 
-def matches(passphrase: str, kept: str | None) -> bool:
+def matches(passphrase: str, kept: str | None, *, fips: bool) -> bool:
     """Whether this is the passphrase. None (nobody of that name) costs the same and is never true."""
-    function, parameters, salt, digest = (kept or _NOBODY).split("$")
+    function, parameters, salt, digest = (kept or _NOBODY[fips]).split("$")
     found = derive(passphrase, f"{function}${parameters}", base64.b64decode(salt))
     return hmac.compare_digest(found, base64.b64decode(digest)) and kept is not None
+
+
+def function_of(*, fips: bool) -> str:
+    """The function that a profile makes new passphrases with."""
+    return f"pbkdf2-sha256${_PBKDF2_ROUNDS}" if fips else "scrypt$" + ",".join(map(str, _SCRYPT))
 
 
 def derive(passphrase: str, function: str, salt: bytes) -> bytes:
@@ -84,4 +91,7 @@ def _text(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-_NOBODY: Final = f"scrypt${','.join(map(str, _SCRYPT))}${_text(bytes(16))}${_text(bytes(32))}"
+_NOBODY: Final = {
+    fips: f"{function_of(fips=fips)}${_text(bytes(_SALT_BYTES))}${_text(bytes(_DIGEST_BYTES))}"
+    for fips in (False, True)
+}

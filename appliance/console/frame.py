@@ -148,9 +148,12 @@ def route(
                 return see("/passphrase")
             if not allows(call.principal.role, permission):
                 raise Refused(f"your role does not allow to {permission.replace('_', ' ')}")
-        if request.method == "POST":
-            await _take_form(request, call)
-        return await handler(request)
+        try:
+            if request.method == "POST":
+                await _take_form(request, call)
+            return await handler(request)
+        finally:
+            await call.form.close()  # files that were sent: nothing of them stays
 
     made = Route(path, guarded, methods=list(methods))
     made.permission = permission  # type: ignore[attr-defined]  # read by tests/house
@@ -277,9 +280,12 @@ def _stamp(call: Call, message: Message) -> list[tuple[bytes, bytes]]:
 def _bounded(headers: Headers, receive: Receive) -> Receive:
     declared = headers.get("content-length", "")
     total = 0
+    is_whole = False  # from then on only the browser's leaving is waited for, as long as the answer takes
 
     async def bounded() -> Message:
-        nonlocal total
+        nonlocal total, is_whole
+        if is_whole:
+            return await receive()
         if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
             raise _too_large()
         try:
@@ -288,6 +294,7 @@ def _bounded(headers: Headers, receive: Receive) -> Receive:
             raise RequestError("the form did not arrive in time", code="body_timeout") from error
         if message["type"] == "http.request":
             total += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
             if total > MAX_BODY_BYTES:
                 raise _too_large()
         return message

@@ -36,6 +36,7 @@ class Session:
 
     digest: bytes = field(repr=False)  # of what the browser holds
     principal: Principal
+    credential: str = field(repr=False)  # what was kept of the passphrase at the log-in
     must_change: bool
     opened_us: int  # monotonic, as `seen_us`
     seen_us: int
@@ -99,7 +100,7 @@ class Sessions:
         """A session of this account, on the record before the browser hears of it; what the browser holds."""
         token = secrets.token_urlsafe(32)
         now_us = self._clock.monotonic_us()
-        opened = Session(_digest(token), known.principal, known.must_change, now_us, now_us)
+        opened = Session(_digest(token), known.principal, known.passphrase, known.must_change, now_us, now_us)
         await self._audit.append(
             Entry(
                 kind=Kind.SESSION_OPENED,
@@ -140,8 +141,11 @@ class Sessions:
 
     def _over(self, session: Session) -> str:
         now_us = self._clock.monotonic_us()
-        if self._active(session.principal.key_id) is None:
+        known = self._active(session.principal.key_id)
+        if known is None:
             return "disabled"
+        if known.passphrase != session.credential:
+            return "passphrase"  # it was changed or reset: whoever knew the old one is out
         if now_us - session.opened_us >= self._max_us:
             return "expired"
         return "idle" if now_us - session.seen_us >= self._idle_us else ""
