@@ -41,6 +41,9 @@ def written_home(root: Path) -> Home:
             for name in ("lobby", "counter", "desk"):
                 await alone.administration.create_key(name, Role.KIOSK)
             await alone.administration.revoke_key("desk")
+            await alone.people.create("Ada Kim", Role.OPERATOR, expires_seconds=86_400)
+            await alone.people.create("Bo Lind", Role.PRIVACY)
+            await alone.people.disable("Bo Lind")
 
         asyncio.run(keys())
         for number in range(6):

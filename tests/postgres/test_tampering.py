@@ -43,6 +43,7 @@ def write(home: Home, clock: ManualClock) -> Home:
                 await alone.administration.create_key(name, Role.KIOSK)
             await alone.administration.revoke_key("desk")
             await alone.custody.hold(api_key="", user="someone", since_us=1, until_us=None, reason="case")
+            await alone.people.create("Ada Kim", Role.OPERATOR)
 
         asyncio.run(acts())
         for number in range(6):
