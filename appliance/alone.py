@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from appliance.accounts.directory import Directory
 from appliance.administration import Administration
 from appliance.audit.log import AuditLog
+from appliance.auditing import Auditing
 from appliance.custody import Custody
 from appliance.people import People
 from appliance.witnessing import Witnessing
@@ -23,5 +24,6 @@ class Alone:
     directory: Directory
     administration: Administration
     custody: Custody
+    auditing: Auditing
     witnessing: Witnessing
     people: People

@@ -12,7 +12,7 @@ from msgspec import Meta
 from appliance.core import Role
 from appliance.verification import Verification
 
-Field = Literal["key", "user"]  # what entries have blind indexes of
+Field = Literal["key", "user", "session", "addr"]  # what entries have blind indexes of
 ShareId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 
 
@@ -71,6 +71,9 @@ class RecordReading(_Message, frozen=True):
     public: dict[str, str | int]
     content: dict[str, Any]
     shares: list[ShareId] = []  # ids of the shares that the reading needs: they come with the answer
+    purpose: Annotated[str, Meta(max_length=500)] = ""
+    case: Annotated[str, Meta(max_length=100)] = ""
+    reader: Annotated[str, Meta(max_length=500)] = ""  # fingerprints, where identities were used
 
 
 class ChangePolicy(_Message, frozen=True):

@@ -114,6 +114,9 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verify_minutes: Annotated[int, Meta(ge=1, le=10_080)] = 60
     verify_full_days: Annotated[int, Meta(ge=1, le=366)] = 7
     heartbeat_seconds: Annotated[int, Meta(ge=10, le=86_400)] = 3600
+    # Of one reader: above it nothing more is shown for a while, and the record says so.
+    searches_per_hour: Positive = 1000
+    reads_per_hour: Positive = 200
     ballast_mib: Annotated[int, Meta(ge=0)] = 64  # given up for the last entries on a full disk
     min_free_mib: Annotated[int, Meta(ge=0)] = 256  # below it nothing new is admitted
     any_filesystem: bool = False

@@ -50,6 +50,7 @@ from appliance.people import MadeAccount
 
 MAX_LINE_BYTES = 1 << 20  # of a command
 MAX_ANSWER_BYTES = 1 << 26  # a list of every key ever made
+PROGRAM = "program"  # the reader of what this host's own program asks, without an identity
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 log = get_logger(__name__)
@@ -141,14 +142,23 @@ async def _perform(command: Command, alone: Alone) -> dict[str, Any]:
         case RecordReading():
             if command.event not in _READINGS:
                 raise RequestError("only readings are recorded this way", code="invalid_kind")
-            content = {**command.content, **({"shares": command.shares} if command.shares else {})}
-            recorded = entry.Entry(kind=entry.Kind(command.event), public=command.public, content=content)
-            receipt, released = await alone.custody.release(recorded, command.shares)
+            recorded = entry.Entry(
+                kind=entry.Kind(command.event),
+                public=command.public,
+                content={
+                    **command.content,
+                    **({"shares": command.shares} if command.shares else {}),
+                    "purpose": command.purpose,
+                    "case": command.case,
+                },
+                actor=f"{PROGRAM}:{command.reader}" if command.reader else PROGRAM,
+            )
+            receipt, released = await alone.auditing.recorded(recorded, command.shares)
             return {
                 "origin": receipt.origin,
                 "seq": receipt.seq,
                 "leaf": receipt.leaf.hex(),
-                "shares": released,
+                "shares": {name: secret.hex() for name, secret in released.items()},
             }
         case ChangePolicy():
             policy, receipt = await alone.custody.change_policy(command.act)

@@ -63,6 +63,14 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Why:
+    """Why somebody reads the record. It names cases and sometimes people: sealed on the record."""
+
+    purpose: str = field(repr=False)
+    case: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ChatMessage:
     """One turn of a conversation, as the caller gave it."""
 

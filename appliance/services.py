@@ -29,6 +29,7 @@ from appliance.audit import tables as audit_tables
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.holds import legal_hold
 from appliance.audit.log import AuditLog
+from appliance.auditing import Auditing
 from appliance.catalog import Catalog
 from appliance.clock import Clock, SystemClock
 from appliance.config import EMBEDDED, Home, Settings
@@ -79,6 +80,7 @@ class Services:
     directory: Directory
     administration: Administration
     custody: Custody
+    auditing: Auditing
     witnessing: Witnessing
     people: People
     catalog: Catalog
@@ -157,6 +159,17 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
             duties=duties,
             load=lambda: _load_accounts(database),
         )
+        custody = Custody(
+            audit=audit,
+            directory=directory,
+            home=home,
+            database=database,
+            clock=clock,
+            periods=retention.periods(settings.audit.retention_days),
+            share_backup_days=settings.audit.share_backup_days,
+            crypto=settings.crypto.profile,
+            duties=duties,
+        )
         yield Alone(
             audit=audit,
             directory=directory,
@@ -169,16 +182,14 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
                 duties=duties,
                 on_recovery=people.relearn,
             ),
-            custody=Custody(
+            custody=custody,
+            auditing=Auditing(
                 audit=audit,
-                directory=directory,
+                custody=custody,
                 home=home,
                 database=database,
                 clock=clock,
-                periods=retention.periods(settings.audit.retention_days),
-                share_backup_days=settings.audit.share_backup_days,
-                crypto=settings.crypto.profile,
-                duties=duties,
+                settings=settings.audit,
             ),
             witnessing=witnessing,
             people=people,
@@ -239,6 +250,7 @@ async def run_services(
             directory=alone.directory,
             administration=alone.administration,
             custody=alone.custody,
+            auditing=alone.auditing,
             witnessing=alone.witnessing,
             people=alone.people,
             catalog=catalog,

@@ -177,6 +177,8 @@ class Entry:
     request_id: str | None = None
     actor: str | None = field(default=None, repr=False)  # a key's id: blind-indexed in the header
     user: str | None = field(default=None, repr=False)  # whom the caller named: blind-indexed too
+    session: str | None = field(default=None, repr=False)  # the conversation, as the caller named it: too
+    address: str | None = field(default=None, repr=False)  # where the call came from: too
     # Whose content this is: whoever erases a subject's shares erases it. None: the appliance's own.
     subject: str | None = field(default=None, repr=False)
     opening: int | None = None  # of segments and closings: the seq of their opening
@@ -191,6 +193,12 @@ class Entry:
             raise InternalError(f"{self.kind} may not say {sorted(unknown)} in plaintext")
         if not all(map(_is_public, self.public.values())):
             raise InternalError(f"{self.kind} holds a value that no header takes")
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What the header holds blind indexes of, by their names in it."""
+        said = (("key", self.actor), ("user", self.user), ("session", self.session), ("addr", self.address))
+        return {name: value for name, value in said if value}
 
 
 def _is_public(value: object) -> bool:
@@ -259,6 +267,8 @@ def opened(request: InferenceRequest, principal: Principal, caller: Caller, mode
         request_id=request.request_id,
         actor=principal.key_id,
         user=user_of(request.annotations),
+        session=session_of(request.annotations),
+        address=caller.address,
         subject=subject_of(principal, request.annotations),
     )
 
@@ -336,6 +346,7 @@ def refused(
         },
         request_id=request_id,
         actor=principal.key_id if principal else None,
+        address=caller.address,
         subject=subject_of(principal, {}) if principal else None,
     )
 
@@ -366,6 +377,14 @@ def user_of(annotations: Mapping[str, object]) -> str | None:
         if isinstance(value, str) and value:
             return value
     return None
+
+
+def session_of(annotations: Mapping[str, object]) -> str | None:
+    """The conversation that a caller says this belongs to: `session_id` of its metadata, or the cache key."""
+    metadata = annotations.get("metadata")
+    named = metadata.get("session_id") if isinstance(metadata, Mapping) else None
+    value = named or annotations.get("prompt_cache_key")
+    return value if isinstance(value, str) and value else None
 
 
 def subject_of(principal: Principal, annotations: Mapping[str, object]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, select
 
 from appliance import db
 from appliance.audit import checkpoint, store
@@ -49,52 +49,16 @@ class Opened:
 
 
 def search(
-    place: Place,
-    *,
-    kind: Kind | None = None,
-    actors: Sequence[bytes] | None = None,
-    keys: Sequence[bytes] | None = None,
-    model: str | None = None,
-    outcome: str | None = None,
-    since_us: int | None = None,
-    until_us: int | None = None,
-    before_seq: int | None = None,
-    limit: int = 50,
+    place: Place, *, kind: Kind | None = None, before_seq: int | None = None, limit: int = 50
 ) -> list[Record]:
-    """The newest entries first; `before_seq` pages on. Reads headers only: no key is needed.
-
-    `actors` are blind indexes of one key or user: each month has its own (`audit/blind.py`). `keys`, those of
-    one key, narrow what a user's found.
-    """
-    # Times grow with the numbers, and are what the indexes of all filters end in.
-    query = select(log_entry).order_by(log_entry.c.ts.desc()).limit(min(limit, MAX_LIMIT))
+    """The newest entries, of one kind or of all: what programs look up. People search by `search.search`."""
+    query = select(log_entry).order_by(log_entry.c.seq.desc()).limit(min(limit, MAX_LIMIT))
     if kind is not None:
         query = query.where(log_entry.c.kind == str(kind))
-    if model is not None:
-        query = query.where(log_entry.c.model == model)
-    if outcome is not None:
-        query = query.where(log_entry.c.outcome == outcome)
-    if since_us is not None:
-        query = query.where(log_entry.c.ts >= since_us)
-    if until_us is not None:
-        query = query.where(log_entry.c.ts < until_us)
-    if keys is not None:
-        query = query.where(log_entry.c.bi_key.in_(keys))
+    if before_seq is not None:
+        query = query.where(log_entry.c.seq < before_seq)
     with db.reading(place) as connection:
-        if before_seq is not None:
-            at = select(func.max(log_entry.c.ts)).where(log_entry.c.seq < before_seq).scalar_subquery()
-            query = query.where(log_entry.c.ts <= at)
-        if actors is None:
-            return _records(connection, query)
-        # One by one: each is a single walk along its own index, whatever the others find.
-        columns = (log_entry.c.bi_key, log_entry.c.bi_user)
-        found = [
-            record
-            for actor in actors
-            for column in columns
-            for record in _records(connection, query.where(column == actor))
-        ]
-    return sorted(found, key=lambda each: each.seq, reverse=True)[:limit]
+        return _records(connection, query)
 
 
 def by_request(place: Place, request_id: str) -> list[Record]:
@@ -169,7 +133,7 @@ def scan(
             with engine.connect() as connection:
                 rows = connection.execute(query.where(log_entry.c.seq > after_seq)).all()
                 reading = _Reading(connection, identities, shares, openers)
-                records = [(_record(data), (nonce, ciphertext)) for data, nonce, ciphertext in rows]
+                records = [(record_of(data), (nonce, ciphertext)) for data, nonce, ciphertext in rows]
                 opened = [
                     reading.open(each, payload) for each, payload in records if each.header.subj in shares
                 ]
@@ -234,10 +198,11 @@ def _records(connection: Connection, query: Select[Any]) -> list[Record]:
 
 def _each_record(connection: Connection, query: Select[Any]) -> Iterator[Record]:
     for row in connection.execute(query):
-        yield _record(row.hdr)
+        yield record_of(row.hdr)
 
 
-def _record(data: bytes) -> Record:
+def record_of(data: bytes) -> Record:
+    """An entry from its header's bytes. VerificationError where they are no header."""
     header = decode_header(data)
     return Record(
         seq=header.seq,
@@ -286,7 +251,7 @@ class _Reading:
         return Opened(record, content)
 
     def disclose(self, data: bytes) -> Disclosed:
-        record = _record(data)
+        record = record_of(data)
         header = record.header
         if header.ct is None or header.epoch is None or header.step is None or header.subj is None:
             return Disclosed(record, data, None)

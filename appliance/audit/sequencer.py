@@ -210,7 +210,7 @@ class Sequencer:
     def _preface(self, entries: Sequence[Entry]) -> list[Entry]:
         """What must stand before this batch: a new epoch, and the month's index key for the auditors."""
         month = blind.month_of(self._clock.now_us())
-        names_somebody = any(each.actor is not None or each.user is not None for each in entries)
+        names_somebody = any(each.names for each in entries)
         new_month = names_somebody and (self._index is None or self._index.month != month)
         prefaces = []
         if (new_month or any(each.content is not None for each in entries)) and self._epoch_is_over():
@@ -277,8 +277,8 @@ class Sequencer:
             month = blind.month_of(self._clock.now_us())
             share = self._shares.of(each.subject or shares.APPLIANCE, month, since_seq=seq)
             step, sealed = self._epoch.seal(each.content, share=share.secret, seq=seq, kind=each.kind)
-        bi_key, bi_user = self._blinded("key", each.actor), self._blinded("user", each.user)
-        blinded = {name: value.hex() for name, value in (("key", bi_key), ("user", bi_user)) if value}
+        index = self._index
+        blinds = {} if index is None else {name: index.blind(name, who) for name, who in each.names.items()}
         self._last_ts = max(self._clock.now_us(), self._last_ts + 1)
         header = Header(
             log=self._settings.origin,
@@ -291,7 +291,7 @@ class Sequencer:
             v=FORMAT_VERSION,
             req=each.request_id,
             prev=each.opening,
-            bi=blinded or None,
+            bi={name: value.hex() for name, value in blinds.items()} or None,
             epoch=epoch,
             step=step,
             subj=share.id.hex() if share is not None else None,
@@ -305,12 +305,7 @@ class Sequencer:
             ),
         )
         data = header.encode()
-        return store.Row(
-            header=header, data=data, leaf=leaf_hash(data), bi_key=bi_key, bi_user=bi_user, sealed=sealed
-        )
-
-    def _blinded(self, name: str, value: str | None) -> bytes | None:
-        return None if value is None or self._index is None else self._index.blind(name, value)
+        return store.Row(header=header, data=data, leaf=leaf_hash(data), blinds=blinds, sealed=sealed)
 
     def _sign(self, frontier: Frontier) -> str:
         head = Checkpoint(self._settings.origin, frontier.size, frontier.root())

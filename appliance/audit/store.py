@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import ARRAY, BigInteger, Connection, cast, delete, func, insert, select, update
@@ -37,8 +37,7 @@ class Row:
     header: Header
     data: bytes
     leaf: bytes
-    bi_key: bytes | None
-    bi_user: bytes | None
+    blinds: Mapping[str, bytes]  # by the name of the field, as in the header
     sealed: Sealed | None = field(default=None, repr=False)
 
 
@@ -63,13 +62,19 @@ def add_entries(connection: Connection, rows: Sequence[Row], nodes: Sequence[Nod
                 "ts": row.header.ts,
                 "kind": row.header.kind,
                 "req": row.header.req,
-                "bi_key": row.bi_key,
+                "bi_key": row.blinds.get("key"),
                 "model": row.header.pub.get("model"),
                 "outcome": row.header.pub.get("outcome"),
                 "hdr": row.data,
                 "leaf": row.leaf,
-                "bi_user": row.bi_user,
+                "bi_user": row.blinds.get("user"),
                 "subj": None if row.header.subj is None else bytes.fromhex(row.header.subj),
+                "prev": row.header.prev,
+                "code": row.header.pub.get("code"),
+                "prompt_tokens": row.header.pub.get("prompt_tokens"),
+                "completion_tokens": row.header.pub.get("completion_tokens"),
+                "bi_session": row.blinds.get("session"),
+                "bi_addr": row.blinds.get("addr"),
             }
             for row in rows
         ],
@@ -151,6 +156,23 @@ def last_ts(connection: Connection) -> int:
     return connection.execute(select(func.max(log_entry.c.ts))).scalar_one() or 0
 
 
+def first_since(connection: Connection, ts: int) -> int:
+    """The place of the first entry of this moment or later; the one behind the newest where there is none.
+
+    Times grow with places: what is asked of a span of time is asked of a span of places.
+    """
+    found = connection.execute(
+        select(log_entry.c.seq).where(log_entry.c.ts >= ts).order_by(log_entry.c.ts).limit(1)
+    ).scalar_one_or_none()
+    return end(connection) if found is None else found
+
+
+def end(connection: Connection) -> int:
+    """The place behind the newest entry."""
+    newest = connection.execute(select(func.max(log_entry.c.seq))).scalar_one()
+    return 0 if newest is None else newest + 1
+
+
 def last_epoch(connection: Connection) -> int:
     """The newest epoch's number, 0 for none."""
     return connection.execute(select(func.max(epoch.c.id))).scalar_one() or 0
@@ -173,7 +195,7 @@ def policies(connection: Connection) -> list[KeyPolicy]:
 def header_of_last(connection: Connection, kind: Kind) -> Header | None:
     """The newest entry of a kind."""
     data = connection.execute(
-        select(log_entry.c.hdr).where(log_entry.c.kind == str(kind)).order_by(log_entry.c.ts.desc()).limit(1)
+        select(log_entry.c.hdr).where(log_entry.c.kind == str(kind)).order_by(log_entry.c.seq.desc()).limit(1)
     ).scalar_one_or_none()
     return None if data is None else decode_header(data)
 
@@ -200,8 +222,12 @@ def contents_of(
     rows = connection.execute(
         select(log_entry.c.seq, log_entry.c.ts, log_entry.c.subj)
         .join(log_payload, log_payload.c.seq == log_entry.c.seq)
-        .where(log_entry.c.kind == str(kind), log_entry.c.ts > after_ts, log_entry.c.ts < before_ts)
-        .order_by(log_entry.c.ts)
+        .where(
+            log_entry.c.kind == str(kind),
+            log_entry.c.seq >= first_since(connection, after_ts + 1),
+            log_entry.c.seq < first_since(connection, before_ts),
+        )
+        .order_by(log_entry.c.seq)
         .limit(limit)
     )
     return [Candidate(row.seq, row.ts, row.subj) for row in rows]

@@ -12,12 +12,20 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 from appliance.db import metadata
 
 # Plain strings: SQLAlchemy's own names are a subclass that goes into no header.
 WITNESS, COSIGNATURE = "witness", "cosignature"
+
+
+def _sparse(first: str, *more: str) -> Index:
+    """An index of the entries that have this column at all."""
+    where = text(f"{first} IS NOT NULL")
+    return Index(f"ix_log_entry_{first}", first, *more, sqlite_where=where, postgresql_where=where)
+
 
 log_entry = Table(
     "log_entry",
@@ -33,12 +41,23 @@ log_entry = Table(
     Column("leaf", LargeBinary(32), nullable=False),
     Column("bi_user", LargeBinary(16), nullable=True),
     Column("subj", LargeBinary(16), nullable=True),
+    Column("prev", BigInteger, nullable=True),
+    Column("code", String(64), nullable=True),
+    Column("prompt_tokens", BigInteger, nullable=True),
+    Column("completion_tokens", BigInteger, nullable=True),
+    Column("bi_session", LargeBinary(16), nullable=True),
+    Column("bi_addr", LargeBinary(16), nullable=True),
     Index("ix_log_entry_ts", "ts"),
-    Index("ix_log_entry_kind_ts", "kind", "ts"),
-    Index("ix_log_entry_req", "req"),
-    Index("ix_log_entry_bi_key_ts", "bi_key", "ts"),
-    Index("ix_log_entry_bi_user_ts", "bi_user", "ts"),
-    Index("ix_log_entry_subj", "subj"),
+    Index(
+        "ix_log_entry_facets",
+        *("kind", "seq", "outcome", "model", "code", "prompt_tokens", "completion_tokens", "prev"),
+    ),
+    _sparse("req", "seq"),
+    _sparse("subj"),
+    _sparse("bi_key", "seq"),
+    _sparse("bi_user", "seq"),
+    _sparse("bi_session", "seq"),
+    _sparse("bi_addr", "seq"),
 )
 log_payload = Table(
     "log_payload",

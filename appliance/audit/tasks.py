@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from appliance.audit.entry import Entry, Kind, person_of, subject_of, user_of
+from appliance.audit.entry import Entry, Kind, person_of, session_of, subject_of, user_of
 from appliance.core import Caller, ChatMessage, ModelSpec, Principal
 from appliance.tasks import CountTask, DetokenizeTask, EmbedTask, RankTask, Task, TokenizeTask
 
@@ -32,6 +32,8 @@ def opened(task: Task, principal: Principal, caller: Caller, model: ModelSpec) -
         request_id=task.request_id,
         actor=principal.key_id,
         user=user_of(task.annotations),
+        session=session_of(task.annotations),
+        address=caller.address,
         subject=subject_of(principal, task.annotations),
     )
 

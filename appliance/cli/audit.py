@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ import click
 
 from appliance import control, db
 from appliance.audit import files, fsck, lineage, query, shares
-from appliance.audit.entry import Kind
-from appliance.audit.query import Opened, Record
+from appliance.audit.query import Opened
 from appliance.audit.report import Expected, Report, lines_of
 from appliance.audit.report import as_json as report_json
 from appliance.cli import asked
@@ -27,28 +25,25 @@ from appliance.cli.base import (
     database_of,
     home_option,
     json_option,
-    microseconds,
     on_one_line,
     show,
-    table,
     warn,
     when,
 )
 from appliance.cli.beginning import begin_anew
 from appliance.cli.erasing import erase
 from appliance.cli.evidence import check_evidence, export
-from appliance.cli.finding import blinds_of
 from appliance.cli.keeping import hold, retain
 from appliance.cli.progress import Progress
-from appliance.cli.reading import identity_option, on_record, open_exchange
+from appliance.cli.reading import identity_option, open_exchange
 from appliance.cli.release import release
 from appliance.cli.replay import replay
+from appliance.cli.searching import plain, search_
 from appliance.cli.verifying import expected_schema, state_tables
 from appliance.cli.witness import witness_
-from appliance.commands import Done, Field, ListKeys, Problem, Recover, Verified
+from appliance.commands import Done, ListKeys, Problem, Recover, Verified
 from appliance.config import Home
-from appliance.core import Outcome
-from appliance.errors import RequestError, SetupError
+from appliance.errors import SetupError
 from appliance.verification import Verification
 
 
@@ -57,6 +52,7 @@ def audit() -> None:
     """The record: read, verify, release, erase, recover."""
 
 
+audit.add_command(search_)
 audit.add_command(replay)
 audit.add_command(witness_)
 audit.add_command(export)
@@ -75,80 +71,6 @@ def database_option(function: Any) -> Any:
         type=FILE,
         help="Read this copy; the reading can not be recorded then.",
     )(function)
-
-
-@audit.command()
-@click.option("--kind", type=click.Choice([kind.value for kind in Kind]))
-@click.option("--outcome", type=click.Choice([each.value for each in Outcome]))
-@click.option("--model", help="Only this model's id.")
-@click.option("--key", metavar="ID", help="Only what one API key asked, by its id.")
-@click.option("--user", metavar="NAME", help="Only what concerns one person, as callers name them.")
-@identity_option
-@click.option("--since", type=click.DateTime(), help="From this moment on, UTC.")
-@click.option("--until", type=click.DateTime(), help="Before this moment, UTC.")
-@click.option("--before", "before_seq", type=int, help="Only entries before this one: the next page.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
-@database_option
-@home_option
-@json_option
-def search(
-    kind: str | None,
-    outcome: str | None,
-    model: str | None,
-    key: str | None,
-    user: str | None,
-    identity_paths: tuple[Path, ...],
-    since: datetime | None,
-    until: datetime | None,
-    before_seq: int | None,
-    limit: int,
-    database: Path | None,
-    home: Home,
-    *,
-    as_json: bool,
-) -> None:
-    """List entries, newest first. Headers only: no key is needed, but for names in months before this one.
-
-    \b
-    Examples: appliance audit search --limit 5
-              appliance audit search --outcome failed --since 2026-11-01
-              appliance audit search --user citizen-17 --identity alice.identity
-    """
-    given: tuple[tuple[Field, str | None], ...] = (("key", key), ("user", user))
-    names = {field: value for field, value in given if value}
-    if names and database is not None:
-        raise RequestError("names are searched on the appliance's own record", code="invalid_search")
-    blinds = blinds_of(home, names, identity_paths) if names else {}
-    found = query.search(
-        database_of(home, database),
-        kind=Kind(kind) if kind else None,
-        actors=blinds.get("user", blinds.get("key")),
-        keys=blinds.get("key") if user else None,
-        model=model,
-        outcome=outcome,
-        since_us=microseconds(since),
-        until_us=microseconds(until),
-        before_seq=before_seq,
-        limit=limit,
-    )
-    filters = {
-        "key": key,
-        "user": user,
-        "kind": kind,
-        "outcome": outcome,
-        "model": model,
-        "since": since.isoformat() if since else None,
-        "until": until.isoformat() if until else None,
-        "before_seq": before_seq,
-        "limit": limit,
-    }
-    on_record(home, database, Kind.AUDIT_SEARCHED, {"num_results": len(found)}, {"filters": filters})
-    rows = [
-        (str(each.seq), when(each.ts), str(each.kind), each.request_id or "", _said(each.public))
-        for each in found
-    ]
-    header = ("SEQ", "WHEN", "KIND", "REQUEST", "SAYS")
-    show({"entries": [_plain(each) for each in found]}, table(header, rows), as_json=as_json)
 
 
 @audit.command(name="show")
@@ -186,7 +108,7 @@ def show_(
     result = {
         "records": [
             {
-                **_plain(each.record),
+                **plain(each.record),
                 "content": each.content,
                 "erased_by": each.erased_by,
                 "included": proofs[each.record.seq][1],
@@ -284,26 +206,6 @@ def recover(home: Home, *, as_json: bool) -> None:
 
 def _head_note(home: Home) -> str:
     return home.head.read_text(encoding="utf-8", errors="replace") if home.head.exists() else ""
-
-
-def _plain(record: Record) -> dict[str, Any]:
-    return {
-        "seq": record.seq,
-        "ts": record.ts,
-        "kind": str(record.kind),
-        "request_id": record.request_id,
-        "public": record.public,
-        "leaf": record.leaf.hex(),
-    }
-
-
-def _said(public: dict[str, str | int]) -> str:
-    shown = (
-        f"{name}={value}"
-        for name, value in public.items()
-        if value not in ("", 0) and not name.endswith("sha256")
-    )
-    return " ".join(shown)
 
 
 def _told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str]:

@@ -15,7 +15,8 @@ _WIDTH = 30
 class Progress:
     """How far, how fast and how long still. Nothing where nobody looks, or where it is soon done."""
 
-    def __init__(self) -> None:
+    def __init__(self, word: str = "verifying") -> None:
+        self._word = word
         self._begin: int | None = None
         self._began = 0.0
         self._told = 0.0
@@ -31,13 +32,13 @@ class Progress:
         if now - self._told < _EVERY_SECONDS and not is_end:
             return
         self._told = now
-        click.echo("\r" + line(done, total, self._begin, now - self._began), err=True, nl=is_end)
+        click.echo("\r" + line(done, total, self._begin, now - self._began, self._word), err=True, nl=is_end)
 
 
-def line(done: int, total: int, begin: int, seconds: float) -> str:
+def line(done: int, total: int, begin: int, seconds: float, word: str = "verifying") -> str:
     """The bar after `seconds`, having begun at `begin`."""
     share = (done - begin) / (total - begin) if total > begin else 1.0
     rate = (done - begin) / seconds if seconds > 0 else 0.0
     left = f"{(total - done) / rate:4.0f} s left" if rate else ""
     bar = "#" * int(share * _WIDTH)
-    return f"verifying [{bar:-<{_WIDTH}}] {share:4.0%}  {rate:9,.0f} entries/s  {left:12}"
+    return f"{word} [{bar:-<{_WIDTH}}] {share:4.0%}  {rate:9,.0f} entries/s  {left:12}"

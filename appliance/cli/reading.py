@@ -18,6 +18,7 @@ from appliance.cli.base import FILE, command_gateway, database_of, warn
 from appliance.cli.init import DEV_IDENTITY
 from appliance.commands import RecordReading
 from appliance.config import Home
+from appliance.core import Why
 from appliance.errors import RequestError, SetupError
 
 
@@ -28,13 +29,24 @@ def on_record(
     public: dict[str, str | int],
     content: dict[str, Any],
     shares: Sequence[str] = (),
+    *,
+    why: Why = Why(""),  # noqa: B008 - frozen
+    reader: str = "",
 ) -> dict[str, bytes]:
     """A reading goes on the record before its result is shown; the shares that it needs come back."""
     is_own = database is None or (home.database.exists() and database.samefile(home.database))
     if not is_own:
         warn("reading a copy: this can not be put on the record")
         return {}
-    command = RecordReading(event=str(kind), public=public, content=content, shares=list(shares))
+    command = RecordReading(
+        event=str(kind),
+        public=public,
+        content=content,
+        shares=list(shares),
+        purpose=why.purpose,
+        case=why.case,
+        reader=reader,
+    )
     released = command_gateway(home, command)["shares"]
     return {name: bytes.fromhex(secret) for name, secret in released.items()}
 
@@ -56,6 +68,7 @@ def open_exchange(
     target: str,
     identity_paths: Sequence[Path],
     release: Path | None = None,
+    why: Why = Why(""),  # noqa: B008 - frozen
 ) -> tuple[list[Opened], dict[str, str]]:
     """One exchange with its content, and who reads it. The reading is on the record first.
 
@@ -71,7 +84,9 @@ def open_exchange(
     }
     public: dict[str, str | int] = {"target": records[0].seq}
     needed = query.shares_of(records)
-    shares = on_record(home, database, Kind.AUDIT_READ, public, reader, needed)
+    shares = on_record(
+        home, database, Kind.AUDIT_READ, public, reader, needed, why=why, reader=reader["reader"]
+    )
     if release is not None:
         shares |= read_release(release)
     if needed and not shares and database is not None:

@@ -5,6 +5,9 @@ The triggers are a guard against accidents, not against an attacker: the tree is
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from alembic import op
 
 
@@ -22,6 +25,25 @@ def keep_rows(table: str) -> None:
                 f"CREATE TRIGGER {table}_no_{act.lower()} BEFORE {act} ON {table} "
                 "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
             )
+
+
+@contextlib.contextmanager
+def lift_rows(table: str) -> Iterator[None]:
+    """UPDATE is let through inside: for columns that a revision adds, and fills from what is there."""
+    name = f"{table}_no_update"
+    if op.get_bind().dialect.name == "sqlite":
+        sql = (
+            op.get_bind()
+            .exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = ?", (name,))
+            .scalar_one()
+        )
+        op.execute(f"DROP TRIGGER {name}")
+        yield
+        op.execute(sql)
+    else:
+        op.execute(f"ALTER TABLE {table} DISABLE TRIGGER {name}")
+        yield
+        op.execute(f"ALTER TABLE {table} ENABLE TRIGGER {name}")
 
 
 def create_function() -> None:

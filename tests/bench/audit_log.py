@@ -23,7 +23,8 @@ ACTORS = 200
 PAIRS = 128  # openings with their closings in a batch of 256
 CACHE = Path(__file__).resolve().parent.parent.parent / "build" / "bench"
 _TEXT = "x" * 900
-_MODEL = "smollm2-135m-instruct"
+MODELS = ("smollm2-135m-instruct", "another-model")  # one request of RARE is the other's
+RARE = 5_000
 
 
 def million(run: Run) -> Home:
@@ -43,15 +44,15 @@ def fill(home: Home, size: int) -> float:
     log = Sequencer(home, db.at(home.database), config.load(home).audit, SystemClock())
     log.open(Start(kind=Kind.LOG_STARTED, public={}))
     begin, began = log.size, time.monotonic()
-    running: list[tuple[Entry, int]] = []
+    running: list[tuple[int, Entry, int]] = []
     number = 0
     while log.size < size or running:
         # Each batch closes what the one before opened: 256 entries on one commit.
         openings = [_opening(number + each) for each in range(PAIRS if log.size < size else 0)]
-        number += len(openings)
-        receipts = log.commit([*(_closing(opening, seq) for opening, seq in running), *openings])
+        receipts = log.commit([*(_closing(*each) for each in running), *openings])
         seqs = [receipt.seq for receipt in receipts[len(running) :]]
-        running = list(zip(openings, seqs, strict=True))
+        running = list(zip(range(number, number + len(openings)), openings, seqs, strict=True))
+        number += len(openings)
     rate = (log.size - begin) / (time.monotonic() - began)
     log.write_head()
     log.close()
@@ -59,24 +60,50 @@ def fill(home: Home, size: int) -> float:
 
 
 def _opening(number: int) -> Entry:
-    actor = f"key{number % ACTORS}"
+    actor = actor_of(number)
     return Entry(
         kind=Kind.REQUEST_OPENED,
-        public={"endpoint": "chat", "model": _MODEL, "model_sha256": "0" * 64, "stream": 1},
+        public={
+            "endpoint": "chat",
+            "model": MODELS[number % RARE == 0],
+            "model_sha256": "0" * 64,
+            "stream": 1,
+        },
         content={"messages": [{"role": "user", "content": _TEXT}], "principal": {"key_id": actor}},
         request_id=f"req_{secrets.token_hex(16)}",
         actor=actor,
+        user=f"citizen-{number % 20_000}",
+        session=f"session-{number // 5}",
+        address=f"10.0.{number % 7}.{number % 250}",
         subject=f"key:{actor}",
     )
 
 
-def _closing(opening: Entry, seq: int) -> Entry:
+def actor_of(number: int) -> str:
+    """One key asks a third of everything, the others share the rest."""
+    return "key0" if number % 3 == 0 else f"key{number % ACTORS}"
+
+
+def _ended(number: int) -> tuple[Outcome, str]:
+    """Most as they should; failures are one in a thousand, and one sort of them one in 100,000."""
+    if number % 100_000 == 77:
+        return Outcome.FAILED, "out_of_memory"
+    if number % 1_000 == 7:
+        return Outcome.FAILED, "engine_failed"
+    if number % 20 == 3:
+        return Outcome.LENGTH, ""
+    return Outcome.CLIENT_GONE if number % 50 == 9 else Outcome.STOP, ""
+
+
+def _closing(number: int, opening: Entry, seq: int) -> Entry:
+    outcome, code = _ended(number)
     return entry.closed(
         str(opening.request_id),
         seq,
-        model=_MODEL,
-        outcome=Outcome.STOP,
-        usage=Usage(300, 80, 12),
+        model=MODELS[number % RARE == 0],
+        outcome=outcome,
+        code=code,
+        usage=Usage(50 + number % 1_000, number % 400, 12),
         timings=Timings(1_000, 20_000, 300_000),
         output_sha256="a" * 64,
         output=_TEXT,

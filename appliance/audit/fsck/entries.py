@@ -18,7 +18,12 @@ from appliance.audit.header import Header, decode_header, decode_headers
 from appliance.errors import VerificationError
 
 BLOCK = 256  # entries at a time: so few stay in the processor's cache, and a query for each costs little
-_COLUMNS = "hdr, leaf, seq, ts, kind, req, bi_key, bi_user, subj, model, outcome"
+# (column, what the header says in its place); the facets are public fields, the rest blind indexes
+_FACETS = ("model", "outcome", "code", "prompt_tokens", "completion_tokens")
+_BLINDS = (("bi_key", "key"), ("bi_user", "user"), ("bi_session", "session"), ("bi_addr", "addr"))
+_COLUMNS = ", ".join(
+    ("hdr", "leaf", "seq", "ts", "kind", "req", "prev", "subj", *_FACETS, *(column for column, _ in _BLINDS))
+)
 _LIFE = frozenset(map(str, (Kind.REQUEST_OPENED, Kind.REQUEST_SEGMENT, Kind.REQUEST_CLOSED)))
 _sha256 = hashlib.sha256
 
@@ -58,9 +63,8 @@ class Entries:
 
     def _check(self, rows: list[Row], begin: int) -> list[Header]:
         """The block's headers, as far as they can be read; its leaves are in the tree afterwards."""
-        data, stored, seqs, times, kinds, requests, keys, users, subjects, models, outcomes = zip(
-            *rows, strict=True
-        )
+        data, stored, seqs, times, kinds, requests, openings, subjects, *more = zip(*rows, strict=True)
+        facets, blinds = more[: len(_FACETS)], more[len(_FACETS) :]
         try:
             leaves = [_sha256(b"\x00" + each).digest() for each in data]
         except TypeError:
@@ -76,12 +80,17 @@ class Entries:
             and [each.ts for each in headers] == list(times)
             and [each.kind for each in headers] == list(kinds)
             and [each.req for each in headers] == list(requests)
-            and [each.bi.get("key") if each.bi else None for each in headers] == list(map(_hex, keys))
-            and [each.bi.get("user") if each.bi else None for each in headers] == list(map(_hex, users))
+            and [each.prev for each in headers] == list(openings)
             and [each.subj for each in headers] == list(map(_hex, subjects))
             and [each.ct is None for each in headers] == [each is None for each in subjects]
-            and [each.pub.get("model") for each in headers] == list(models)
-            and [each.pub.get("outcome") for each in headers] == list(outcomes)
+            and all(
+                [each.pub.get(name) for each in headers] == list(column)
+                for name, column in zip(_FACETS, facets, strict=True)
+            )
+            and all(
+                [each.bi.get(name) if each.bi else None for each in headers] == list(map(_hex, column))
+                for (_, name), column in zip(_BLINDS, blinds, strict=True)
+            )
             and all(map(lt, (self._last_ts, *times), times))
             and all(each.log == self._origin for each in headers)
         ):
@@ -108,8 +117,9 @@ class Entries:
         return headers
 
     def _compare(self, header: Header, row: Row) -> None:
-        _, _, seq, ts, kind, req, key, user, subject, model, outcome = row
-        columns = (seq, ts, kind, req, _hex(key), _hex(user), _hex(subject), model, outcome)
+        _, _, seq, ts, kind, req, prev, subject, *more = row
+        facets, blinds = more[: len(_FACETS)], more[len(_FACETS) :]
+        columns = (seq, ts, kind, req, prev, _hex(subject), *facets, *map(_hex, blinds))
         if columns != _columns_of(header):
             self._report.add("log_entry", "a column differs from the header", header.seq)
         if (header.ct is None) != (header.subj is None):
@@ -128,11 +138,10 @@ def _columns_of(header: Header) -> Row:
         header.ts,
         header.kind,
         header.req,
-        blinded.get("key"),
-        blinded.get("user"),
+        header.prev,
         header.subj,
-        header.pub.get("model"),
-        header.pub.get("outcome"),
+        *(header.pub.get(name) for name in _FACETS),
+        *(blinded.get(name) for _, name in _BLINDS),
     )
 
 
