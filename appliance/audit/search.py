@@ -47,7 +47,7 @@ _NAMES: Final[tuple[tuple[str, Name], ...]] = (
     ("address", "addr"),
 )
 _RANGES: Final = ("prompt_tokens", "completion_tokens")
-_THROUGH: Final = frozenset({Kind.REQUEST_SEGMENT, Kind.REQUEST_CLOSED})  # named by their opening
+THROUGH: Final = frozenset({Kind.REQUEST_SEGMENT, Kind.REQUEST_CLOSED})  # named by their opening
 _FACETS: Final = (("outcomes", "outcome"), ("models", "model"), ("codes", "code"))
 # What a walk along an index of names looks at in each entry; the other is all in its index.
 _FACET_COLUMNS: Final = (
@@ -191,21 +191,21 @@ def walks_of(connection: Connection, filters: Filters, blinds: Blinds, span: Spa
         return []
     if filters.request_id is not None:
         where = [log_entry.c.req == filters.request_id]
-        own = [IndexWalk(where, _COLUMNS, conditions_of(filters, kinds - _THROUGH, blinds), span)]
+        own = [IndexWalk(where, _COLUMNS, conditions_of(filters, kinds - THROUGH, blinds), span)]
         opened = [
-            IndexWalk(where, _COLUMNS, conditions_of(filters, kinds & _THROUGH, blinds, through=True), span)
+            IndexWalk(where, _COLUMNS, conditions_of(filters, kinds & THROUGH, blinds, through=True), span)
         ]
-        return [*own, *(opened if kinds & _THROUGH else ())]
+        return [*own, *(opened if kinds & THROUGH else ())]
     if not names:
         return _walks_of_kinds(filters, kinds, span)
     numbers = {name: count_of(connection, name, blinds, span) for name in names}
     driver = min(numbers, key=lambda name: numbers[name])
-    own_kinds = kinds - _THROUGH
+    own_kinds = kinds - THROUGH
     walks: list[Walk] = [
         IndexWalk([column_of(driver) == blind], _COLUMNS, conditions_of(filters, own_kinds, blinds), span)
         for blind in (blinds[driver] if own_kinds else ())
     ]
-    for kind in sorted(kinds & _THROUGH) if filters.kinds or filters.asks_closings else ():
+    for kind in sorted(kinds & THROUGH) if filters.kinds or filters.asks_closings else ():
         few = FEW if kind is Kind.REQUEST_CLOSED else FEW // 10
         if numbers[driver] < few:
             walks.append(WholeWalk(of_openings(filters, kind, driver, blinds), span))
@@ -244,18 +244,13 @@ def facets(filters: Filters, columns: Any) -> list[ColumnElement[bool]]:
 
 def _walks_of_kinds(filters: Filters, kinds: frozenset[Kind], span: Span) -> list[Walk]:
     if len(kinds) == len(Kind):
-        return [WholeWalk(lambda span: _places(span, []), span)]
+        return [IndexWalk([], ("seq",), lambda _columns: [], span)]
     return [
         IndexWalk(
             [log_entry.c.kind == str(kind)], _FACET_COLUMNS, lambda columns: facets(filters, columns), span
         )
         for kind in sorted(kinds)
     ]
-
-
-def _places(span: Span, where: list[ColumnElement[bool]]) -> Select[Any]:
-    seq = log_entry.c.seq
-    return select(seq).where(*where, *span.limits(seq)).order_by(span.order(seq))
 
 
 def conditions_of(
@@ -301,7 +296,6 @@ def of_openings(filters: Filters, kind: Kind, driver: Name, blinds: Blinds) -> A
             select(seq)
             .select_from(found.join(log_entry, joined))
             .where(*match, *facets(filters, log_entry.c), *span.limits(seq))
-            .order_by(span.order(seq))
         )
 
     return query

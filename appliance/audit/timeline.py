@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from appliance import db
 from appliance.audit import store
 from appliance.audit.entry import Kind
 from appliance.audit.search import (
     FEW,
+    THROUGH,
     Blinds,
     Filters,
     Name,
@@ -35,7 +36,7 @@ from appliance.core import Outcome
 from appliance.db import Place
 from appliance.errors import RequestError
 
-BUDGET_US: Final = 80_000
+BUDGET_US: Final = 100_000
 MAX_BUCKETS: Final = 400
 _STEP_US: Final = 8_000
 _FIRST_PIECE: Final = 8_192  # places
@@ -115,7 +116,7 @@ class _Counting:
             self._driver = driver = min(numbers, key=lambda name: numbers[name])
             if numbers[driver] < FEW and Kind.REQUEST_CLOSED in self._kinds:
                 query = of_openings(filters, Kind.REQUEST_CLOSED, driver, blinds)(span)
-                rows = connection.execute(query.add_columns(log_entry.c.outcome).order_by(None))
+                rows = connection.execute(query.add_columns(log_entry.c.outcome))
                 self._closings = [(row.seq, row.outcome) for row in rows]
 
     def count(self, low: int, high: int, into: dict[str, int], budget: Budget) -> int:
@@ -135,44 +136,39 @@ class _Counting:
         return low
 
     def _count(self, low: int, high: int, into: dict[str, int]) -> None:
-        seq = log_entry.c.seq
+        seq, kind = log_entry.c.seq, log_entry.c.kind
         span = [seq >= low, seq < high]
-        own = self._kinds - {Kind.REQUEST_CLOSED, Kind.REQUEST_SEGMENT}
-        if self._driver is not None:
-            query = (
-                select(log_entry.c.kind, func.count())
-                .where(column_of(self._driver).in_(self._blinds[self._driver]), *span)
-                .where(*conditions_of(self._filters, own, self._blinds)(log_entry.c))
-                .group_by(log_entry.c.kind)
-            )
-            for kind, number in self._sql.execute(query) if own else ():
-                _add(into, kind, number)
-        else:
-            for kind in sorted(own):
-                where = [log_entry.c.kind == str(kind), *span, *self._asked()]
-                _add(into, kind, self._sql.execute(select(func.count()).where(and_(*where))).scalar_one())
+        own = self._kinds - THROUGH
+        if own:
+            where = conditions_of(self._filters, own, self._blinds)(log_entry.c)
+            if self._driver is not None:
+                where.append(column_of(self._driver).in_(self._blinds[self._driver]))
+            rows = self._sql.execute(select(kind, func.count()).where(*span, *where).group_by(kind))
+            for name, number in rows:
+                _add(into, name, number)
         if Kind.REQUEST_SEGMENT in self._kinds:
-            where = [log_entry.c.kind == str(Kind.REQUEST_SEGMENT), *span]
-            where += self._asked()
-            number = self._sql.execute(select(func.count()).where(and_(*where))).scalar_one()
-            _add(into, Kind.REQUEST_SEGMENT, number)
-        if Kind.REQUEST_CLOSED in self._kinds:
-            self._count_closings(low, high, into)
-
-    def _count_closings(self, low: int, high: int, into: dict[str, int]) -> None:
+            where = [kind == str(Kind.REQUEST_SEGMENT), *span, *self._asked()]
+            _add(into, str(Kind.REQUEST_SEGMENT), self._number(where))
         if self._closings is not None:
-            for seq, outcome in self._closings:
-                if low <= seq < high:
+            for place, outcome in self._closings:
+                if low <= place < high:
                     _add(into, outcome, 1)
-            return
-        # Sums, and no grouping: that would sort what it counts.
-        outcomes = [each for each in Outcome if not self._filters.outcomes or each in self._filters.outcomes]
-        sums = [func.sum(case((log_entry.c.outcome == str(each), 1), else_=0)) for each in outcomes]
-        where = [log_entry.c.kind == str(Kind.REQUEST_CLOSED), log_entry.c.seq >= low, log_entry.c.seq < high]
-        where += self._asked()
-        row = self._sql.execute(select(*sums).where(and_(*where))).one()
-        for each, number in zip(outcomes, row, strict=True):
-            _add(into, str(each), number or 0)
+        elif Kind.REQUEST_CLOSED in self._kinds:
+            self._count_closings([kind == str(Kind.REQUEST_CLOSED), *span, *self._asked()], into)
+
+    def _count_closings(self, where: list[ColumnElement[bool]], into: dict[str, int]) -> None:
+        """Grouping sorts what it counts, so the most frequent outcome is what the others leave."""
+        outcome = log_entry.c.outcome
+        rows = self._sql.execute(
+            select(outcome, func.count()).where(*where, outcome != str(Outcome.STOP)).group_by(outcome)
+        ).all()
+        for name, number in rows:
+            _add(into, name, number)
+        if not self._filters.outcomes or Outcome.STOP in self._filters.outcomes:
+            _add(into, str(Outcome.STOP), self._number(where) - sum(number for _, number in rows))
+
+    def _number(self, where: list[ColumnElement[bool]]) -> int:
+        return self._sql.execute(select(func.count()).where(*where)).scalar_one()
 
     def _asked(self) -> list[ColumnElement[bool]]:
         conditions = conditions_of(self._filters, frozenset(Kind), self._blinds, through=True)

@@ -121,7 +121,10 @@ class IndexWalk:
 
 @dataclass(slots=True)
 class WholeWalk:
-    """One statement that finds everything, where it is known that there is little to look at."""
+    """One statement that finds everything, where it is known that there is little of it.
+
+    It is sorted here: asked to sort, a database may choose to read what is in that order already, all of it.
+    """
 
     query: Callable[[Span], Select[Any]]
     span: Span
@@ -129,9 +132,11 @@ class WholeWalk:
 
     def step(self, connection: Connection, want: int, budget: Budget) -> None:
         del budget
-        found = list(connection.execute(self.query(self.span).limit(want)).scalars())
-        self.found += found
-        self.span = self.span.behind(found[-1]) if len(found) == want else Span(0, 0)
+        found = sorted(
+            connection.execute(self.query(self.span)).scalars(), reverse=not self.span.oldest_first
+        )
+        self.found += found[:want]
+        self.span = Span(0, 0)
 
 
 def merge(
