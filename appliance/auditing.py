@@ -41,6 +41,7 @@ THREADS: Final = 4
 MIN_PURPOSE: Final = 3
 MAX_PURPOSE: Final = 500
 MAX_CASE: Final = 100
+REVIEW_DAYS: Final = 7  # CJIS Security Policy AU-6: at least weekly
 TEXT_BATCH: Final = 128  # exchanges whose shares are released by one entry
 
 
@@ -65,6 +66,14 @@ class Exchange:
     def verified(self) -> bool:
         """Whether every entry is included in the tree that the log signed."""
         return all(included for _, included in self.proofs.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """When the record was looked at last, in microseconds; 0 for never."""
+
+    last_us: int
+    is_due: bool
 
 
 def why_of(purpose: str, case: str = "", *, needs_purpose: bool = True) -> Why:
@@ -241,6 +250,25 @@ class Auditing:
             await self.require_volume(reader, entry.kind)
             receipt, released = await self._custody.release(entry, list(shares))
         return receipt, {name: bytes.fromhex(secret) for name, secret in released.items()}
+
+    async def checkpoint(self) -> str:
+        """The newest signed checkpoint."""
+
+        def newest() -> str:
+            with db.reading(self._database) as connection:
+                return proving.newest(connection)
+
+        return await self._run(newest)
+
+    async def review(self) -> Review:
+        """When somebody last searched or read the record, and whether that is too long ago."""
+
+        def look() -> int:
+            with db.reading(self._database) as connection:
+                return volume.last_review(connection)
+
+        last_us = await self._run(look)
+        return Review(last_us, self._clock.now_us() - last_us > REVIEW_DAYS * 86_400_000_000)
 
     async def volume(self, reader: str) -> Volume:
         """What a reader has had within the hour, and may still have."""

@@ -10,6 +10,7 @@ _STATUS: dict[str, HTTPStatus] = {
     "invalid_api_key": HTTPStatus.UNAUTHORIZED,
     "invalid_login": HTTPStatus.UNAUTHORIZED,
     "account_locked": HTTPStatus.TOO_MANY_REQUESTS,
+    "read_limit": HTTPStatus.TOO_MANY_REQUESTS,
     "permission_denied": HTTPStatus.FORBIDDEN,
     "model_not_found": HTTPStatus.NOT_FOUND,
     "not_found": HTTPStatus.NOT_FOUND,

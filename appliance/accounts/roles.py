@@ -20,6 +20,9 @@ class Permission(StrEnum):
     MANAGE_ACCOUNTS = "manage_accounts"
     SIGN_ACTS = "sign_acts"  # erasures, ends of holds, key policies
     PLACE_HOLDS = "place_holds"
+    SEARCH_AUDIT = "search_audit"
+    READ_AUDIT = "read_audit"
+    SEE_AUDIT_STATUS = "see_audit_status"  # how the record stands, and never what is in it
     SEE_WITNESS = "see_witness"  # what a witness is shown, and where its word is handed in
 
 
@@ -30,6 +33,7 @@ _RUNS = frozenset(
         Permission.SEE_METRICS,
         Permission.SEE_HEALTH,
         Permission.MANAGE_KEYS,
+        Permission.SEE_AUDIT_STATUS,
     }
 )
 _GRANTS: dict[Role, frozenset[Permission]] = {
@@ -42,6 +46,9 @@ _GRANTS: dict[Role, frozenset[Permission]] = {
     Role.AUDITOR: frozenset(
         {
             Permission.SEE_READINESS,
+            Permission.SEE_AUDIT_STATUS,
+            Permission.SEARCH_AUDIT,
+            Permission.READ_AUDIT,
             Permission.SIGN_ACTS,
             Permission.PLACE_HOLDS,
             Permission.SEE_WITNESS,

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from appliance.errors import ApplianceError, RequestError, Unavailable
 from appliance.statuses import status_of
 
+_COME_BACK = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _TYPES: dict[HTTPStatus, str] = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
     HTTPStatus.FORBIDDEN: "permission_error",
@@ -44,7 +45,7 @@ def headers_of(error: ApplianceError) -> list[tuple[bytes, bytes]]:
     status = status_of(error)
     if status is HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
-    if isinstance(error, Unavailable) and status is HTTPStatus.SERVICE_UNAVAILABLE:
+    if isinstance(error, Unavailable) and status in _COME_BACK:
         headers.append((b"retry-after", str(error.retry_after_seconds).encode("ascii")))
     return headers
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -50,15 +51,42 @@ class EventStream(Response):
         if isinstance(finished[0], Exception) and not isinstance(finished[0], OSError):
             raise finished[0]
 
+    def failure(self, error: ApplianceError) -> bytes:
+        """What is sent in the middle of a stream that fails."""
+        return event(wire.body_of(error))
+
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
             async for frame in self._frames:
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
         except ApplianceError as error:
-            failure = event(wire.body_of(error))
+            failure = self.failure(error)
             await send({"type": "http.response.body", "body": failure, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class RowStream(EventStream):
+    """Rows as they are found. A stream that fails is cut off: what has no end is not whole.
+
+    `source` is what the frames are made from; it ends with the response, whoever hung up.
+    """
+
+    def __init__(
+        self, frames: AsyncIterator[bytes], source: AsyncGenerator[Any], media_type: str, name: str
+    ) -> None:
+        self.media_type = media_type
+        self._source = source
+        super().__init__(frames, lambda: None)
+        self.headers["content-disposition"] = f'attachment; filename="{name}"'
+        self.headers["x-content-type-options"] = "nosniff"
+
+    def failure(self, error: ApplianceError) -> bytes:
+        raise error
+
+    async def _send_all(self, send: Send) -> None:
+        async with contextlib.aclosing(self._source):
+            await super()._send_all(send)
 
 
 async def until_gone(receive: Receive, work: asyncio.Future[None]) -> None:

@@ -114,7 +114,8 @@ class _Counting:
         if names and not self._is_empty:
             numbers = {name: count_of(connection, name, blinds, span) for name in names}
             self._driver = driver = min(numbers, key=lambda name: numbers[name])
-            if numbers[driver] < FEW and Kind.REQUEST_CLOSED in self._kinds:
+            is_few = numbers[driver] < FEW and filters.request_id is None
+            if is_few and Kind.REQUEST_CLOSED in self._kinds:
                 query = of_openings(filters, Kind.REQUEST_CLOSED, driver, blinds)(span)
                 rows = connection.execute(query.add_columns(log_entry.c.outcome))
                 self._closings = [(row.seq, row.outcome) for row in rows]
@@ -138,6 +139,8 @@ class _Counting:
     def _count(self, low: int, high: int, into: dict[str, int]) -> None:
         seq, kind = log_entry.c.seq, log_entry.c.kind
         span = [seq >= low, seq < high]
+        if self._filters.request_id is not None:
+            span.append(log_entry.c.req == self._filters.request_id)
         own = self._kinds - THROUGH
         if own:
             where = conditions_of(self._filters, own, self._blinds)(log_entry.c)

@@ -1,4 +1,4 @@
-"""`appliance audit`: search, show, release, replay, erase, hold, retain, verify, recover.
+"""`appliance audit`: show, release, replay, erase, hold, retain, verify, recover.
 
 A search or a reading is on the record before its result is shown; where it can not be recorded,
 nothing is shown. On a copy (`--database FILE`) nothing can be recorded, and that is said.
@@ -18,6 +18,7 @@ from appliance.audit import files, fsck, lineage, query, shares
 from appliance.audit.query import Opened
 from appliance.audit.report import Expected, Report, lines_of
 from appliance.audit.report import as_json as report_json
+from appliance.audit.rows import plain
 from appliance.cli import asked
 from appliance.cli.base import (
     FILE,
@@ -38,7 +39,7 @@ from appliance.cli.progress import Progress
 from appliance.cli.reading import identity_option, open_exchange
 from appliance.cli.release import release
 from appliance.cli.replay import replay
-from appliance.cli.searching import plain, search_
+from appliance.cli.searching import search_
 from appliance.cli.verifying import expected_schema, state_tables
 from appliance.cli.witness import witness_
 from appliance.commands import Done, ListKeys, Problem, Recover, Verified

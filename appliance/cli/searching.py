@@ -14,6 +14,7 @@ import click
 
 from appliance.audit.entry import Kind
 from appliance.audit.query import Record
+from appliance.audit.rows import plain
 from appliance.audit.search import MAX_LIMIT, Filters, Page, search
 from appliance.auditing import why_of
 from appliance.cli.base import (
@@ -125,18 +126,6 @@ def plain_page(page: Page) -> dict[str, Any]:
         "entries": [plain(each) for each in page.records],
         "next_cursor": page.next_cursor,
         "searched_to_us": page.searched_to_us,
-    }
-
-
-def plain(record: Record) -> dict[str, Any]:
-    """An entry's public side for programs."""
-    return {
-        "seq": record.seq,
-        "ts": record.ts,
-        "kind": str(record.kind),
-        "request_id": record.request_id,
-        "public": record.public,
-        "leaf": record.leaf.hex(),
     }
 
 

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 
 import appliance
 from appliance import config, statuses
-from appliance.api import chat, embeddings, health, input_tokens, models, proofs, rerank, tokens
+from appliance.api import audit, chat, embeddings, health, input_tokens, models, proofs, rerank, tokens
 from appliance.catalog import CATALOGUE, read_model
 from appliance.cli import program
 from appliance.config import Settings
@@ -152,7 +152,7 @@ def test_every_command_has_an_example_json_and_home(path: tuple[str, ...], comma
 def test_every_route_names_a_permission() -> None:
     """Deny by default: a route without a permission is only `/healthz`."""
     app = FastAPI()
-    modules = (chat, embeddings, rerank, tokens, input_tokens, models, proofs, health)
+    modules = (chat, embeddings, rerank, tokens, input_tokens, models, proofs, audit, health)
     for module in modules:
         app.include_router(module.router)
     routes = [route for module in modules for route in module.router.routes]
@@ -182,7 +182,7 @@ def test_guide_names_every_path_of_callers() -> None:
     guide = (ROOT / "deploy" / "guides" / "api.md").read_text()
     paths = [
         route.path
-        for module in (chat, embeddings, rerank, tokens, input_tokens, models, proofs, health)
+        for module in (chat, embeddings, rerank, tokens, input_tokens, models, proofs, audit, health)
         for route in module.router.routes
         if isinstance(route, APIRoute)
     ]

@@ -65,6 +65,11 @@ ROUTES: Mapping[tuple[str, str], tuple[Any, Role | None, list[Kind]]] = {
     ("GET", "/v1/models"): (None, Role.KIOSK, []),
     ("GET", "/v1/models/{name:path}"): (None, Role.KIOSK, []),
     ("GET", "/v1/audit/proof/{seq}"): (None, Role.KIOSK, [Kind.PROOF_GIVEN]),
+    ("POST", "/v1/audit/events"): ({"purpose": "a test"}, Role.AUDITOR, [Kind.AUDIT_SEARCHED]),
+    ("POST", "/v1/audit/events/timeline"): ({"purpose": "a test"}, Role.AUDITOR, [Kind.AUDIT_SEARCHED]),
+    ("GET", "/v1/audit/events/{seq}"): (None, Role.AUDITOR, [Kind.AUDIT_READ]),
+    ("GET", "/v1/audit/checkpoint"): (None, Role.OPERATOR, []),
+    ("GET", "/v1/audit/status"): (None, Role.OPERATOR, []),
     ("GET", "/healthz"): (None, None, []),
     ("GET", "/readyz"): (None, Role.KIOSK, []),
     ("GET", "/metrics"): (None, Role.OPERATOR, []),
@@ -212,7 +217,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
                   home=running.home)  # fmt: skip
         appliance("auditor", "sign", add, "--identity", made.file("dev-auditor.identity"))
         appliance("auditor", "apply", add, home=running.home)
-        for role in (Role.KIOSK, Role.OPERATOR):
+        for role in (Role.KIOSK, Role.OPERATOR, Role.AUDITOR):
             running.key(role)
         answered = running.chat("echo: x").headers
         made.request_id = answered["x-request-id"]
@@ -229,7 +234,8 @@ def test_route_leaves_its_record(stage: Stage, route: tuple[str, str]) -> None:
     address = path.replace("{name:path}", "default").replace("{seq}", stage.seq)
     before = stage.seen()
     with stage.running.client(role) as client:
-        answer = client.request(method, address, json=body)
+        why = {"x-audit-purpose": "a test"}
+        answer = client.request(method, address, json=body, headers=why)
     assert answer.status_code == 200, answer.text
     assert stage.since(before) == expected
     if role is not None:

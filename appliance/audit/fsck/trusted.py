@@ -26,7 +26,7 @@ def last_verified(source: Source) -> tuple[int, Tree] | None:
     the root that the log has signed since: a made-up record turns the reading red.
     """
     rows = source.execute(
-        "SELECT seq, hdr FROM log_entry WHERE kind = ? ORDER BY seq DESC", (str(Kind.LOG_VERIFIED),)
+        "SELECT seq, hdr FROM log_entry WHERE kind = ? ORDER BY ts DESC", (str(Kind.LOG_VERIFIED),)
     )
     for seq, data in rows:
         try:

@@ -117,7 +117,8 @@ RED: dict[str, Deed] = {
         "UPDATE node SET h = zeroblob(32) WHERE level = 0 AND idx = ?", lambda size: (size + 2,)
     ),
     "a stranger before the first": act(
-        "INSERT INTO log_entry SELECT -1, ts, kind, req, bi_key, model, outcome, hdr, leaf, bi_user, subj"
+        "INSERT INTO log_entry SELECT -1, ts, kind, req, bi_key, model, outcome, hdr, leaf, bi_user, subj, "
+        "prev, code, prompt_tokens, completion_tokens, bi_session, bi_addr"
         " FROM log_entry WHERE seq = 1"
     ),
     "a key by hand": act(
