@@ -20,7 +20,9 @@ from appliance.audit.query import Record
 _FIELDS: Final = ("model", "outcome", "code", "prompt_tokens", "completion_tokens")
 COLUMNS: Final = ("seq", "time", "kind", "request_id", *_FIELDS, "more", "leaf")
 # Controls, and the marks that turn the direction of writing or end a line for some readers.
-_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_STEERING = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
+)
 _FORMULA = re.compile(r"\s*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")  # the full-width forms count too
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from appliance.audit import query
+from appliance.audit.entry import Kind
 from appliance.audit.query import Opened, Record
 from appliance.audit.recipients import Identity
 from appliance.audit.search import Blinds, Filters, search
@@ -23,6 +24,7 @@ MIN_CHARACTERS: Final = 2
 MAX_CHARACTERS: Final = 500
 AROUND: Final = 60  # characters shown on each side of what was found
 _MAX_HITS: Final = 20  # of one exchange
+_ASKED: Final = (Kind.REQUEST_OPENED, Kind.REQUEST_CLOSED, Kind.REQUEST_REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,8 @@ class Exchanges:
 
     def __init__(self, place: Place, filters: Filters, blinds: Blinds, *, clock: Clock | None = None) -> None:
         self._place = place
-        self._filters = filters
+        # What people asked and were told; earlier searches for the same text are not looked through.
+        self._filters = filters if filters.kinds else replace(filters, kinds=_ASKED)
         self._blinds = blinds
         self._clock = clock
         self._cursor: str | None = None

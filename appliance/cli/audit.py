@@ -19,6 +19,7 @@ from appliance.audit.query import Opened
 from appliance.audit.report import Expected, Report, lines_of
 from appliance.audit.report import as_json as report_json
 from appliance.audit.rows import plain
+from appliance.auditing import why_of
 from appliance.cli import asked
 from appliance.cli.base import (
     FILE,
@@ -36,7 +37,7 @@ from appliance.cli.erasing import erase
 from appliance.cli.evidence import check_evidence, export
 from appliance.cli.keeping import hold, retain
 from appliance.cli.progress import Progress
-from appliance.cli.reading import identity_option, open_exchange
+from appliance.cli.reading import identity_option, open_exchange, why_options
 from appliance.cli.release import release
 from appliance.cli.replay import replay
 from appliance.cli.searching import search_
@@ -83,6 +84,7 @@ def database_option(function: Any) -> Any:
     type=FILE,
     help="Shares that the appliance released, where a copy is read.",
 )
+@why_options
 @database_option
 @home_option
 @json_option
@@ -90,6 +92,8 @@ def show_(
     target: str,
     identity_paths: tuple[Path, ...],
     release_path: Path | None,
+    purpose: str,
+    case: str,
     database: Path | None,
     home: Home,
     *,
@@ -103,7 +107,8 @@ def show_(
     place = database_of(home, database)
     if database is None:
         target = lineage.find(home, files.read_verifier(home).name, target)
-    opened, _ = open_exchange(home, database, target, identity_paths, release_path)
+    why = why_of(purpose, case, needs_purpose=False)
+    opened, _ = open_exchange(home, database, target, identity_paths, release_path, why)
     verifier = lineage.verifiers_of(home, database)[0]
     proofs = {each.seq: query.prove(place, each, verifier) for each in (one.record for one in opened)}
     result = {

@@ -62,6 +62,14 @@ def identity_option(function: Any) -> Any:
     )(function)
 
 
+def why_options(function: Any) -> Any:
+    """`--purpose` and `--case`: they go on the record, sealed, with what was read."""
+    function = click.option("--case", default="", metavar="ID", help="The case it belongs to.")(function)
+    return click.option(
+        "--purpose", default="", metavar="TEXT", help="Why this is read; it stands on the record."
+    )(function)
+
+
 def open_exchange(
     home: Home,
     database: Path | None,

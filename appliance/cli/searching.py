@@ -29,7 +29,7 @@ from appliance.cli.base import (
     when,
 )
 from appliance.cli.finding import blinds_of
-from appliance.cli.reading import identity_option, on_record
+from appliance.cli.reading import identity_option, on_record, why_options
 from appliance.cli.texts import find_text
 from appliance.config import Home
 from appliance.core import Outcome
@@ -37,14 +37,6 @@ from appliance.errors import RequestError
 
 HEADER = ("SEQ", "WHEN", "KIND", "REQUEST", "SAYS")
 _TOKENS = click.IntRange(0)
-
-
-def why_options(function: Any) -> Any:
-    """`--purpose` and `--case`: they go on the record, sealed, with what was read."""
-    function = click.option("--case", default="", metavar="ID", help="The case it belongs to.")(function)
-    return click.option(
-        "--purpose", default="", metavar="TEXT", help="Why this is read; it stands on the record."
-    )(function)
 
 
 @click.command(name="search")

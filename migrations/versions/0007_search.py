@@ -7,6 +7,8 @@ are in no index of names, which pays for the new ones.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -48,6 +50,9 @@ def upgrade() -> None:
         op.add_column("log_entry", sa.Column(name, kind, nullable=True))
     for name, _ in EARLIER:
         op.drop_index(name, "log_entry")
+    if op.get_bind().dialect.name == "sqlite":
+        driver: Any = op.get_bind().connection.driver_connection
+        driver.create_function("from_hex", 1, _from_hex, deterministic=True)  # SQLite's own is too new
     with lift_rows("log_entry"):
         op.execute(_FILL[op.get_bind().dialect.name])
     op.create_index("ix_log_entry_facets", "log_entry", FACETS)
@@ -66,19 +71,27 @@ def downgrade() -> None:
         op.drop_column("log_entry", name)
 
 
+def _from_hex(text: str | None) -> bytes | None:
+    return None if text is None else bytes.fromhex(text)
+
+
 # What these columns say stands in the headers; a damaged header is left to `verify`.
 _FILL = {
     "sqlite": (
         "UPDATE log_entry SET prev = json_extract(CAST(hdr AS TEXT), '$.prev'), "
         "code = json_extract(CAST(hdr AS TEXT), '$.pub.code'), "
         "prompt_tokens = json_extract(CAST(hdr AS TEXT), '$.pub.prompt_tokens'), "
-        "completion_tokens = json_extract(CAST(hdr AS TEXT), '$.pub.completion_tokens') "
+        "completion_tokens = json_extract(CAST(hdr AS TEXT), '$.pub.completion_tokens'), "
+        "bi_session = from_hex(json_extract(CAST(hdr AS TEXT), '$.bi.session')), "
+        "bi_addr = from_hex(json_extract(CAST(hdr AS TEXT), '$.bi.addr')) "
         "WHERE json_valid(CAST(hdr AS TEXT))"
     ),
     "postgresql": (
         "UPDATE log_entry SET prev = (found.said ->> 'prev')::bigint, code = found.said -> 'pub' ->> 'code', "
         "prompt_tokens = (found.said -> 'pub' ->> 'prompt_tokens')::bigint, "
-        "completion_tokens = (found.said -> 'pub' ->> 'completion_tokens')::bigint "
+        "completion_tokens = (found.said -> 'pub' ->> 'completion_tokens')::bigint, "
+        "bi_session = decode(found.said -> 'bi' ->> 'session', 'hex'), "
+        "bi_addr = decode(found.said -> 'bi' ->> 'addr', 'hex') "
         "FROM (SELECT seq, convert_from(hdr, 'UTF8')::json AS said FROM log_entry) AS found "
         "WHERE found.seq = log_entry.seq"
     ),

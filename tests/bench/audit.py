@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import subprocess
 import sys
 import time
@@ -12,20 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from appliance import config
-from appliance.audit import blind, fsck, query, shares
+from appliance.audit import fsck, query, shares
 from appliance.audit.entry import Entry, Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.recipients import parse_identity
 from appliance.cli.init import DEV_IDENTITY
 from appliance.clock import SystemClock
 from appliance.config import Home
-from tests.bench import audit_log
-from tests.bench.figures import Row, Run, percentile
+from tests.bench import audit_log, audit_search
+from tests.bench.figures import Row, Run
 from tests.homes import make_home
 from tests.verifying import expected_of
 
 SECONDS = 4.0
-SEARCHES = 200
 SCANNED = 100_000
 BATCHED = 30_000
 CONTENT = {"text": "x" * 1024}
@@ -53,9 +51,7 @@ def run(run: Run) -> list[Row]:
         f"{read['share_of_integrity']:.0%} of the time is SQLite's own integrity check, indexes included"
     )
     rows.append(_row("verifying the whole record", "entries/s per core", read["rate"], least=100_000))
-    times = _searches(home)
-    rows.append(_row("search by actor and time, p95", "ms", percentile(times, 0.95) * 1000, most=10))
-    rows.append(_row("search by actor and time, p50", "ms", percentile(times, 0.5) * 1000))
+    rows += audit_search.run(run, home)
     scanned = json.loads(_alone("scan", home))
     rows.append(_row("search through contents", "entries/s per core", scanned["rate"], least=25_000))
     size = sum(path.stat().st_size for path in home.root.glob("appliance.db*"))
@@ -94,30 +90,6 @@ async def _appends(home: Home, callers: int) -> float:
     took = time.monotonic() - began
     log.close()
     return count / took
-
-
-def _searches(home: Home) -> list[float]:
-    """Seconds of searches for one key's entries within a random hundredth of the record's time."""
-    newest, oldest = (
-        query.search(home.database, limit=1)[0].ts,
-        query.search(home.database, before_seq=100, limit=1)[0].ts,
-    )
-    key = blind.key_of(home, blind.month_of(newest))
-    chance = random.Random(7)
-    times = []
-    for _ in range(SEARCHES):
-        actor = key.blind("key", f"key{chance.randrange(audit_log.ACTORS)}")
-        since = chance.randrange(oldest, newest)
-        began = time.perf_counter()
-        query.search(
-            home.database,
-            actors=[actor],
-            since_us=since,
-            until_us=since + (newest - oldest) // 100,
-            limit=50,
-        )
-        times.append(time.perf_counter() - began)
-    return times
 
 
 def _alone(what: str, home: Home) -> str:

@@ -124,7 +124,7 @@ def test_streams_hold_everything_and_what_was_handed_out_is_on_the_record(runnin
 def test_one_entry_comes_with_its_proof(running: Gateway) -> None:
     """The header's own bytes hash to the leaf; the reading is on the record."""
     with running.client(Role.AUDITOR) as client:
-        why = {"x-audit-purpose": "prüfung".encode(), "x-audit-case": b"7"}
+        why = [(b"x-audit-purpose", "prüfung".encode()), (b"x-audit-case", b"7")]
         answer = client.get(f"{EVENTS}/0", headers=why)
         missing = client.get(f"{EVENTS}/99999999", headers=why)
         odd = client.get(f"{EVENTS}/0x1", headers=why)

@@ -26,6 +26,7 @@ from tests.clocks import ManualClock
 from tests.harness import appliance as program
 from tests.homes import make_home
 from tests.records import assert_verified
+from tests.searched import write
 
 REVISIONS = [each.revision for each in db._script().walk_revisions()][::-1]
 
@@ -83,6 +84,27 @@ def test_downgrade_and_upgrade_keep_the_record(tmp_path: Path) -> None:
     engine.dispose()
 
     assert before == after
+    assert_verified(home)
+
+
+@pytest.mark.parametrize("revision", ["0005", "0006"])
+def test_columns_of_older_entries_are_filled_from_their_headers(tmp_path: Path, revision: str) -> None:
+    """What a search walks along is there for entries of earlier releases too; verify finds it right."""
+    home = make_home(tmp_path / "home")
+    write(home)
+    columns = "prev, code, prompt_tokens, completion_tokens, bi_session, bi_addr"
+    query_all = text(f"SELECT seq, {columns} FROM log_entry ORDER BY seq")
+    engine = db.at(home.database).migrator()
+    with engine.begin() as connection:
+        before = connection.execute(query_all).all()
+        db.migrate(connection, revision)
+    with engine.begin() as connection:
+        db.migrate(connection, "head")
+        after = connection.execute(query_all).all()
+    engine.dispose()
+
+    assert before == after
+    assert all(any(row[column] is not None for row in after) for column in range(1, 7))
     assert_verified(home)
 
 
