@@ -11,6 +11,8 @@ from appliance.accounts.directory import Directory
 from appliance.administration import Administration
 from appliance.audit.log import AuditLog
 from appliance.custody import Custody
+from appliance.exporting import Exporting
+from appliance.hosting import Hosted
 from appliance.people import People
 from appliance.witnessing import Witnessing
 
@@ -25,3 +27,5 @@ class Alone:
     custody: Custody
     witnessing: Witnessing
     people: People
+    exporting: Exporting
+    hosted: Hosted

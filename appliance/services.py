@@ -21,6 +21,7 @@ from appliance.accounts import accounts, tables
 from appliance.accounts.accounts import Account, Register
 from appliance.accounts.directory import Directory
 from appliance.accounts.duties import ACCOUNT, API_KEY, KEY_POLICY, PINNED_WITNESS, Duties, Holder
+from appliance.accounts.hosted import hosted_identity
 from appliance.accounts.keys import ApiKey
 from appliance.administration import Administration
 from appliance.alone import Alone
@@ -41,6 +42,8 @@ from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
 from appliance.engine.tunings import Tunings
 from appliance.errors import AuditUnavailable, InternalError, SetupError, VerificationError
+from appliance.exporting import Exporting
+from appliance.hosting import Hosted
 from appliance.inference import Inference
 from appliance.log import get_logger
 from appliance.metrics import Metrics
@@ -59,6 +62,7 @@ STATE_TABLES = (
     legal_hold,
     audit_tables.witness,
     audit_tables.cosignature,
+    hosted_identity,
 )
 # What a log that begins anew takes over: cosignatures are of the old log's tree, and stay with it.
 CARRIED_TABLES = tuple(each for each in STATE_TABLES if each is not audit_tables.cosignature)
@@ -86,6 +90,8 @@ class Services:
     metrics: Metrics
     refusals: Refusals
     inference: Inference
+    exporting: Exporting
+    hosted: Hosted
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def served(self) -> list[ModelSpec]:
@@ -157,6 +163,17 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
             duties=duties,
             load=lambda: _load_accounts(database),
         )
+        custody = Custody(
+            audit=audit,
+            directory=directory,
+            home=home,
+            database=database,
+            clock=clock,
+            periods=retention.periods(settings.audit.retention_days),
+            share_backup_days=settings.audit.share_backup_days,
+            crypto=settings.crypto.profile,
+            duties=duties,
+        )
         yield Alone(
             audit=audit,
             directory=directory,
@@ -169,19 +186,11 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
                 duties=duties,
                 on_recovery=people.relearn,
             ),
-            custody=Custody(
-                audit=audit,
-                directory=directory,
-                home=home,
-                database=database,
-                clock=clock,
-                periods=retention.periods(settings.audit.retention_days),
-                share_backup_days=settings.audit.share_backup_days,
-                crypto=settings.crypto.profile,
-                duties=duties,
-            ),
+            custody=custody,
             witnessing=witnessing,
             people=people,
+            exporting=Exporting(home=home, database=database, record=custody.release),
+            hosted=Hosted(audit=audit, database=database, clock=clock, crypto=settings.crypto.profile),
         )
     finally:
         audit.close()
@@ -246,6 +255,8 @@ async def run_services(
             metrics=metrics,
             refusals=refusals,
             inference=inference,
+            exporting=alone.exporting,
+            hosted=alone.hosted,
         )
         await control.start()
         refusals.start()

@@ -21,6 +21,7 @@ class Permission(StrEnum):
     SIGN_ACTS = "sign_acts"  # erasures, ends of holds, key policies
     PLACE_HOLDS = "place_holds"
     SEE_WITNESS = "see_witness"  # what a witness is shown, and where its word is handed in
+    READ_AUDIT = "read_audit"  # of everybody's: search, and evidence that an identity opens
 
 
 _RUNS = frozenset(
@@ -42,6 +43,7 @@ _GRANTS: dict[Role, frozenset[Permission]] = {
     Role.AUDITOR: frozenset(
         {
             Permission.SEE_READINESS,
+            Permission.READ_AUDIT,
             Permission.SIGN_ACTS,
             Permission.PLACE_HOLDS,
             Permission.SEE_WITNESS,

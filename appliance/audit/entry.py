@@ -79,6 +79,10 @@ class Kind(StrEnum):
     WITNESS_ADDED = "witness:added"
     WITNESS_COSIGNED = "witness:cosigned"
     AUDIT_EXPORTED = "audit:exported"
+    IDENTITY_HOSTED = "identity:hosted"
+    IDENTITY_UNLOCKED = "identity:unlocked"
+    IDENTITY_REFUSED = "identity:refused"
+    IDENTITY_REMOVED = "identity:removed"
     HOLD_PLACED = "hold:placed"
     HOLD_LIFTED = "hold:lifted"
     RETENTION_APPLIED = "retention:applied"
@@ -156,7 +160,11 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.PROOF_GIVEN: frozenset({"target", "tree_size"}),
     Kind.WITNESS_ADDED: _ROW | {"witness"},
     Kind.WITNESS_COSIGNED: _ROW | {"witness", "tree_size"},
-    Kind.AUDIT_EXPORTED: frozenset({"num_records", "begin", "end"}),
+    Kind.AUDIT_EXPORTED: frozenset({"form", "num_records", "num_shares", "begin", "end"}),
+    Kind.IDENTITY_HOSTED: _ROW | {"failures"},
+    Kind.IDENTITY_UNLOCKED: _ROW | {"failures"},
+    Kind.IDENTITY_REFUSED: _ROW | {"failures"},  # wrong passphrases since the last right one
+    Kind.IDENTITY_REMOVED: _ROW | {"failures"},
     Kind.AUDIT_RELEASED: frozenset({"num_records", "num_shares"}),
     Kind.HOLD_PLACED: _ROW,
     Kind.HOLD_LIFTED: _ROW,

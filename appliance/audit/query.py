@@ -208,6 +208,17 @@ def disclose(
     return [reading.disclose(found[seq].hdr) for seq in seqs]
 
 
+def records_at(connection: Connection, seqs: Sequence[int]) -> list[Record]:
+    """These entries. RequestError where one does not exist."""
+    found = {
+        each.seq: each
+        for each in _each_record(connection, select(log_entry).where(log_entry.c.seq.in_(seqs)))
+    }
+    if missing := [seq for seq in seqs if seq not in found]:
+        raise RequestError(f"there is no entry {missing[0]} on the record", code="not_found")
+    return [found[seq] for seq in seqs]
+
+
 def prove(place: Place, record: Record, verifier: Verifier) -> tuple[int, bool]:
     """Size of the newest tree that the log signed, and whether this very header is included in it.
 

@@ -17,10 +17,8 @@ import click
 from appliance import control, db
 from appliance.audit import files, fsck, lineage, query, shares
 from appliance.audit.entry import Kind
-from appliance.audit.query import Opened, Record
 from appliance.audit.report import Expected, Report, lines_of
 from appliance.audit.report import as_json as report_json
-from appliance.cli import asked
 from appliance.cli.base import (
     FILE,
     command_gateway,
@@ -39,10 +37,12 @@ from appliance.cli.erasing import erase
 from appliance.cli.evidence import check_evidence, export
 from appliance.cli.finding import blinds_of
 from appliance.cli.keeping import hold, retain
+from appliance.cli.opening import open_
 from appliance.cli.progress import Progress
 from appliance.cli.reading import identity_option, on_record, open_exchange
 from appliance.cli.release import release
 from appliance.cli.replay import replay
+from appliance.cli.telling import plain, told
 from appliance.cli.verifying import expected_schema, state_tables
 from appliance.cli.witness import witness_
 from appliance.commands import Done, Field, ListKeys, Problem, Recover, Verified
@@ -61,6 +61,7 @@ audit.add_command(replay)
 audit.add_command(witness_)
 audit.add_command(export)
 audit.add_command(check_evidence)
+audit.add_command(open_)
 audit.add_command(release)
 audit.add_command(erase)
 audit.add_command(hold)
@@ -148,7 +149,7 @@ def search(
         for each in found
     ]
     header = ("SEQ", "WHEN", "KIND", "REQUEST", "SAYS")
-    show({"entries": [_plain(each) for each in found]}, table(header, rows), as_json=as_json)
+    show({"entries": [plain(each) for each in found]}, table(header, rows), as_json=as_json)
 
 
 @audit.command(name="show")
@@ -186,7 +187,7 @@ def show_(
     result = {
         "records": [
             {
-                **_plain(each.record),
+                **plain(each.record),
                 "content": each.content,
                 "erased_by": each.erased_by,
                 "included": proofs[each.record.seq][1],
@@ -195,7 +196,7 @@ def show_(
             for each in opened
         ]
     }
-    show(result, _told(opened, proofs), as_json=as_json)
+    show(result, told(opened, proofs), as_json=as_json)
     if not all(included for _, included in proofs.values()):
         sys.exit(1)
 
@@ -286,17 +287,6 @@ def _head_note(home: Home) -> str:
     return home.head.read_text(encoding="utf-8", errors="replace") if home.head.exists() else ""
 
 
-def _plain(record: Record) -> dict[str, Any]:
-    return {
-        "seq": record.seq,
-        "ts": record.ts,
-        "kind": str(record.kind),
-        "request_id": record.request_id,
-        "public": record.public,
-        "leaf": record.leaf.hex(),
-    }
-
-
 def _said(public: dict[str, str | int]) -> str:
     shown = (
         f"{name}={value}"
@@ -304,36 +294,3 @@ def _said(public: dict[str, str | int]) -> str:
         if value not in ("", 0) and not name.endswith("sha256")
     )
     return " ".join(shown)
-
-
-def _told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str]:
-    lines = []
-    for each in opened:
-        size, included = proofs[each.record.seq]
-        mark = f"included in the tree of {size}" if included else "NOT INCLUDED IN THE TREE"
-        lines.append(f"── {each.record.kind}  seq {each.record.seq}  {when(each.record.ts)}  {mark}")
-        lines += [f"   {name}: {on_one_line(str(value))}" for name, value in each.record.public.items()]
-        lines += _content_lines(each.content)
-        if each.erased_by is not None:
-            lines.append(f"   content: erased, entry {each.erased_by} says why")
-    answer = "".join(
-        str((each.content or {}).get("text", "") or (each.content or {}).get("output", "")) for each in opened
-    )
-    if answer:
-        lines += ["── answer", *(f"   {line}" for line in answer.split("\n"))]
-    if told := asked.vectors_line([each.record.public for each in opened]):
-        lines.append(told)
-    return lines
-
-
-def _content_lines(content: dict[str, Any] | None) -> list[str]:
-    lines = []
-    for name, value in (content or {}).items():
-        if name == "messages":
-            # What begins a line is ours: a prompt may hold lines that look like a record's.
-            lines += [
-                f"   {turn['role']}> " + turn["content"].replace("\n", "\n" + " " * 9) for turn in value
-            ]
-        elif name not in {"text", "output"}:
-            lines += [f"   {on_one_line(line)}" for line in asked.lines_of(name, value)]
-    return lines

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import pwd
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +14,16 @@ import click
 
 from appliance import config, durable
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.entry import Entry, Kind
 from appliance.audit.query import Opened
 from appliance.audit.recipients import Identity, parse_identity
 from appliance.cli.base import FILE, command_gateway, database_of, warn
 from appliance.cli.init import DEV_IDENTITY
 from appliance.commands import RecordReading
 from appliance.config import Home
+from appliance.core import Principal, Receipt, Role
 from appliance.errors import RequestError, SetupError
+from appliance.exporting import Recorder
 
 
 def on_record(
@@ -81,6 +86,39 @@ def open_exchange(
             hint="on the appliance: appliance audit release TARGET --out FILE; then pass --release FILE",
         )
     return query.open_records(place, records, identities, shares), reader
+
+
+def recorder_of(home: Home) -> Recorder:
+    """How an export comes on the record from here: by the running gateway, or by this process."""
+
+    async def record(recorded: Entry, shares: list[str]) -> tuple[Receipt, dict[str, str]]:
+        command = RecordReading(
+            event=str(recorded.kind),
+            public=dict(recorded.public),
+            content=dict(recorded.content or {}),
+            shares=shares,
+        )
+        said = await asyncio.to_thread(command_gateway, home, command)
+        receipt = Receipt(said["origin"], said["seq"], bytes.fromhex(said["leaf"]))
+        return receipt, said["shares"]
+
+    return record
+
+
+def somebody_here() -> Principal:
+    """Who runs this program, as the host knows them: no account, and no key."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid {os.getuid()}"
+    return Principal(key_id="", name=name, role=Role.OPERATOR)
+
+
+def why_options(function: Any) -> Any:
+    """`--purpose TEXT --case NUMBER`: what somebody reads for; both stand on the record."""
+    purpose = click.option("--purpose", required=True, help="What for; it stands on the record.")
+    case = click.option("--case", default="", metavar="NUMBER", help="The case's number, on the record too.")
+    return purpose(case(function))
 
 
 def write_release(path: Path, origin: str, shares: Mapping[str, bytes]) -> None:

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.audit import evidence, files, query
+from appliance.audit import archive, evidence, files, query
 from appliance.audit.checkpoint import Verifier
 from appliance.audit.entry import Kind
-from appliance.cli.evidence import _read_folder, _read_zip
 from appliance.config import Home
 from appliance.errors import VerificationError
 from tests.clocks import ManualClock
@@ -82,7 +81,7 @@ def test_contents_are_disclosed_to_who_reads_the_file(exported: tuple[Home, Path
         (record,) = json.loads(told.stdout)["records"]
         assert record["has_ciphertext"] is True
         assert (json.loads(record["content"])["text"] if record["content"] else None) == content
-    names = set(_read_zip(folder / "one0.zip"))
+    names = set(archive.read(folder / "one0.zip"))
     assert not {name for name in names if name.endswith((".key", ".plain.json"))}
 
 
@@ -91,11 +90,11 @@ def test_openssl_opens_a_disclosed_content(exported: tuple[Home, Path]) -> None:
     tools.need("openssl", package="openssl")
     home, folder = exported
     seq = query.search(home.database, kind=Kind.REQUEST_OPENED)[0].seq
-    found = _read_zip(folder / "case.zip")
+    found = archive.read(folder / "case.zip")
     if f"record-{seq}.key" not in found:
         appliance("audit", "export", str(seq), "--out", str(folder / "ssl.zip"),
                   "--identity", str(folder / "dev-auditor.identity"), home=home)  # fmt: skip
-        found = _read_zip(folder / "ssl.zip")
+        found = archive.read(folder / "ssl.zip")
     (folder / "record.ct").write_bytes(found[f"record-{seq}.ct"])
     key = json.loads(found[f"record-{seq}.key"])
     script = (
@@ -110,7 +109,7 @@ def test_openssl_opens_a_disclosed_content(exported: tuple[Home, Path]) -> None:
 def test_the_same_export_is_the_same_file(exported: tuple[Home, Path]) -> None:
     """Made twice from the same proofs: not a byte differs. A second file is not written over the first."""
     home, folder = exported
-    made = _read_zip(folder / "case.zip")
+    made = archive.read(folder / "case.zip")
     with zipfile.ZipFile(folder / "case.zip") as archive:
         assert archive.namelist() == sorted(made)
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
@@ -126,7 +125,7 @@ def test_every_changed_file_is_found(exported: tuple[Home, Path], name: str) -> 
     """Each file changed, dropped, or exchanged with a re-made list of digests: refused, always."""
     home, folder = exported
     log = log_of(folder)
-    made = _read_zip(folder / name) if name == "case.zip" else _read_folder(folder / name)
+    made = archive.read(folder / name)
     signer = files.load_keys(home, log.name).signer
     assert evidence.check(made, log).origin == log.name
     survivors = []

@@ -26,7 +26,7 @@ APPEND_ONLY = (
     "log_entry", "log_payload", "node", "checkpoint", "epoch", "epoch_wrap", "key_policy", "erasure",
     "retention",
 )  # fmt: skip
-CHANGING = ("tree_head", "api_key", "legal_hold", "witness", "cosignature")
+CHANGING = ("tree_head", "api_key", "legal_hold", "witness", "cosignature", "hosted_identity")
 
 
 def schema_of(home: Home) -> PostgresSchema:
