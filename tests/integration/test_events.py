@@ -65,6 +65,11 @@ ROUTES: Mapping[tuple[str, str], tuple[Any, Role | None, list[Kind]]] = {
     ("GET", "/v1/models"): (None, Role.KIOSK, []),
     ("GET", "/v1/models/{name:path}"): (None, Role.KIOSK, []),
     ("GET", "/v1/audit/proof/{seq}"): (None, Role.KIOSK, [Kind.PROOF_GIVEN]),
+    ("POST", "/v1/audit/export"): (
+        {"seqs": [1], "purpose": "a test", "case": "2026-17"},
+        Role.AUDITOR,
+        [Kind.AUDIT_EXPORTED],
+    ),
     ("GET", "/healthz"): (None, None, []),
     ("GET", "/readyz"): (None, Role.KIOSK, []),
     ("GET", "/metrics"): (None, Role.OPERATOR, []),
@@ -129,10 +134,13 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
     "audit hold list": (_plain("audit", "hold", "list"), []),
     "audit hold lift": (lambda stage: ["audit", "hold", "lift", stage.holds[0], "--reason", "r", "--out",
                                        stage.file("lift.act")], []),
-    "audit export": (lambda stage: ["audit", "export", stage.seq, "--out", stage.file("case.zip")],
+    "audit export": (lambda stage: ["audit", "export", stage.seq, "--sealed", "--purpose", "case",
+                                      "--out", stage.file("case.zip")],
                      [Kind.AUDIT_EXPORTED]),
     "audit check-evidence": (lambda stage: ["audit", "check-evidence", stage.file("case.zip"), "--vkey",
                                             str(stage.running.home.keys / "log.vkey")], []),
+    "audit open": (lambda stage: ["audit", "open", stage.file("case.zip"), "--identity",
+                                  stage.file("dev-auditor.identity")], []),
     "audit witness keygen": (lambda stage: ["audit", "witness", "keygen", "w", "--out",
                                             str(stage.folder)], []),
     "audit witness add": (lambda stage: ["audit", "witness", "add", stage.file("w.vkey")],
@@ -159,6 +167,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
 # They run on machines of auditors, witnesses and courts, which have no home.
 ELSEWHERE = {
     "auditor keygen", "auditor sign", "audit witness keygen", "audit witness cosign", "audit check-evidence",
+    "audit open",
 }  # fmt: skip
 
 
@@ -212,7 +221,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
                   home=running.home)  # fmt: skip
         appliance("auditor", "sign", add, "--identity", made.file("dev-auditor.identity"))
         appliance("auditor", "apply", add, home=running.home)
-        for role in (Role.KIOSK, Role.OPERATOR):
+        for role in (Role.KIOSK, Role.OPERATOR, Role.AUDITOR):
             running.key(role)
         answered = running.chat("echo: x").headers
         made.request_id = answered["x-request-id"]
