@@ -164,7 +164,7 @@ async def test_a_request_is_exported_whole(box: Place) -> None:
         made = await alone.exporting.export(AUDITOR, CALLER, WHY, request_ids=["req_1"])
         for wrong in ({"request_ids": ["req_9"]}, {"seqs": [10**6]}, {}):
             with pytest.raises(RequestError):
-                await alone.exporting.export(AUDITOR, CALLER, WHY, **wrong)  # type: ignore[arg-type]
+                await alone.exporting.export(AUDITOR, CALLER, WHY, **wrong)
 
     assert casefile.decode(made.files).seqs == tuple(seqs)
     assert len(query.search(place(box.home), kind=Kind.AUDIT_EXPORTED)) == 1
