@@ -71,6 +71,8 @@ def open_(
     opened = casefile.open_case(files, log, identities, witnesses)
     shown = containing(opened, text) if text else opened
     if out is not None:
+        if not shown:
+            raise RequestError("this text stands in none of the contents", code="not_found")
         made = (
             casefile.disclosed(files, shown)
             if redact is None

@@ -16,7 +16,11 @@ from appliance.errors import RequestError
 def withholding_options(function: Any) -> Any:
     """What is withheld. Words stand in a file, since a command line is seen by everybody on the host."""
     parts = click.option(
-        "--redact", "parts", multiple=True, type=click.Choice(list(Part)), help="Withhold this part."
+        "--redact",
+        "parts",
+        multiple=True,
+        type=click.Choice([each.value for each in Part]),
+        help="Withhold this part.",
     )
     words = click.option("--words", type=FILE, help="Withhold every one of these, one a line.")
     reason = click.option("--reason", default="", help="Why; it stands beside each mark.")

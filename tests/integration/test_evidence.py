@@ -54,11 +54,13 @@ def log_of(folder: Path) -> Verifier:
 
 
 def test_the_guide_does_what_it_says(exported: tuple[Home, Path]) -> None:
-    """Every command as it stands; both exports are on the record, and the record is green."""
+    """Every command as it stands; each export is on the record, and the record is green."""
     home, folder = exported
     found = query.search(home.database, kind=Kind.AUDIT_EXPORTED)[::-1]
     assert [each.public for each in found] == [
         {"form": "opened", "num_records": 2, "num_shares": 1},
+        {"form": "sealed", "num_records": 2, "num_shares": 1},
+        {"form": "redacted", "num_records": 2, "num_shares": 1},
         {"form": "range", "begin": 0, "end": 5},
     ]
     checked = appliance(
