@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 
 from appliance import db
-from appliance.accounts import hosted, vault
+from appliance.accounts import hosted, passphrases, vault
 from appliance.accounts.hosted import HostedIdentity
 from appliance.audit import entry, profiles
 from appliance.audit.entry import Kind
@@ -121,7 +121,7 @@ class Hosted:
                 code="identity_locked",
                 hint=f"it opens again in {-(-(found.locked_until_us - now_us) // 60_000_000)} minutes",
             )
-        if not vault.MIN_CHARACTERS["standard"] <= len(passphrase) <= vault.MAX_CHARACTERS:
+        if not vault.MIN_CHARACTERS["standard"] <= len(passphrase) <= passphrases.MAX_CHARACTERS:
             seed = None  # never stored: not worth the work, and as wrong as any other
         else:
             seed = await asyncio.to_thread(vault.open_, found.vault, passphrase, bound=found.account.encode())

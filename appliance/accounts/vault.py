@@ -1,13 +1,12 @@
 """A secret sealed under a passphrase: a slow function of it, then AES-256-GCM. Pure but for randomness.
 
-scrypt (RFC 7914) asks for 128 MiB of memory, which is what a guess costs too; profile `fips` takes PBKDF2
-with HMAC-SHA-256 (SP 800-132), since NIST approves no other. Passphrases are normalised to NFKC and never
-cut (SP 800-63B-4 §3.1.1.2, which also asks for 15 characters where nothing else is asked for).
+The functions are those that keep people's own passphrases (passphrases.py). Profile `fips` wants 15
+characters, as SP 800-63B-4 §3.1.1.2 does where a passphrase is all that is asked for: whoever has a copy of
+the row can guess for as long as they like.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
 import unicodedata
 from dataclasses import dataclass, field
@@ -15,24 +14,17 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from appliance.accounts import passphrases
 from appliance.config import CryptoProfile
 from appliance.errors import RequestError, VerificationError
 
-SCRYPT: Final = "scrypt n=131072 r=8 p=1"
-PBKDF2: Final = "pbkdf2-hmac-sha256 iterations=600000"
+SCRYPT: Final = "scrypt$17,8,1"
+PBKDF2: Final = "pbkdf2-sha256$600000"
+KNOWN: Final = frozenset({SCRYPT, PBKDF2})  # a row decides what an attempt costs us: nothing else than these
 MIN_CHARACTERS: Final = {"standard": 12, "fips": 15}
-MAX_CHARACTERS: Final = 256
 SALT_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
-_KEY_BYTES: Final = 32
-# What stands in a row decides what an attempt costs us: no row may ask for more than these.
-_MAX_SCRYPT_N, _MAX_PBKDF2 = 1 << 20, 10_000_000
-_SCRYPT = re.compile(r"scrypt n=([1-9][0-9]{0,7}) r=8 p=1", re.ASCII)
-_PBKDF2 = re.compile(r"pbkdf2-hmac-sha256 iterations=([1-9][0-9]{0,7})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +45,19 @@ def checked_passphrase(passphrase: str, profile: CryptoProfile) -> str:
     """A new passphrase. RequestError where it is too short, too long, or one that everybody tries first."""
     least = MIN_CHARACTERS[profile]
     normal = unicodedata.normalize("NFKC", passphrase)
-    if not least <= len(normal) <= MAX_CHARACTERS:
+    if not least <= len(normal) <= passphrases.MAX_CHARACTERS:
         raise RequestError(
-            f"a passphrase has {least} to {MAX_CHARACTERS} characters",
-            code="weak_passphrase",
+            f"a passphrase has {least} to {passphrases.MAX_CHARACTERS} characters",
+            code="invalid_passphrase",
             param="passphrase",
             hint="five or six words that nobody would put together",
         )
+    passphrases.check_new(passphrase)
     if len(set(normal.casefold())) < 5:
         raise RequestError(
-            "a passphrase has at least five different characters", code="weak_passphrase", param="passphrase"
+            "a passphrase has at least five different characters",
+            code="invalid_passphrase",
+            param="passphrase",
         )
     return passphrase
 
@@ -92,17 +87,6 @@ def _bound(bound: bytes, kdf: str) -> bytes:
 
 
 def _derived(passphrase: str, salt: bytes, kdf: str) -> bytes:
-    material = unicodedata.normalize("NFKC", passphrase).encode("utf-8", "surrogatepass")
-    if (
-        (match := _SCRYPT.fullmatch(kdf))
-        and _is_power_of_two(cost := int(match[1]))
-        and cost <= _MAX_SCRYPT_N
-    ):
-        return Scrypt(salt=salt, length=_KEY_BYTES, n=cost, r=8, p=1).derive(material)
-    if (match := _PBKDF2.fullmatch(kdf)) and (rounds := int(match[1])) <= _MAX_PBKDF2:
-        return PBKDF2HMAC(SHA256(), _KEY_BYTES, salt, rounds).derive(material)
-    raise VerificationError("a sealed identity names a key derivation that this release does not know")
-
-
-def _is_power_of_two(number: int) -> bool:
-    return number > 1 and number & (number - 1) == 0
+    if kdf not in KNOWN:
+        raise VerificationError("a sealed identity names a key derivation that this release does not know")
+    return passphrases.derive(passphrase, kdf, salt)

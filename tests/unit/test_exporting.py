@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.alone import Alone
 from appliance.audit import archive, casefile, evidence, query, shares
 from appliance.audit.entry import Kind
 from appliance.audit.policy import Reading
@@ -15,7 +16,6 @@ from appliance.audit.redaction import MARK, Part, Redaction
 from appliance.core import Why
 from appliance.errors import AuditUnavailable, RequestError, VerificationError
 from appliance.exporting import Exported, Form
-from appliance.services import Alone
 from tests.acts import erase, signed, with_member
 from tests.cases import AUDITOR, CALLER, WHY, Place, exchange, make_place, sealed
 from tests.records import assert_verified, place

@@ -8,24 +8,26 @@ from pathlib import Path
 import pytest
 
 from appliance.accounts import vault
+from appliance.alone import Alone
 from appliance.audit import query
 from appliance.audit.entry import Kind
 from appliance.audit.recipients import Algorithms, Identity
 from appliance.core import Role
 from appliance.errors import ApplianceError, AuditUnavailable, Refused, RequestError, VerificationError
 from appliance.hosting import forget
-from appliance.services import Alone
 from tests.acts import signed, with_member
 from tests.cases import CALLER, Place, make_place
 from tests.records import assert_verified, place
 
+CHEAP = "scrypt$10,8,1"
 WORDS, OTHERS = "correct horse battery", "another horse entirely"
 
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real costs are measured by test_vault."""
-    monkeypatch.setattr(vault, "SCRYPT", "scrypt n=1024 r=8 p=1")
+    monkeypatch.setattr(vault, "SCRYPT", CHEAP)
+    monkeypatch.setattr(vault, "KNOWN", frozenset({CHEAP, vault.PBKDF2}))
 
 
 @pytest.fixture
