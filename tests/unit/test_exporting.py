@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appliance.alone import Alone
-from appliance.audit import archive, casefile, evidence, query, shares
+from appliance.audit import archive, casefile, evidence, query, ranges, shares
+from appliance.audit.checkpoint import Checkpoint, Signer
 from appliance.audit.entry import Kind
 from appliance.audit.policy import Reading
 from appliance.audit.recipients import Identity
@@ -223,3 +226,33 @@ def test_a_purpose_says_something(words: str) -> None:
     with pytest.raises(RequestError) as caught:
         Why(words)
     assert caught.value.code == "invalid_purpose"
+
+
+def test_a_long_range_is_read_page_by_page() -> None:
+    """A million headers: what was handed on is not kept, and what is not asked for is not read."""
+    asked: list[tuple[int, int]] = []
+
+    def headers(begin: int, end: int) -> list[bytes]:
+        asked.append((begin, end))
+        return [b"x" * 400] * (end - begin)
+
+    head = Checkpoint("log.example/1", 1_000_000, bytes(32))
+    signer = Signer("log.example/1", Ed25519PrivateKey.generate())
+    chosen = ranges.Range(0, 1_000_000, signer.sign(head.text()), "policy\n")
+    made = ranges.files(
+        chosen, headers=headers, tile_of=lambda tile: bytes(32 * tile.width), recipe={}, signer=signer
+    )
+    pieces = archive.zipped(made)
+    tracemalloc.start()
+    length, before = 0, 0
+    for number, piece in enumerate(pieces):
+        length += len(piece)
+        if number == 5:
+            before = len(asked)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert length > 800_000_000
+    assert before < 6
+    assert max(end - begin for begin, end in asked) == 256
+    assert peak < 32 << 20
