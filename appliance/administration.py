@@ -16,6 +16,7 @@ from appliance.accounts.directory import Directory, check_name
 from appliance.accounts.duties import Duties
 from appliance.accounts.keys import ApiKey, NewKey
 from appliance.audit import entry
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.clock import Clock
 from appliance.core import Receipt, Role
@@ -79,7 +80,7 @@ class Administration:
             raise RequestError("a key expires within a century, in the future", code="invalid_expiry")
         expires_us = now_us + expires_seconds * 1_000_000 if expires_seconds else None
         made = keys.generate(name, role, now_us=now_us, expires_us=expires_us)
-        receipt = await self._store(entry.Kind.KEY_CREATED, made.key)
+        receipt = await self._store(Kind.KEY_CREATED, made.key)
         for key in earlier:
             await self._revoke_key(key.id)
         return Made(new=made, replaced=tuple(key.id for key in earlier), receipt=receipt)
@@ -102,13 +103,13 @@ class Administration:
         if key.revoked_us is not None:
             raise RequestError("this key is revoked already", code="key_revoked")
         revoked = tables.revoked(key, now_us=now_us)
-        return revoked, await self._store(entry.Kind.KEY_REVOKED, revoked)
+        return revoked, await self._store(Kind.KEY_REVOKED, revoked)
 
     def list_keys(self) -> list[ApiKey]:
         """All keys, oldest first, without their secrets."""
         return self._directory.all()
 
-    async def _store(self, kind: entry.Kind, key: ApiKey) -> Receipt:
+    async def _store(self, kind: Kind, key: ApiKey) -> Receipt:
         row = tables.row_of(key)
         receipt = await self._audit.append(
             entry.state_changed(

@@ -12,6 +12,8 @@ from appliance.administration import Administration
 from appliance.audit.log import AuditLog
 from appliance.auditing import Auditing
 from appliance.custody import Custody
+from appliance.exporting import Exporting
+from appliance.hosting import Hosted
 from appliance.people import People
 from appliance.witnessing import Witnessing
 
@@ -27,3 +29,5 @@ class Alone:
     auditing: Auditing
     witnessing: Witnessing
     people: People
+    exporting: Exporting
+    hosted: Hosted

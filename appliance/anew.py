@@ -25,8 +25,8 @@ from appliance import db, durable
 from appliance.audit import acts, checkpoint, files, lineage, restoration, shares, store
 from appliance.audit.acts import Draft
 from appliance.audit.checkpoint import Verifier
-from appliance.audit.entry import Kind
 from appliance.audit.files import take_lock
+from appliance.audit.kinds import Kind
 from appliance.audit.merkle import root_at
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.restoration import Restoration

@@ -19,7 +19,8 @@ from typing import Any, Final, TypeVar
 from appliance import db
 from appliance.audit import blind, files, naming, proving, query, text, volume
 from appliance.audit.blind import IndexKey
-from appliance.audit.entry import Entry, Kind, person_of
+from appliance.audit.entry import Entry, person_of
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.proof import Proof
 from appliance.audit.query import Opened, Record
@@ -33,14 +34,11 @@ from appliance.config import Audit, Home
 from appliance.core import Caller, Principal, Receipt, Why
 from appliance.custody import Custody
 from appliance.databases.base import Database
-from appliance.errors import RequestError, Unavailable
+from appliance.errors import Unavailable
 
 _T = TypeVar("_T")
 
 THREADS: Final = 4
-MIN_PURPOSE: Final = 3
-MAX_PURPOSE: Final = 500
-MAX_CASE: Final = 100
 REVIEW_DAYS: Final = 7  # CJIS Security Policy AU-6: at least weekly
 TEXT_BATCH: Final = 128  # exchanges whose shares are released by one entry
 
@@ -74,15 +72,6 @@ class Review:
 
     last_us: int
     is_due: bool
-
-
-def why_of(purpose: str, case: str = "", *, needs_purpose: bool = True) -> Why:
-    """A purpose and a case as they go on the record. RequestError where one is not fit for it."""
-    purpose, case = purpose.strip(), case.strip()
-    if purpose or needs_purpose:
-        _require(purpose, "purpose", MIN_PURPOSE, MAX_PURPOSE)
-    _require(case, "case", 0, MAX_CASE)
-    return Why(purpose, case)
 
 
 class Auditing:
@@ -376,10 +365,3 @@ class Auditing:
 
     def _proofs(self, records: Sequence[Record]) -> dict[int, tuple[int, bool]]:
         return {each.seq: query.prove(self._database, each, self._verifier) for each in records}
-
-
-def _require(value: str, name: str, least: int, most: int) -> None:
-    if not least <= len(value) <= most or not value.isprintable():
-        raise RequestError(
-            f"a {name} has {least} to {most} printable characters", code="invalid_purpose", param=name
-        )

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from appliance import db, durable
 from appliance.audit import share_backups, shares, store
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.clock import Clock
 from appliance.config import Home

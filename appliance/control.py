@@ -19,6 +19,7 @@ import msgspec
 
 from appliance.alone import Alone
 from appliance.audit import entry, proving, witness_keys
+from appliance.audit.kinds import Kind
 from appliance.commands import (
     AddWitness,
     Answer,
@@ -58,11 +59,11 @@ log = get_logger(__name__)
 
 _READINGS = frozenset(
     {
-        entry.Kind.AUDIT_SEARCHED,
-        entry.Kind.AUDIT_READ,
-        entry.Kind.AUDIT_REPLAYED,
-        entry.Kind.AUDIT_RELEASED,
-        entry.Kind.AUDIT_EXPORTED,
+        Kind.AUDIT_SEARCHED,
+        Kind.AUDIT_READ,
+        Kind.AUDIT_REPLAYED,
+        Kind.AUDIT_RELEASED,
+        Kind.AUDIT_EXPORTED,
     }
 )
 
@@ -143,7 +144,7 @@ async def _perform(command: Command, alone: Alone) -> dict[str, Any]:
             if command.event not in _READINGS:
                 raise RequestError("only readings are recorded this way", code="invalid_kind")
             recorded = entry.Entry(
-                kind=entry.Kind(command.event),
+                kind=Kind(command.event),
                 public=command.public,
                 content={
                     **command.content,

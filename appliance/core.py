@@ -1,8 +1,8 @@
 """The vocabulary: frozen values that travel between rooms.
 
-Promise: standard library only, no I/O, no behaviour beyond small derivations. Fields that can hold
-a prompt, an answer or a secret are kept out of every ``repr``, so that no log line, traceback or
-assertion message can carry them by accident.
+Promise: standard library and our errors only, no I/O, no behaviour beyond small derivations. Fields
+that can hold a prompt, an answer or a secret are kept out of every ``repr``, so that no log line,
+traceback or assertion message can carry them by accident.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+
+from appliance.errors import RequestError
 
 
 class Role(StrEnum):
@@ -62,12 +64,37 @@ class Caller:
     user_agent: str = ""
 
 
+MIN_PURPOSE, MAX_PURPOSE, MAX_CASE = 3, 500, 100  # characters
+
+
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why somebody reads the record. It names cases and sometimes people: sealed on the record."""
+    """What somebody reads the record for. It names cases and sometimes people: sealed on the record.
+
+    RequestError where it says nothing.
+    """
 
     purpose: str = field(repr=False)
-    case: str = field(default="", repr=False)
+    case: str = field(default="", repr=False)  # the number of a case, where there is one
+
+    def __post_init__(self) -> None:
+        said = self.purpose.strip()
+        if not MIN_PURPOSE <= len(said) <= len(self.purpose) <= MAX_PURPOSE or not self.purpose.isprintable():
+            raise RequestError(
+                f"a purpose has {MIN_PURPOSE} to {MAX_PURPOSE} printable characters",
+                code="invalid_purpose",
+                param="purpose",
+                hint="say what the record is read for: it stands on the record",
+            )
+        if len(self.case) > MAX_CASE or not self.case.isprintable():
+            raise RequestError(
+                f"a case number has at most {MAX_CASE} printable characters",
+                code="invalid_purpose",
+                param="case",
+            )
+
+
+NOT_STATED = Why("not stated")  # of the program on the host, which does not insist
 
 
 @dataclass(frozen=True, slots=True)

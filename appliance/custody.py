@@ -15,8 +15,9 @@ from appliance import backups, db
 from appliance.accounts.directory import Directory
 from appliance.accounts.duties import Duties
 from appliance.audit import blind, ceremonies, holds, profiles, retention, shares, store
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
 from appliance.audit.holds import Hold
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.retention import Removal

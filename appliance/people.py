@@ -18,7 +18,8 @@ from appliance.accounts.duties import Duties
 from appliance.accounts.lockout import Lockout
 from appliance.administration import MAX_LIFETIME_SECONDS
 from appliance.audit import entry
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.clock import Clock
 from appliance.config import CryptoProfile

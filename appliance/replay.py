@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.query import Opened
 from appliance.catalog import Catalog
 from appliance.clock import SystemClock

@@ -16,8 +16,9 @@ import appliance
 from appliance import db, durable
 from appliance.audit import files, lineage, share_backups, shares, store
 from appliance.audit.checkpoint import Verifier
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
 from appliance.audit.files import take_lock
+from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity
 from appliance.audit.report import Report
 from appliance.audit.sequencer import Sequencer, Start

@@ -21,13 +21,15 @@ from appliance.accounts import accounts, tables
 from appliance.accounts.accounts import Account, Register
 from appliance.accounts.directory import Directory
 from appliance.accounts.duties import ACCOUNT, API_KEY, KEY_POLICY, PINNED_WITNESS, Duties, Holder
+from appliance.accounts.hosted import hosted_identity
 from appliance.accounts.keys import ApiKey
 from appliance.administration import Administration
 from appliance.alone import Alone
 from appliance.audit import files, profiles, retention, store
 from appliance.audit import tables as audit_tables
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
 from appliance.audit.holds import legal_hold
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.auditing import Auditing
 from appliance.catalog import Catalog
@@ -42,6 +44,8 @@ from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
 from appliance.engine.tunings import Tunings
 from appliance.errors import AuditUnavailable, InternalError, SetupError, VerificationError
+from appliance.exporting import Exporting
+from appliance.hosting import Hosted
 from appliance.inference import Inference
 from appliance.log import get_logger
 from appliance.metrics import Metrics
@@ -60,6 +64,7 @@ STATE_TABLES = (
     legal_hold,
     audit_tables.witness,
     audit_tables.cosignature,
+    hosted_identity,
 )
 # What a log that begins anew takes over: cosignatures are of the old log's tree, and stay with it.
 CARRIED_TABLES = tuple(each for each in STATE_TABLES if each is not audit_tables.cosignature)
@@ -88,6 +93,8 @@ class Services:
     metrics: Metrics
     refusals: Refusals
     inference: Inference
+    exporting: Exporting
+    hosted: Hosted
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def served(self) -> list[ModelSpec]:
@@ -170,6 +177,14 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
             crypto=settings.crypto.profile,
             duties=duties,
         )
+        auditing = Auditing(
+            audit=audit,
+            custody=custody,
+            home=home,
+            database=database,
+            clock=clock,
+            settings=settings.audit,
+        )
         yield Alone(
             audit=audit,
             directory=directory,
@@ -183,16 +198,11 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
                 on_recovery=people.relearn,
             ),
             custody=custody,
-            auditing=Auditing(
-                audit=audit,
-                custody=custody,
-                home=home,
-                database=database,
-                clock=clock,
-                settings=settings.audit,
-            ),
+            auditing=auditing,
             witnessing=witnessing,
             people=people,
+            exporting=Exporting(home=home, database=database, record=auditing.recorded),
+            hosted=Hosted(audit=audit, database=database, clock=clock, crypto=settings.crypto.profile),
         )
     finally:
         audit.close()
@@ -258,6 +268,8 @@ async def run_services(
             metrics=metrics,
             refusals=refusals,
             inference=inference,
+            exporting=alone.exporting,
+            hosted=alone.hosted,
         )
         await control.start()
         refusals.start()

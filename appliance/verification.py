@@ -16,7 +16,8 @@ import sys
 import msgspec
 
 from appliance.audit import query
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.report import Report, lines_of
 from appliance.clock import Clock

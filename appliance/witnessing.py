@@ -17,7 +17,8 @@ from appliance.accounts.duties import Duties
 from appliance.audit import checkpoint, cosignature, entry, merkle, proving
 from appliance.audit.checkpoint import Verifier
 from appliance.audit.cosignature import Cosignature
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.tables import COSIGNATURE, WITNESS
 from appliance.audit.tables import cosignature as cosignature_table

@@ -6,7 +6,7 @@ import functools
 
 from appliance import config, db
 from appliance.audit import files, fsck, query, shares
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.audit.report import Expected, lines_of
 from appliance.cli.verifying import expected_schema

@@ -9,7 +9,8 @@ from appliance import anew, config, db
 from appliance.anew import Begun
 from appliance.audit import checkpoint, query, shares, store
 from appliance.audit.acts import Draft
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity, parse_identity
 from appliance.audit.witness_keys import WitnessKeys
 from appliance.cli.init import RECOVERY_IDENTITY

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from appliance import config
 from appliance.audit import blind, entry, query, search
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.audit.search import Blinds, Filters, Name
 from appliance.config import Home

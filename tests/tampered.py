@@ -14,7 +14,8 @@ from appliance import config
 from appliance.alone import Alone
 from appliance.audit import entry
 from appliance.audit.checkpoint import read_note
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity
 from appliance.audit.witness_keys import WitnessKeys, parse_public
 from appliance.config import Home

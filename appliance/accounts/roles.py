@@ -21,9 +21,9 @@ class Permission(StrEnum):
     SIGN_ACTS = "sign_acts"  # erasures, ends of holds, key policies
     PLACE_HOLDS = "place_holds"
     SEARCH_AUDIT = "search_audit"
-    READ_AUDIT = "read_audit"
     SEE_AUDIT_STATUS = "see_audit_status"  # how the record stands, and never what is in it
     SEE_WITNESS = "see_witness"  # what a witness is shown, and where its word is handed in
+    READ_AUDIT = "read_audit"  # of everybody's: search, and evidence that an identity opens
 
 
 _RUNS = frozenset(

@@ -8,7 +8,18 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 
 import appliance
-from appliance.api import audit, chat, embeddings, health, input_tokens, models, proofs, rerank, tokens
+from appliance.api import (
+    audit,
+    chat,
+    embeddings,
+    exports,
+    health,
+    input_tokens,
+    models,
+    proofs,
+    rerank,
+    tokens,
+)
 from appliance.api.border import Border
 from appliance.services import Services
 
@@ -33,6 +44,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(models.router)
     app.include_router(proofs.router)
     app.include_router(audit.router)
+    app.include_router(exports.router)
     app.include_router(health.router)
     app.add_exception_handler(HTTPException, _to_border)
     app.add_middleware(Border, services=services)

@@ -27,7 +27,7 @@ from appliance.api.border import Visit, visit_of
 from appliance.api.streaming import RowStream
 from appliance.audit import rows
 from appliance.audit.search import Page
-from appliance.auditing import why_of
+from appliance.core import Why
 from appliance.errors import RequestError
 from appliance.services import Services, services_of
 
@@ -128,7 +128,7 @@ async def timeline(request: Request) -> Response:
 async def event(request: Request, seq: str) -> Response:
     """One entry: header, leaf, proof. Purpose and case stand in `x-audit-purpose` and `x-audit-case`."""
     services, visit = services_of(request.app), visit_of(request.scope)
-    why = why_of(_said(request, "x-audit-purpose"), _said(request, "x-audit-case"))
+    why = Why(_said(request, "x-audit-purpose"), _said(request, "x-audit-case"))
     if not (seq.isascii() and seq.isdecimal() and len(seq) <= _MAX_DIGITS):
         raise RequestError("there is no such entry on the record", code="not_found")
     found = await services.auditing.entry(visit.known_principal, visit.caller, int(seq), why)

@@ -9,10 +9,10 @@ from pydantic import Field, StringConstraints
 
 from appliance.api.body import Body
 from appliance.audit import rows
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.search import MAX_CHARACTERS, MAX_CHOICES, MAX_LIMIT, Filters, Page
 from appliance.audit.timeline import MAX_BUCKETS, Timeline
-from appliance.auditing import Proven, why_of
+from appliance.auditing import Proven
 from appliance.core import Outcome, Why
 from appliance.errors import RequestError
 
@@ -45,7 +45,7 @@ class FilterBody(Body):
 
     def why(self) -> Why:
         """RequestError where the purpose or the case is not fit for the record."""
-        return why_of(self.purpose, self.case)
+        return Why(self.purpose, self.case)
 
     def filters(self) -> Filters:
         """RequestError names what can not be searched for."""

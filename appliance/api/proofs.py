@@ -18,8 +18,9 @@ from appliance.accounts.roles import Permission
 from appliance.api.access import require
 from appliance.api.border import visit_of
 from appliance.audit import blind, proving
-from appliance.audit.entry import Entry, Kind, person_of
+from appliance.audit.entry import Entry, person_of
 from appliance.audit.header import decode_header
+from appliance.audit.kinds import Kind
 from appliance.audit.merkle import leaf_hash
 from appliance.audit.proof import Proof
 from appliance.core import Principal

@@ -12,8 +12,9 @@ import msgspec
 from appliance import db
 from appliance.audit import acts, entry, holds, store
 from appliance.audit.acts import Act, Draft, SignedAct
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
 from appliance.audit.holds import Hold
+from appliance.audit.kinds import Kind
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.recipients import Recipient
 from appliance.audit.retention import Removal

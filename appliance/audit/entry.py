@@ -9,12 +9,12 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import rfc8785
 from sqlalchemy import Connection
 
+from appliance.audit.kinds import PUBLIC_FIELDS, Kind
 from appliance.audit.policy import KeyPolicy
 from appliance.core import (
     Caller,
@@ -32,137 +32,6 @@ from appliance.tasks import Endpoint
 MAX_PUBLIC_CHARACTERS = 512
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-
-class Kind(StrEnum):
-    """Closed list, `subject:action`. An unknown kind is refused by writer and verifier alike."""
-
-    POLICY_PINNED = "policy:pinned"
-    POLICY_CHANGED = "policy:changed"
-    EPOCH_OPENED = "epoch:opened"
-    INDEX_OPENED = "index:opened"
-    LOG_STARTED = "log:started"
-    LOG_STOPPED = "log:stopped"
-    LOG_ALARM = "log:alarm"
-    LOG_RECOVERED = "log:recovered"
-    LOG_RESTORED = "log:restored"
-    STATE_CARRIED = "state:carried"
-    LOG_VERIFIED = "log:verified"
-    LOG_HEARTBEAT = "log:heartbeat"
-    CLOCK_STEPPED = "clock:stepped"
-    DATABASE_UPGRADED = "database:upgraded"
-    DATABASE_BACKED_UP = "database:backed_up"
-    DATABASE_RESTORED = "database:restored"
-    SHARES_BACKED_UP = "shares:backed_up"
-    SHARES_EXPIRED = "shares:expired"
-    SHARES_RESTORED = "shares:restored"
-    CONFIG_CHANGED = "config:changed"
-    REQUEST_OPENED = "request:opened"
-    REQUEST_SEGMENT = "request:segment"
-    REQUEST_CLOSED = "request:closed"
-    REQUEST_REFUSED = "request:refused"
-    KEY_CREATED = "key:created"
-    KEY_REVOKED = "key:revoked"
-    ACCOUNT_CREATED = "account:created"
-    ACCOUNT_CHANGED = "account:changed"
-    ACCOUNT_LOCKED = "account:locked"
-    SESSION_OPENED = "session:opened"
-    SESSION_CLOSED = "session:closed"
-    MODEL_LOADED = "model:loaded"
-    MODEL_FAILED = "model:failed"
-    MODEL_UNLOADED = "model:unloaded"
-    AUDIT_SEARCHED = "audit:searched"
-    AUDIT_READ = "audit:read"
-    AUDIT_REPLAYED = "audit:replayed"
-    AUDIT_RELEASED = "audit:released"
-    CONTENT_ERASED = "content:erased"
-    PROOF_GIVEN = "proof:given"
-    WITNESS_ADDED = "witness:added"
-    WITNESS_COSIGNED = "witness:cosigned"
-    AUDIT_EXPORTED = "audit:exported"
-    HOLD_PLACED = "hold:placed"
-    HOLD_LIFTED = "hold:lifted"
-    RETENTION_APPLIED = "retention:applied"
-
-
-_ROW = frozenset({"row_table", "row_id", "row_sha256"})
-_OLD_LOG = frozenset({"old_origin", "old_size", "old_root", "lost_from", "lost_until", "num_open"})
-# What a header may say in plaintext, by kind. Everything else belongs into the sealed content.
-PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
-    Kind.POLICY_PINNED: frozenset({"policy_sha256", "num_recipients"}),
-    Kind.POLICY_CHANGED: frozenset({"policy_sha256", "previous_sha256", "num_recipients", "num_approvers"}),
-    Kind.EPOCH_OPENED: frozenset({"epoch", "policy_sha256", "secret_sha256", "wraps_sha256"}),
-    Kind.INDEX_OPENED: frozenset({"month", "key_sha256"}),
-    Kind.LOG_STARTED: frozenset(
-        {
-            "version",
-            "database",
-            "cryptography",
-            "openssl",
-            "crypto",
-            "filesystem",
-            "time_source",
-            "heartbeat_seconds",
-            "schema",
-            "num_recovered",
-        }
-    ),
-    Kind.LOG_STOPPED: frozenset({"reason"}),
-    Kind.LOG_ALARM: frozenset({"code", "num_recovered"}),
-    Kind.LOG_RECOVERED: frozenset({"reason", "heartbeat_seconds", "num_recovered"}),
-    Kind.LOG_RESTORED: _OLD_LOG | {"head_sha256", "num_approvers", "act_sha256"},
-    Kind.STATE_CARRIED: _ROW,
-    Kind.LOG_HEARTBEAT: frozenset({"time_source"}),
-    Kind.CLOCK_STEPPED: frozenset({"expected_us", "found_us"}),
-    # `begin` is 0 for a full reading; `findings_sha256` recognises the same findings when they come again.
-    Kind.LOG_VERIFIED: frozenset({"begin", "size", "root", "findings", "findings_sha256", "duration_us"}),
-    Kind.DATABASE_UPGRADED: frozenset({"from_revision", "to_revision", "backup_sha256"}),
-    Kind.DATABASE_BACKED_UP: frozenset({"backup_sha256", "tree_size", "schema"}),
-    Kind.DATABASE_RESTORED: frozenset({"backup_sha256", "tree_size"}),
-    Kind.SHARES_BACKED_UP: frozenset({"backup_sha256", "num_shares", "num_recipients"}),
-    Kind.SHARES_EXPIRED: frozenset({"num_removed"}),
-    Kind.SHARES_RESTORED: frozenset({"backup_sha256", "num_shares", "num_erased"}),
-    Kind.CONFIG_CHANGED: frozenset({"config_sha256", "previous_sha256"}),
-    Kind.REQUEST_OPENED: frozenset({"endpoint", "model", "model_sha256", "stream"}),
-    Kind.REQUEST_SEGMENT: frozenset({"index", "num_tokens"}),
-    Kind.REQUEST_CLOSED: frozenset(
-        {
-            "model",
-            "outcome",
-            "code",
-            "prompt_tokens",
-            "completion_tokens",
-            "cached_tokens",
-            "num_segments",
-            "queue_us",
-            "prefill_us",
-            "decode_us",
-            "output_sha256",
-        }
-    ),
-    Kind.REQUEST_REFUSED: frozenset({"code", "status", "count", "route"}),
-    Kind.KEY_CREATED: _ROW | {"role"},
-    Kind.KEY_REVOKED: _ROW | {"role"},
-    Kind.ACCOUNT_CREATED: _ROW | {"role"},
-    Kind.ACCOUNT_CHANGED: _ROW | {"role"},
-    Kind.ACCOUNT_LOCKED: frozenset({"role"}),
-    Kind.SESSION_OPENED: frozenset({"role"}),
-    Kind.SESSION_CLOSED: frozenset({"role", "reason"}),
-    Kind.MODEL_LOADED: frozenset({"model", "model_sha256", "backend", "library", "load_us"}),
-    Kind.MODEL_FAILED: frozenset({"model", "code"}),
-    Kind.MODEL_UNLOADED: frozenset({"model"}),
-    Kind.AUDIT_SEARCHED: frozenset({"num_results"}),
-    Kind.AUDIT_READ: frozenset({"target"}),
-    Kind.AUDIT_REPLAYED: frozenset({"target", "identical"}),
-    Kind.PROOF_GIVEN: frozenset({"target", "tree_size"}),
-    Kind.WITNESS_ADDED: _ROW | {"witness"},
-    Kind.WITNESS_COSIGNED: _ROW | {"witness", "tree_size"},
-    Kind.AUDIT_EXPORTED: frozenset({"num_records", "begin", "end"}),
-    Kind.AUDIT_RELEASED: frozenset({"num_records", "num_shares"}),
-    Kind.HOLD_PLACED: _ROW,
-    Kind.HOLD_LIFTED: _ROW,
-    Kind.RETENTION_APPLIED: frozenset({"of_kind", "from_ts", "before_ts", "num_removed", "kept_sha256"}),
-    Kind.CONTENT_ERASED: frozenset({"shares_sha256", "num_shares", "num_approvers", "act_sha256"}),
-}
 
 Effects = Callable[[Connection, int], None]  # in the entry's transaction; its seq
 

@@ -1,8 +1,10 @@
 """Evidence: files that prove by themselves what is on the record, made and checked. Pure.
 
-Two kinds. A case holds chosen records, each with its proof, and with an auditor's help its own key and
-content. A range holds every header between two places and the tiles that prove that there are no others.
-Both carry the recipe to check them without us, and a list of digests that the log's key signed.
+Chosen records are each here with its proof, and with an auditor's help with its own key and content, or
+with a content of which parts are withheld (redaction.py). A range holds every header between two places and
+the tiles that prove that there are no others. A sealed case holds more (casefile.py). All carry the recipe to
+check them without us, and a list of digests that the log's key signed. Where an auditor opened a sealed case
+on another machine, that list is the case's (`CASE.SHA256SUMS`): what was added proves itself.
 """
 
 from __future__ import annotations
@@ -15,22 +17,30 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
-from appliance.audit import checkpoint, cosignature, proof, tiles
+from appliance.audit import checkpoint, cosignature, proof, redaction, tiles
 from appliance.audit.checkpoint import Signer, Verifier
 from appliance.audit.header import Header, decode_header
 from appliance.audit.merkle import leaf_hash
 from appliance.audit.proof import Proof
 from appliance.audit.query import Disclosed
+from appliance.audit.recipients import Identity, Recipient
 from appliance.audit.sealing import NONCE_BYTES, Place, RecordKey, Sealed
-from appliance.audit.tiles import Tile
 from appliance.errors import VerificationError
 
-MAX_BYTES: Final = 1 << 30
 SUMS, SUMS_NOTE, POLICY, CHECKPOINT, HEADERS, RANGE = (
     "SHA256SUMS", "SHA256SUMS.note", "policy", "checkpoint", "headers.jsonl", "range",
 )  # fmt: skip
-_BESIDE: Final = frozenset({SUMS, SUMS_NOTE, POLICY, "README.txt", "verify.sh"})
-_RECORD_FILES: Final = (".json", ".tlog-proof", ".ct", ".key", ".plain.json")
+CASE, CASE_SUMS, CASE_NOTE = "case.json", "CASE.SHA256SUMS", "CASE.SHA256SUMS.note"
+REDACTED: Final = ".redacted.json"
+VOUCHED: Final = "SHA256SUMS.auditors"  # auditors' signatures over the list, where the log's key is not
+RECIPE_FILES: Final = frozenset({"README.txt", "verify.sh"})
+_BESIDE: Final = RECIPE_FILES | {SUMS, SUMS_NOTE, CASE_SUMS, CASE_NOTE, VOUCHED, POLICY}
+PROOF_FILES: Final = (".json", ".tlog-proof")
+SEALED_FILES: Final = (*PROOF_FILES, ".ct")
+_OPENS: Final = (".key", ".plain.json")  # what proves itself: the header commits to it
+_RECORD_FILES: Final = (*SEALED_FILES, *_OPENS, REDACTED)
+_EPOCH = re.compile(r"epoch-(0|[1-9][0-9]{0,15})\.(json|tlog-proof)", re.ASCII)
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  ([!-~]{1,200})", re.ASCII)
 _RECORD = re.compile(r"record-(0|[1-9][0-9]{0,15})\.json", re.ASCII)
 _MANIFEST_NAME = "{origin}/evidence"  # another name than the log's: never taken for a checkpoint's signature
 
@@ -44,6 +54,7 @@ class Checked:
     has_ciphertext: bool
     content: str | None  # JSON, where the record's key is here
     witnesses: tuple[str, ...]
+    redacted: str | None = None  # JSON with parts withheld: vouched for, and proved by nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,8 @@ class Report:
     begin: int | None = None
     end: int | None = None
     tree_size: int = 0
+    vouched_by: tuple[str, ...] = ()  # whose word stands for what is redacted
+    is_opened_elsewhere: bool = False  # from a sealed case: keys and contents stand in no list that is signed
 
 
 def case(items: Iterable[tuple[Disclosed, Proof]], policy: str) -> dict[str, bytes]:
@@ -69,27 +82,19 @@ def case(items: Iterable[tuple[Disclosed, Proof]], policy: str) -> dict[str, byt
         files[f"{stem}.ct"] = item.sealed.nonce + item.sealed.ciphertext
         if item.key is not None:
             content = item.key.open(item.sealed, key_commitment=item.sealed.key_commitment.hex())
-            files[f"{stem}.plain.json"] = _json(content)
-            files[f"{stem}.key"] = _json(
-                {
-                    "aad": item.key.place.aad().decode(),
-                    "key": item.key.key.hex(),
-                    "nonce": item.sealed.nonce.hex(),
-                    "prk": item.key.prk.hex(),
-                }
-            )
+            files |= opened(stem, item.key, item.sealed, content)
     return files
 
 
-def whole_range(
-    begin: int, headers: Sequence[bytes], note: str, found: Mapping[Tile, bytes], policy: str
-) -> dict[str, bytes]:
-    """The files of every entry from `begin` on, with the tiles up to the checkpoint's root."""
-    files = {POLICY: policy.encode(), CHECKPOINT: note.encode()}
-    files[HEADERS] = b"".join(each + b"\n" for each in headers)
-    files[RANGE] = f"{begin} {begin + len(headers)}\n".encode()
-    size = checkpoint.parse(checkpoint.read_note(note).text).size
-    return files | {tile.path: data for tile, data in found.items()} | _bundles(size, begin, headers)
+def opened(stem: str, key: RecordKey, sealed: Sealed, content: Mapping[str, object]) -> dict[str, bytes]:
+    """A record's own key and its content, as files."""
+    told = {
+        "aad": key.place.aad().decode(),
+        "key": key.key.hex(),
+        "nonce": sealed.nonce.hex(),
+        "prk": key.prk.hex(),
+    }
+    return {f"{stem}.plain.json": _json(content), f"{stem}.key": _json(told)}
 
 
 def policy_of(log: Verifier, witnesses: Sequence[Verifier]) -> str:
@@ -101,43 +106,123 @@ def policy_of(log: Verifier, witnesses: Sequence[Verifier]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def log_of(files: Mapping[str, bytes]) -> Verifier:
+    """The log's key as evidence itself names it: worth nothing until it is compared with another copy."""
+    line = _text(_need(files, POLICY)).partition("\n")[0]
+    return Verifier.parse(line.removeprefix("log "))
+
+
 def signed(files: Mapping[str, bytes], recipe: Mapping[str, bytes], log: Signer) -> dict[str, bytes]:
     """The files with their recipe, the list of their digests, and the log's signature over that list."""
     whole = {**files, **recipe}
-    sums = "".join(f"{hashlib.sha256(whole[name]).hexdigest()}  {name}\n" for name in sorted(whole)).encode()
+    return whole | signed_list(sums_of({name: _digest(data) for name, data in whole.items()}), log)
+
+
+def listed(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files with a list of their digests that nobody signed: `sha256sum -c` wants one."""
+    return {**files, SUMS: sums_of({name: _digest(data) for name, data in files.items()})}
+
+
+def sums_of(digests: Mapping[str, str]) -> bytes:
+    """The list of digests, as coreutils' sha256sum writes it."""
+    return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()
+
+
+def signed_list(sums: bytes, log: Signer) -> dict[str, bytes]:
+    """A list of digests and the log's signature over it, under a name of its own."""
     origin = log.verifier.name
     note = log.under(_MANIFEST_NAME.format(origin=origin)).sign(_manifest(origin, sums))
-    return whole | {SUMS: sums, SUMS_NOTE: note.encode()}
+    return {SUMS: sums, SUMS_NOTE: note.encode()}
 
 
-def check(files: Mapping[str, bytes], log: Verifier, witnesses: Sequence[Verifier] = ()) -> Report:
+def vouched(files: Mapping[str, bytes], origin: str, identities: Sequence[Identity]) -> dict[str, bytes]:
+    """The files with these auditors' signatures over the list of their digests."""
+    text = _manifest(origin, files[SUMS])
+    lines = "".join(f"— {each.name} {checkpoint.encode(each.sign(text.encode()))}\n" for each in identities)
+    return {**files, VOUCHED: f"{text}\n{lines}".encode()}
+
+
+def check(
+    files: Mapping[str, bytes],
+    log: Verifier,
+    witnesses: Sequence[Verifier] = (),
+    auditors: Sequence[Recipient] = (),
+) -> Report:
     """What the files show, to somebody who trusts the log's key. VerificationError where anything fails.
 
-    With witnesses, every checkpoint must be cosigned by one of them at least.
+    With witnesses, every checkpoint must be cosigned by one of them at least; with auditors, what is redacted
+    elsewhere than on the appliance must be signed by each.
     """
-    _check_sums(files, log)
+    said = _check_sums(files, log, auditors)
     if HEADERS in files:
         return _check_range(files, log, witnesses)
     names = [match for match in map(_RECORD.fullmatch, sorted(files)) if match]
     if not names:
         raise VerificationError("there is no record in this evidence")
-    _check_names(files, {f"record-{match[1]}{end}" for match in names for end in _RECORD_FILES})
+    expected = {f"record-{match[1]}{end}" for match in names for end in _RECORD_FILES}
+    if CASE in files:
+        expected |= {CASE, *filter(_EPOCH.fullmatch, files)}
+    _check_names(files, expected)
     records = sorted((_check_record(files, int(match[1]), log, witnesses) for match in names),
                      key=lambda each: each.header.seq)  # fmt: skip
-    return Report(log.name, tuple(records), tree_size=records[-1].tree_size)
+    return Report(
+        log.name,
+        tuple(records),
+        tree_size=records[-1].tree_size,
+        vouched_by=said,
+        is_opened_elsewhere=CASE_SUMS in files,
+    )
 
 
-def _check_sums(files: Mapping[str, bytes], log: Verifier) -> None:
-    for name in (SUMS, SUMS_NOTE):
-        if name not in files:
-            raise VerificationError(f"{name} is missing")
-    rest = {name: data for name, data in files.items() if name not in {SUMS, SUMS_NOTE}}
-    sums = "".join(f"{hashlib.sha256(rest[name]).hexdigest()}  {name}\n" for name in sorted(rest)).encode()
-    if sums != files[SUMS]:
+def _check_sums(files: Mapping[str, bytes], log: Verifier, auditors: Sequence[Recipient]) -> tuple[str, ...]:
+    """Whose word stands for the list of digests."""
+    rest = {name: data for name, data in files.items() if name not in {SUMS, SUMS_NOTE, VOUCHED}}
+    digests = {name: _digest(data) for name, data in rest.items()}
+    if _need(files, SUMS) != sums_of(digests):
         raise VerificationError("SHA256SUMS does not fit the files: one was changed, added or dropped")
+    if CASE_SUMS not in files:
+        _check_list(files[SUMS], _need(files, SUMS_NOTE), log)
+        if VOUCHED in files:
+            raise VerificationError("one list of digests is signed by the log, or by auditors")
+        return (log.name,)
+    if SUMS_NOTE in files or CASE in files:
+        raise VerificationError("an opened case has one signed list, and no shares")
+    _check_list(files[CASE_SUMS], _need(files, CASE_NOTE), log)
+    lines = _text(files[CASE_SUMS]).split("\n")[:-1]
+    of_case = {match[2]: match[1] for match in map(_SUM_LINE.fullmatch, lines) if match}
+    for name, digest in digests.items():
+        is_vouched = VOUCHED in files and _is_record_file(name, (REDACTED,))
+        proves_itself = _is_record_file(name, _OPENS) or name in {CASE_SUMS, CASE_NOTE}
+        if not (proves_itself or is_vouched) and of_case.get(name) != digest:
+            raise VerificationError(f"{name} is not the one that was in the case")
+    return _check_vouched(files, log.name, auditors)
+
+
+def _check_vouched(files: Mapping[str, bytes], origin: str, auditors: Sequence[Recipient]) -> tuple[str, ...]:
+    if VOUCHED not in files:
+        if auditors:
+            raise VerificationError("no auditor's signature is here")
+        return ()
+    text, _, lines = _text(files[VOUCHED]).partition("\n\n")
+    text += "\n"
+    claims = [each.split(" ") for each in lines.split("\n")[:-1]]
+    if text != _manifest(origin, files[SUMS]) or not claims or any(len(each) != 3 for each in claims):
+        raise VerificationError("the auditors' signatures are over another list of digests")
+    for auditor in auditors:
+        said = [checkpoint.decode(each[2]) for each in claims if each[:2] == ["—", auditor.name]]
+        if not any(auditor.has_signed(text.encode(), each) for each in said):
+            raise VerificationError(f"{auditor.name} has not signed this list of digests")
+    return tuple(each.name for each in auditors)
+
+
+def _check_list(sums: bytes, note: bytes, log: Verifier) -> None:
     signer = Verifier(_MANIFEST_NAME.format(origin=log.name), log.public, log.algorithm)
-    if checkpoint.open_note(_text(files[SUMS_NOTE]), signer) != _manifest(log.name, sums):
+    if checkpoint.open_note(_text(note), signer) != _manifest(log.name, sums):
         raise VerificationError("the signature is over another list of digests")
+
+
+def _is_record_file(name: str, ends: tuple[str, ...]) -> bool:
+    return any(name.endswith(end) and _RECORD.fullmatch(f"{name.removesuffix(end)}.json") for end in ends)
 
 
 def _check_names(files: Mapping[str, bytes], expected: AbstractSet[str]) -> None:
@@ -170,7 +255,13 @@ def _check_record(
             raise VerificationError(f"{stem}.plain.json is here without the key that opens it")
     elif f"{stem}.key" in files or f"{stem}.plain.json" in files:
         raise VerificationError(f"{stem} is disclosed without its ciphertext")
-    return Checked(header, head.size, ciphertext is not None, content, said)
+    redacted = files.get(stem + REDACTED)
+    if redacted is not None:
+        if header.ct is None or content is not None:
+            raise VerificationError(f"{stem} is disclosed and withheld at once")
+        redaction.check(redacted, header.seq, header.ct.sha256)
+    return Checked(header, head.size, ciphertext is not None, content, said,
+                   None if redacted is None else redacted.decode())  # fmt: skip
 
 
 def _opened(header: Header, ciphertext: bytes, key: bytes, plain: bytes, stem: str) -> str:
@@ -250,6 +341,10 @@ def _text(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise VerificationError("a file is not text in UTF-8") from error
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _json(value: object) -> bytes:

@@ -14,7 +14,7 @@ import msgspec
 import rfc8785
 from msgspec import Meta
 
-from appliance.audit.entry import PUBLIC_FIELDS
+from appliance.audit.kinds import PUBLIC_FIELDS
 from appliance.errors import InternalError, VerificationError
 
 FORMAT_VERSION = 1

@@ -9,7 +9,7 @@ from typing import Final
 from appliance import durable
 from appliance.audit import files, query
 from appliance.audit.checkpoint import Verifier
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.audit.report import Report
 from appliance.config import Home

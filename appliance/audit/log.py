@@ -17,8 +17,9 @@ from typing import Final
 
 from appliance import db
 from appliance.audit import sealing, surroundings
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
 from appliance.audit.files import Latch, keep_lock, take_lock
+from appliance.audit.kinds import Kind
 from appliance.audit.pending import (
     Append,
     Busy,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from appliance.audit import blind, query
 from appliance.audit.blind import IndexKey
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.audit.recipients import Identity
 from appliance.audit.search import Blinds, Filters, Name

@@ -5,8 +5,9 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from appliance.audit import entry, store
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
 from appliance.audit.header import decode_header
+from appliance.audit.kinds import Kind
 from appliance.core import Outcome
 
 

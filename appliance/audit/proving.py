@@ -7,10 +7,11 @@ from pathlib import Path
 from sqlalchemy import Connection, func, select
 
 from appliance import db
-from appliance.audit import checkpoint, merkle, store
+from appliance.audit import checkpoint, merkle, store, tiles
 from appliance.audit.checkpoint import Checkpoint, Verifier
 from appliance.audit.proof import Proof
-from appliance.audit.tables import cosignature, log_entry, witness
+from appliance.audit.tables import cosignature, log_entry, node, witness
+from appliance.audit.tiles import Tile
 from appliance.errors import RequestError, VerificationError
 
 # For people without any program of ours: sh, coreutils, xxd, openssl. Every evidence file carries it.
@@ -72,6 +73,27 @@ def header_of(connection: Connection, seq: int) -> bytes:
     if data is None:
         raise RequestError("there is no such entry on the record", code="not_found")
     return bytes(data)
+
+
+def headers_of(connection: Connection, begin: int, end: int) -> list[bytes]:
+    """The headers in [begin, end) as they were hashed. VerificationError where one is missing."""
+    wanted = select(log_entry.c.hdr).where(log_entry.c.seq >= begin, log_entry.c.seq < end)
+    found = connection.execute(wanted.order_by(log_entry.c.seq)).scalars().all()
+    if len(found) != end - begin:
+        raise VerificationError("entries of this range are missing")
+    return [bytes(each) for each in found]
+
+
+def tile_of(connection: Connection, tile: Tile) -> bytes:
+    """A tile's file. VerificationError where a node of it is missing."""
+    first, level = tile.index * tiles.WIDTH, tiles.HEIGHT * tile.level
+    wanted = select(node.c.h).where(
+        node.c.level == level, node.c.idx >= first, node.c.idx < first + tile.width
+    )
+    found = connection.execute(wanted.order_by(node.c.idx)).scalars().all()
+    if len(found) != tile.width:
+        raise VerificationError("nodes of the tree are missing")
+    return b"".join(map(bytes, found))
 
 
 def prove(connection: Connection, seq: int, note: str | None = None) -> Proof:

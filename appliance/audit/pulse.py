@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
 from appliance.audit.header import Header
+from appliance.audit.kinds import Kind
 
 STEP_US: Final = 2_000_000
 SILENT: Final = "silent"  # the code of the alarm that admits a gap

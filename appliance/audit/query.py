@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Select, select
 from appliance import db
 from appliance.audit import checkpoint, store
 from appliance.audit.checkpoint import Verifier
-from appliance.audit.entry import Kind
 from appliance.audit.header import Header, decode_header
+from appliance.audit.kinds import Kind
 from appliance.audit.merkle import inclusion_proof, leaf_hash, verify_inclusion
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.recipients import Identity
@@ -170,6 +170,17 @@ def disclose(
     if missing := [seq for seq in seqs if seq not in found]:
         raise RequestError(f"there is no entry {missing[0]} on the record", code="not_found")
     return [reading.disclose(found[seq].hdr) for seq in seqs]
+
+
+def records_at(connection: Connection, seqs: Sequence[int]) -> list[Record]:
+    """These entries. RequestError where one does not exist."""
+    found = {
+        each.seq: each
+        for each in _each_record(connection, select(log_entry).where(log_entry.c.seq.in_(seqs)))
+    }
+    if missing := [seq for seq in seqs if seq not in found]:
+        raise RequestError(f"there is no entry {missing[0]} on the record", code="not_found")
+    return [found[seq] for seq in seqs]
 
 
 def prove(place: Place, record: Record, verifier: Verifier) -> tuple[int, bool]:

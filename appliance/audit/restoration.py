@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Table, insert
 
 from appliance.audit import acts
 from appliance.audit.acts import Act, Draft
-from appliance.audit.entry import Entry, Kind, row_digest
+from appliance.audit.entry import Entry, row_digest
+from appliance.audit.kinds import Kind
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.recipients import Recipient
 from appliance.errors import RequestError, VerificationError

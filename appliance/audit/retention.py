@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from appliance.audit.entry import Kind
 from appliance.audit.holds import Hold
+from appliance.audit.kinds import Kind
 from appliance.errors import SetupError
 
 MIN_DAYS: Final = 183  # six months: EU AI Act Art. 19 and 26(6)

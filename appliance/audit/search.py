@@ -23,7 +23,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from appliance import db
 from appliance.audit import store
-from appliance.audit.entry import PUBLIC_FIELDS, Kind
+from appliance.audit.kinds import PUBLIC_FIELDS, Kind
 from appliance.audit.query import Record, record_of
 from appliance.audit.tables import log_entry
 from appliance.audit.walks import Budget, Conditions, IndexWalk, Span, Walk, WholeWalk, merge

@@ -19,8 +19,9 @@ from appliance import durable
 from appliance.audit import blind, checkpoint, entry, files, shares, store
 from appliance.audit.blind import IndexKey
 from appliance.audit.checkpoint import Checkpoint
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
 from appliance.audit.header import FORMAT_VERSION, Header, SealedHash
+from appliance.audit.kinds import Kind
 from appliance.audit.merkle import Frontier, Node, ReadNode, leaf_hash, root_at
 from appliance.audit.orphans import orphans
 from appliance.audit.policy import KeyPolicy

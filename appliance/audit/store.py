@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import ARRAY, BigInteger, Connection, cast, delete, func, insert, select, update
 
-from appliance.audit.entry import Kind
 from appliance.audit.header import Header, decode_header
+from appliance.audit.kinds import Kind
 from appliance.audit.merkle import Node
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.retention import Candidate, Removal

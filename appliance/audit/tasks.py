@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from appliance.audit.entry import Entry, Kind, person_of, session_of, subject_of, user_of
+from appliance.audit.entry import Entry, person_of, session_of, subject_of, user_of
+from appliance.audit.kinds import Kind
 from appliance.core import Caller, ChatMessage, ModelSpec, Principal
 from appliance.tasks import CountTask, DetokenizeTask, EmbedTask, RankTask, Task, TokenizeTask
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.query import Opened, Record
 from appliance.audit.recipients import Identity
 from appliance.audit.search import Blinds, Filters, search

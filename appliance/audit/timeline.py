@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from appliance import db
 from appliance.audit import store
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.search import (
     FEW,
     THROUGH,

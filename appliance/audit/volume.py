@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from appliance.audit import store
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.tables import log_entry
 
 HOUR_US: Final = 3_600_000_000

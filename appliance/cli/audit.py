@@ -15,12 +15,9 @@ import click
 
 from appliance import control, db
 from appliance.audit import files, fsck, lineage, query, shares
-from appliance.audit.query import Opened
 from appliance.audit.report import Expected, Report, lines_of
 from appliance.audit.report import as_json as report_json
 from appliance.audit.rows import plain
-from appliance.auditing import why_of
-from appliance.cli import asked
 from appliance.cli.base import (
     FILE,
     command_gateway,
@@ -30,21 +27,23 @@ from appliance.cli.base import (
     on_one_line,
     show,
     warn,
-    when,
 )
 from appliance.cli.beginning import begin_anew
 from appliance.cli.erasing import erase
 from appliance.cli.evidence import check_evidence, export
 from appliance.cli.keeping import hold, retain
+from appliance.cli.opening import open_
 from appliance.cli.progress import Progress
 from appliance.cli.reading import identity_option, open_exchange, why_options
 from appliance.cli.release import release
 from appliance.cli.replay import replay
 from appliance.cli.searching import search_
+from appliance.cli.telling import told
 from appliance.cli.verifying import expected_schema, state_tables
 from appliance.cli.witness import witness_
 from appliance.commands import Done, ListKeys, Problem, Recover, Verified
 from appliance.config import Home
+from appliance.core import NOT_STATED, Why
 from appliance.errors import SetupError
 from appliance.verification import Verification
 
@@ -59,6 +58,7 @@ audit.add_command(replay)
 audit.add_command(witness_)
 audit.add_command(export)
 audit.add_command(check_evidence)
+audit.add_command(open_)
 audit.add_command(release)
 audit.add_command(erase)
 audit.add_command(hold)
@@ -84,7 +84,7 @@ def database_option(function: Any) -> Any:
     type=FILE,
     help="Shares that the appliance released, where a copy is read.",
 )
-@why_options
+@why_options()
 @database_option
 @home_option
 @json_option
@@ -107,7 +107,7 @@ def show_(
     place = database_of(home, database)
     if database is None:
         target = lineage.find(home, files.read_verifier(home).name, target)
-    why = why_of(purpose, case, needs_purpose=False)
+    why = Why(purpose or NOT_STATED.purpose, case)
     opened, _ = open_exchange(home, database, target, identity_paths, release_path, why)
     verifier = lineage.verifiers_of(home, database)[0]
     proofs = {each.seq: query.prove(place, each, verifier) for each in (one.record for one in opened)}
@@ -123,7 +123,7 @@ def show_(
             for each in opened
         ]
     }
-    show(result, _told(opened, proofs), as_json=as_json)
+    show(result, told(opened, proofs), as_json=as_json)
     if not all(included for _, included in proofs.values()):
         sys.exit(1)
 
@@ -212,36 +212,3 @@ def recover(home: Home, *, as_json: bool) -> None:
 
 def _head_note(home: Home) -> str:
     return home.head.read_text(encoding="utf-8", errors="replace") if home.head.exists() else ""
-
-
-def _told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str]:
-    lines = []
-    for each in opened:
-        size, included = proofs[each.record.seq]
-        mark = f"included in the tree of {size}" if included else "NOT INCLUDED IN THE TREE"
-        lines.append(f"── {each.record.kind}  seq {each.record.seq}  {when(each.record.ts)}  {mark}")
-        lines += [f"   {name}: {on_one_line(str(value))}" for name, value in each.record.public.items()]
-        lines += _content_lines(each.content)
-        if each.erased_by is not None:
-            lines.append(f"   content: erased, entry {each.erased_by} says why")
-    answer = "".join(
-        str((each.content or {}).get("text", "") or (each.content or {}).get("output", "")) for each in opened
-    )
-    if answer:
-        lines += ["── answer", *(f"   {line}" for line in answer.split("\n"))]
-    if told := asked.vectors_line([each.record.public for each in opened]):
-        lines.append(told)
-    return lines
-
-
-def _content_lines(content: dict[str, Any] | None) -> list[str]:
-    lines = []
-    for name, value in (content or {}).items():
-        if name == "messages":
-            # What begins a line is ours: a prompt may hold lines that look like a record's.
-            lines += [
-                f"   {turn['role']}> " + turn["content"].replace("\n", "\n" + " " * 9) for turn in value
-            ]
-        elif name not in {"text", "output"}:
-            lines += [f"   {on_one_line(line)}" for line in asked.lines_of(name, value)]
-    return lines

@@ -12,8 +12,8 @@ from appliance import config
 from appliance import db as database_room
 from appliance import restore as restoring
 from appliance.audit import store
-from appliance.audit.entry import Kind
 from appliance.audit.files import require_open, take_lock
+from appliance.audit.kinds import Kind
 from appliance.audit.recipients import parse_identity
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.cli.base import FILE, command_gateway, database_of, home_option, json_option, show, warn

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from appliance.audit import naming, query
 from appliance.audit.blind import IndexKey
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.search import Blinds, Filters, Name
 from appliance.cli.base import command_gateway, database_of, warn
 from appliance.cli.reading import identities_of, on_record

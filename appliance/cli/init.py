@@ -15,8 +15,9 @@ import click
 import appliance
 from appliance import config, db, durable
 from appliance.audit import files, profiles, store
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
 from appliance.audit.files import take_lock
+from appliance.audit.kinds import Kind
 from appliance.audit.policy import Reading, first_policy
 from appliance.audit.recipients import Algorithms, Identity, Recipient, parse_recipient
 from appliance.audit.sequencer import Sequencer, Start

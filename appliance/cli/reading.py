@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+import os
+import pwd
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +14,17 @@ import click
 
 from appliance import config, durable
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.query import Opened
 from appliance.audit.recipients import Identity, parse_identity
 from appliance.cli.base import FILE, command_gateway, database_of, warn
 from appliance.cli.init import DEV_IDENTITY
 from appliance.commands import RecordReading
 from appliance.config import Home
-from appliance.core import Why
+from appliance.core import NOT_STATED, Principal, Receipt, Role, Why
 from appliance.errors import RequestError, SetupError
+from appliance.exporting import Recorder
 
 
 def on_record(
@@ -30,7 +35,7 @@ def on_record(
     content: dict[str, Any],
     shares: Sequence[str] = (),
     *,
-    why: Why = Why(""),  # noqa: B008 - frozen
+    why: Why = NOT_STATED,
     reader: str = "",
 ) -> dict[str, bytes]:
     """A reading goes on the record before its result is shown; the shares that it needs come back."""
@@ -62,21 +67,13 @@ def identity_option(function: Any) -> Any:
     )(function)
 
 
-def why_options(function: Any) -> Any:
-    """`--purpose` and `--case`: they go on the record, sealed, with what was read."""
-    function = click.option("--case", default="", metavar="ID", help="The case it belongs to.")(function)
-    return click.option(
-        "--purpose", default="", metavar="TEXT", help="Why this is read; it stands on the record."
-    )(function)
-
-
 def open_exchange(
     home: Home,
     database: Path | None,
     target: str,
     identity_paths: Sequence[Path],
     release: Path | None = None,
-    why: Why = Why(""),  # noqa: B008 - frozen
+    why: Why = NOT_STATED,
 ) -> tuple[list[Opened], dict[str, str]]:
     """One exchange with its content, and who reads it. The reading is on the record first.
 
@@ -104,6 +101,54 @@ def open_exchange(
             hint="on the appliance: appliance audit release TARGET --out FILE; then pass --release FILE",
         )
     return query.open_records(place, records, identities, shares), reader
+
+
+def recorder_of(home: Home) -> Recorder:
+    """How an export comes on the record from here: by the running gateway, or by this process."""
+
+    async def record(recorded: Entry, shares: list[str]) -> tuple[Receipt, dict[str, bytes]]:
+        content = dict(recorded.content or {})
+        command = RecordReading(
+            event=str(recorded.kind),
+            public=dict(recorded.public),
+            content=content,
+            shares=shares,
+            purpose=str(content.pop("purpose", "")),
+            case=str(content.pop("case", "")),
+        )
+        said = await asyncio.to_thread(command_gateway, home, command)
+        receipt = Receipt(said["origin"], said["seq"], bytes.fromhex(said["leaf"]))
+        return receipt, {name: bytes.fromhex(secret) for name, secret in said["shares"].items()}
+
+    return record
+
+
+def somebody_here() -> Principal:
+    """Who runs this program, as the host knows them: no account, and no key."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid {os.getuid()}"
+    return Principal(key_id="", name=name, role=Role.OPERATOR)
+
+
+def why_options(*, required: bool = False) -> Callable[[Any], Any]:
+    """`--purpose TEXT --case NUMBER`: what somebody reads for; both stand on the record."""
+
+    def options(function: Any) -> Any:
+        purpose = click.option(
+            "--purpose",
+            default=None if required else "",
+            required=required,
+            metavar="TEXT",
+            help="What for; it stands on the record.",
+        )
+        case = click.option(
+            "--case", default="", metavar="NUMBER", help="The case's number, on the record too."
+        )
+        return purpose(case(function))
+
+    return options
 
 
 def write_release(path: Path, origin: str, shares: Mapping[str, bytes]) -> None:

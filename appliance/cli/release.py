@@ -8,7 +8,7 @@ import click
 
 from appliance import config
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.cli.base import FILE, NEW_FILE, database_of, home_option, json_option, show
 from appliance.cli.reading import on_record, write_release
 from appliance.config import Home

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from appliance import config
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.catalog import Catalog
 from appliance.cli.base import home_option, json_option, on_one_line, show
 from appliance.cli.reading import identity_option, on_record, open_exchange

@@ -12,11 +12,10 @@ from typing import Any
 
 import click
 
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.audit.rows import plain
 from appliance.audit.search import MAX_LIMIT, Filters, Page, search
-from appliance.auditing import why_of
 from appliance.cli.base import (
     FILE,
     database_of,
@@ -32,7 +31,7 @@ from appliance.cli.finding import blinds_of
 from appliance.cli.reading import identity_option, on_record, why_options
 from appliance.cli.texts import find_text
 from appliance.config import Home
-from appliance.core import Outcome
+from appliance.core import NOT_STATED, Outcome, Why
 from appliance.errors import RequestError
 
 HEADER = ("SEQ", "WHEN", "KIND", "REQUEST", "SAYS")
@@ -60,7 +59,7 @@ _TOKENS = click.IntRange(0)
 @click.option("--oldest-first", is_flag=True, help="In the order of the record.")
 @click.option("--cursor", help="The next page, as the page before named it.")
 @click.option("--limit", type=click.IntRange(1, MAX_LIMIT), default=20, show_default=True)
-@why_options
+@why_options()
 @click.option("--database", type=FILE, help="Read this copy; the reading can not be recorded then.")
 @home_option
 @json_option
@@ -93,7 +92,7 @@ def search_(
     """
     filters["kinds"] = tuple(map(Kind, filters["kinds"]))
     asked = Filters(since_us=microseconds(since), until_us=microseconds(until), **filters)
-    why = why_of(purpose, case, needs_purpose=False)
+    why = Why(purpose or NOT_STATED.purpose, case)
     if database is not None and (asked.names or text):
         raise RequestError(
             "names and texts are searched on the appliance's own record", code="invalid_search"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.audit import query, text
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.search import Blinds, Filters
 from appliance.audit.text import Match
 from appliance.auditing import TEXT_BATCH

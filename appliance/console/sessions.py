@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from appliance.accounts.accounts import Account
-from appliance.audit.entry import Entry, Kind, person_of
+from appliance.audit.entry import Entry, person_of
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.recipients import Identity
 from appliance.clock import Clock

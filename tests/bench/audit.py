@@ -12,7 +12,8 @@ from pathlib import Path
 
 from appliance import config
 from appliance.audit import fsck, query, shares
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.recipients import parse_identity
 from appliance.cli.init import DEV_IDENTITY

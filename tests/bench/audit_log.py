@@ -10,7 +10,8 @@ from pathlib import Path
 
 from appliance import config, db
 from appliance.audit import entry, header, sequencer, tables
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.clock import SystemClock
 from appliance.config import Home

@@ -8,8 +8,9 @@ import os
 import time
 
 from appliance import config, db
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
 from appliance.audit.files import take_lock
+from appliance.audit.kinds import Kind
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.clock import SystemClock
 from appliance.config import Home

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from appliance.audit import blind, query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.search import Blinds, Filters, search
 from appliance.audit.timeline import timeline
 from appliance.config import Home

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import msgspec
 
 from appliance import config
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.sequencer import Sequencer
 from appliance.cli.base import report
 from appliance.cli.serve import run

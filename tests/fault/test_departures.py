@@ -12,7 +12,7 @@ import pytest
 
 from appliance import config
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.catalog import Catalog
 from appliance.config import Home
 from appliance.core import (

@@ -9,8 +9,9 @@ import pytest
 
 from appliance import config
 from appliance.audit import entry
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
 from appliance.audit.header import decode_header
+from appliance.audit.kinds import Kind
 from appliance.config import Home
 from appliance.core import Outcome
 from appliance.services import open_log_alone

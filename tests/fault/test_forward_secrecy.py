@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from appliance.audit import query, sealing, shares
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.shares import ShareStore
 from appliance.config import Home
 
@@ -25,7 +25,8 @@ PROGRAM = """
     import gc, hashlib, sys
     from appliance import config
     from appliance.audit import sealing
-    from appliance.audit.entry import Entry, Kind
+    from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
     from appliance.config import Home
     from appliance.services import open_log_alone
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from appliance import config
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.config import Home
 from appliance.services import open_log_alone
 from tests.clocks import ManualClock

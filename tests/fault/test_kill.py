@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from tests.harness import Gateway, gateway, question, sse, wait_until
 from tests.records import assert_verified, closing_of, openings
 

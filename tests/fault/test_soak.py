@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.core import Role
 from tests.harness import Gateway, gateway, question, wait_until
 from tests.records import assert_verified

@@ -15,7 +15,7 @@ import pytest
 
 from appliance import control
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.commands import Command, Problem, Recover
 from appliance.core import Role
 from tests.harness import Gateway, gateway, question, sse, wait_until

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from appliance import config, durable
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.cli.init import initialise
 from appliance.clock import SystemClock

@@ -20,7 +20,8 @@ import appliance.audit.log as log_module
 import appliance.audit.sequencer as sequencer_module
 from appliance import config, durable
 from appliance.audit import entry
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.cli.init import initialise
 from appliance.clock import SystemClock

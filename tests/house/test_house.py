@@ -14,7 +14,18 @@ from fastapi.routing import APIRoute
 
 import appliance
 from appliance import config, statuses
-from appliance.api import audit, chat, embeddings, health, input_tokens, models, proofs, rerank, tokens
+from appliance.api import (
+    audit,
+    chat,
+    embeddings,
+    exports,
+    health,
+    input_tokens,
+    models,
+    proofs,
+    rerank,
+    tokens,
+)
 from appliance.catalog import CATALOGUE, read_model
 from appliance.cli import program
 from appliance.config import Settings
@@ -134,6 +145,7 @@ WITHOUT_A_HOME = {
     ("auditor", "keygen"),
     ("auditor", "sign"),
     ("audit", "check-evidence"),
+    ("audit", "open"),
     ("audit", "witness", "keygen"),
     ("audit", "witness", "cosign"),
 }
@@ -152,7 +164,7 @@ def test_every_command_has_an_example_json_and_home(path: tuple[str, ...], comma
 def test_every_route_names_a_permission() -> None:
     """Deny by default: a route without a permission is only `/healthz`."""
     app = FastAPI()
-    modules = (chat, embeddings, rerank, tokens, input_tokens, models, proofs, audit, health)
+    modules = (chat, embeddings, rerank, tokens, input_tokens, models, proofs, audit, exports, health)
     for module in modules:
         app.include_router(module.router)
     routes = [route for module in modules for route in module.router.routes]

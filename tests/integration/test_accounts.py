@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from appliance.audit import query
-from appliance.audit.entry import Kind
 from appliance.audit.files import Latch
+from appliance.audit.kinds import Kind
 from appliance.config import Home
 from appliance.core import Role
 from tests.browser.rooms import PASSPHRASE

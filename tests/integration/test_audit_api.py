@@ -15,8 +15,8 @@ import pytest
 
 from appliance.audit import files, query, shares
 from appliance.audit.checkpoint import open_checkpoint
-from appliance.audit.entry import Kind
 from appliance.audit.files import Latch
+from appliance.audit.kinds import Kind
 from appliance.audit.recipients import parse_identity
 from appliance.cli.init import DEV_IDENTITY
 from appliance.config import Home

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.core import Role
 from tests.harness import Gateway, gateway, question
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from tests.harness import Gateway, appliance, gateway, question
 from tests.records import assert_verified
 

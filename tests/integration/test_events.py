@@ -20,7 +20,7 @@ from fastapi.routing import APIRoute
 
 from appliance.api import app as api_app
 from appliance.audit import query
-from appliance.audit.entry import PUBLIC_FIELDS, Kind
+from appliance.audit.kinds import PUBLIC_FIELDS, Kind
 from appliance.cli import program
 from appliance.core import Role
 from tests.harness import Gateway, appliance, gateway, question
@@ -70,6 +70,11 @@ ROUTES: Mapping[tuple[str, str], tuple[Any, Role | None, list[Kind]]] = {
     ("GET", "/v1/audit/events/{seq}"): (None, Role.AUDITOR, [Kind.AUDIT_READ]),
     ("GET", "/v1/audit/checkpoint"): (None, Role.OPERATOR, []),
     ("GET", "/v1/audit/status"): (None, Role.OPERATOR, []),
+    ("POST", "/v1/audit/export"): (
+        {"seqs": [1], "purpose": "a test", "case": "2026-17"},
+        Role.AUDITOR,
+        [Kind.AUDIT_EXPORTED],
+    ),
     ("GET", "/healthz"): (None, None, []),
     ("GET", "/readyz"): (None, Role.KIOSK, []),
     ("GET", "/metrics"): (None, Role.OPERATOR, []),
@@ -134,10 +139,13 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
     "audit hold list": (_plain("audit", "hold", "list"), []),
     "audit hold lift": (lambda stage: ["audit", "hold", "lift", stage.holds[0], "--reason", "r", "--out",
                                        stage.file("lift.act")], []),
-    "audit export": (lambda stage: ["audit", "export", stage.seq, "--out", stage.file("case.zip")],
+    "audit export": (lambda stage: ["audit", "export", stage.seq, "--sealed", "--purpose", "case",
+                                      "--out", stage.file("case.zip")],
                      [Kind.AUDIT_EXPORTED]),
     "audit check-evidence": (lambda stage: ["audit", "check-evidence", stage.file("case.zip"), "--vkey",
                                             str(stage.running.home.keys / "log.vkey")], []),
+    "audit open": (lambda stage: ["audit", "open", stage.file("case.zip"), "--identity",
+                                  stage.file("dev-auditor.identity")], []),
     "audit witness keygen": (lambda stage: ["audit", "witness", "keygen", "w", "--out",
                                             str(stage.folder)], []),
     "audit witness add": (lambda stage: ["audit", "witness", "add", stage.file("w.vkey")],
@@ -164,6 +172,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
 # They run on machines of auditors, witnesses and courts, which have no home.
 ELSEWHERE = {
     "auditor keygen", "auditor sign", "audit witness keygen", "audit witness cosign", "audit check-evidence",
+    "audit open",
 }  # fmt: skip
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.audit import evidence, files, query
+from appliance.audit import archive, evidence, files, query
 from appliance.audit.checkpoint import Verifier
-from appliance.audit.entry import Kind
-from appliance.cli.evidence import _read_folder, _read_zip
+from appliance.audit.kinds import Kind
 from appliance.config import Home
 from appliance.errors import VerificationError
 from tests.clocks import ManualClock
@@ -55,10 +54,15 @@ def log_of(folder: Path) -> Verifier:
 
 
 def test_the_guide_does_what_it_says(exported: tuple[Home, Path]) -> None:
-    """Every command as it stands; both exports are on the record, and the record is green."""
+    """Every command as it stands; each export is on the record, and the record is green."""
     home, folder = exported
     found = query.search(home.database, kind=Kind.AUDIT_EXPORTED)[::-1]
-    assert [each.public for each in found] == [{"num_records": 2}, {"begin": 0, "end": 5}]
+    assert [each.public for each in found] == [
+        {"form": "opened", "num_records": 2, "num_shares": 1},
+        {"form": "sealed", "num_records": 2, "num_shares": 1},
+        {"form": "redacted", "num_records": 2, "num_shares": 1},
+        {"form": "range", "begin": 0, "end": 5},
+    ]
     checked = appliance(
         "audit", "check-evidence", str(folder / "case.zip"), "--vkey", str(folder / "log.vkey")
     )
@@ -77,12 +81,12 @@ def test_contents_are_disclosed_to_who_reads_the_file(exported: tuple[Home, Path
     identity = str(folder / "dev-auditor.identity")
     for options, content in ((["--identity", identity], "question 3 — ünïcode"), ([], None)):
         out = folder / f"one{len(options)}.zip"
-        appliance("audit", "export", seq, "--out", str(out), *options, home=home)
+        appliance("audit", "export", seq, "--purpose", "a test", "--out", str(out), *options, home=home)
         told = appliance("audit", "check-evidence", str(out), "--vkey", str(folder / "log.vkey"), "--json")
         (record,) = json.loads(told.stdout)["records"]
         assert record["has_ciphertext"] is True
         assert (json.loads(record["content"])["text"] if record["content"] else None) == content
-    names = set(_read_zip(folder / "one0.zip"))
+    names = set(archive.read(folder / "one0.zip"))
     assert not {name for name in names if name.endswith((".key", ".plain.json"))}
 
 
@@ -91,11 +95,11 @@ def test_openssl_opens_a_disclosed_content(exported: tuple[Home, Path]) -> None:
     tools.need("openssl", package="openssl")
     home, folder = exported
     seq = query.search(home.database, kind=Kind.REQUEST_OPENED)[0].seq
-    found = _read_zip(folder / "case.zip")
+    found = archive.read(folder / "case.zip")
     if f"record-{seq}.key" not in found:
-        appliance("audit", "export", str(seq), "--out", str(folder / "ssl.zip"),
+        appliance("audit", "export", str(seq), "--purpose", "a test", "--out", str(folder / "ssl.zip"),
                   "--identity", str(folder / "dev-auditor.identity"), home=home)  # fmt: skip
-        found = _read_zip(folder / "ssl.zip")
+        found = archive.read(folder / "ssl.zip")
     (folder / "record.ct").write_bytes(found[f"record-{seq}.ct"])
     key = json.loads(found[f"record-{seq}.key"])
     script = (
@@ -110,14 +114,24 @@ def test_openssl_opens_a_disclosed_content(exported: tuple[Home, Path]) -> None:
 def test_the_same_export_is_the_same_file(exported: tuple[Home, Path]) -> None:
     """Made twice from the same proofs: not a byte differs. A second file is not written over the first."""
     home, folder = exported
-    made = _read_zip(folder / "case.zip")
-    with zipfile.ZipFile(folder / "case.zip") as archive:
-        assert archive.namelist() == sorted(made)
-        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    made = archive.read(folder / "case.zip")
+    with zipfile.ZipFile(folder / "case.zip") as zipped:
+        assert zipped.namelist() == sorted(made)
+        assert {info.date_time for info in zipped.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     signer = files.load_keys(home, log_of(folder).name).signer
     rest = {name: data for name, data in made.items() if not name.startswith("SHA256SUMS")}
     assert evidence.signed(rest, {}, signer) == made
-    again = appliance("audit", "export", "3", "--out", str(folder / "case.zip"), home=home, check=False)
+    again = appliance(
+        "audit",
+        "export",
+        "3",
+        "--purpose",
+        "a test",
+        "--out",
+        str(folder / "case.zip"),
+        home=home,
+        check=False,
+    )
     assert (again.returncode, "exists" in again.stderr) == (2, True)
 
 
@@ -126,7 +140,7 @@ def test_every_changed_file_is_found(exported: tuple[Home, Path], name: str) -> 
     """Each file changed, dropped, or exchanged with a re-made list of digests: refused, always."""
     home, folder = exported
     log = log_of(folder)
-    made = _read_zip(folder / name) if name == "case.zip" else _read_folder(folder / name)
+    made = archive.read(folder / name)
     signer = files.load_keys(home, log.name).signer
     assert evidence.check(made, log).origin == log.name
     survivors = []
@@ -194,7 +208,7 @@ def test_a_required_witness_must_have_been_there(exported: tuple[Home, Path], tm
     key = ("--key", str(tmp_path / "court.witness"), "--log", vkey)
     appliance("audit", "witness", "cosign", request, *key, "--out", answer)
     appliance("audit", "witness", "import", answer, home=home)
-    appliance("audit", "export", "3", "--out", str(tmp_path / "seen.zip"), home=home)
+    appliance("audit", "export", "3", "--purpose", "a test", "--out", str(tmp_path / "seen.zip"), home=home)
     seen = appliance(
         "audit", "check-evidence", str(tmp_path / "seen.zip"), "--vkey", vkey, "--witness", public
     )

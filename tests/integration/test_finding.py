@@ -10,7 +10,7 @@ import pytest
 
 from appliance import config
 from appliance.audit import blind, entry, query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.clock import SystemClock
 from appliance.config import Home
 from appliance.services import open_log_alone

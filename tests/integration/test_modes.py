@@ -13,7 +13,7 @@ import pytest
 
 from appliance import control
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.recipients import parse_recipient
 from appliance.cli.init import Members, initialise
 from appliance.commands import CreateKey, ListKeys, Problem, RecordReading, RevokeKey

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from appliance.audit import files, proof, proving, query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.merkle import leaf_hash
 from appliance.commands import CreateKey
 from appliance.core import Role

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from tests.harness import appliance as program
 from tests.harness import gateway, question, sse
 from tests.integration.real import QUESTIONS

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.config import Home
 from appliance.core import Role
 from tests.harness import Gateway, appliance, gateway

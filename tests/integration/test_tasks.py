@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.core import Role
 from tests.fakes.fake_backend import END
 from tests.fakes.fake_embedder import N_EMBD

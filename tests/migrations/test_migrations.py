@@ -16,8 +16,8 @@ import appliance.accounts.tables
 import appliance.audit.tables
 from appliance import config, db
 from appliance.audit import query
-from appliance.audit.entry import Kind
 from appliance.audit.files import Latch
+from appliance.audit.kinds import Kind
 from appliance.cli.init import initialise
 from appliance.config import Home
 from appliance.core import Role

@@ -16,8 +16,8 @@ import psycopg
 import pytest
 
 from appliance.audit import query
-from appliance.audit.entry import Kind
 from appliance.audit.files import Latch
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.config import Home
 from appliance.databases.postgres import PostgresSchema, PostgresWriter

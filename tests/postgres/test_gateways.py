@@ -13,7 +13,7 @@ import pytest
 
 from appliance import config
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.config import Home
 from appliance.databases.postgres import PostgresSchema
 from tests.harness import Gateway, question, sse

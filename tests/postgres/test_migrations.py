@@ -17,8 +17,8 @@ import appliance.audit.holds
 import appliance.audit.tables  # noqa: F401 - models of every room, for the comparison
 from appliance import db
 from appliance.audit import query
-from appliance.audit.entry import Kind
 from appliance.audit.fsck.postgres import EXPECTED_SCHEMA, PostgresSource, expected_schema
+from appliance.audit.kinds import Kind
 from appliance.config import Home
 from appliance.databases.postgres import PostgresSchema, parse
 from tests.harness import appliance as program

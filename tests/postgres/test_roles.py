@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from appliance import config, db
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.config import Home
 from appliance.databases.postgres import PostgresSchema
 from appliance.databases.postgres_roles import Roles
@@ -26,7 +26,7 @@ APPEND_ONLY = (
     "log_entry", "log_payload", "node", "checkpoint", "epoch", "epoch_wrap", "key_policy", "erasure",
     "retention",
 )  # fmt: skip
-CHANGING = ("tree_head", "api_key", "legal_hold", "witness", "cosignature")
+CHANGING = ("tree_head", "api_key", "account", "legal_hold", "witness", "cosignature", "hosted_identity")
 
 
 def schema_of(home: Home) -> PostgresSchema:

@@ -12,7 +12,7 @@ import pytest
 from appliance import anew, config, db, durable
 from appliance.audit import acts, lineage, query, restoration
 from appliance.audit.acts import SignedAct
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity
 from appliance.audit.sequencer import Sequencer
 from appliance.cli.verifying import second_reading

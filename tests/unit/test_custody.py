@@ -12,7 +12,8 @@ from sqlalchemy import text
 from appliance import config, db
 from appliance.alone import Alone
 from appliance.audit import ceremonies, query, retention, shares
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity
 from appliance.config import Home
 from appliance.errors import ApplianceError, RequestError, SetupError, VerificationError

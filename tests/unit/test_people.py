@@ -16,7 +16,7 @@ from appliance.accounts import passphrases
 from appliance.accounts.lockout import FREE_TRIES
 from appliance.alone import Alone
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.sequencer import Sequencer
 from appliance.commands import Done, Recover
 from appliance.config import Home

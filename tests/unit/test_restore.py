@@ -10,7 +10,7 @@ import pytest
 from appliance import config, db, restore
 from appliance.alone import Alone
 from appliance.audit import lineage, query, share_backups, shares
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.policy import first_policy
 from appliance.audit.recipients import Identity
 from appliance.cli.verifying import second_reading

@@ -10,7 +10,8 @@ import pytest
 from appliance import config, verification
 from appliance.alone import Alone
 from appliance.audit import query
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.config import Home
 from appliance.control import ControlServer

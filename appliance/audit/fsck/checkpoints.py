@@ -6,9 +6,9 @@ from typing import Any
 
 from appliance.audit import checkpoint
 from appliance.audit.checkpoint import Checkpoint
-from appliance.audit.entry import Kind
 from appliance.audit.fsck.steps import Block, Reading
 from appliance.audit.fsck.tree import Tree
+from appliance.audit.kinds import Kind
 from appliance.errors import VerificationError
 
 _FIRST = -(1 << 63)  # before every size that a column can hold

@@ -11,10 +11,10 @@ from itertools import islice
 from operator import lt
 from typing import Any
 
-from appliance.audit.entry import Kind
 from appliance.audit.fsck.steps import Block, Reading
 from appliance.audit.fsck.tree import Nodes
 from appliance.audit.header import Header, decode_header, decode_headers
+from appliance.audit.kinds import Kind
 from appliance.errors import VerificationError
 
 BLOCK = 256  # entries at a time: so few stay in the processor's cache, and a query for each costs little

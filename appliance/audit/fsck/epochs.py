@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from appliance.audit.entry import Kind
 from appliance.audit.fsck.policies import KINDS
 from appliance.audit.fsck.steps import MALFORMED, Block, Reading
 from appliance.audit.fsck.trusted import headers_before
 from appliance.audit.header import Header, decode_header
+from appliance.audit.kinds import Kind
 
 
 class Epochs:

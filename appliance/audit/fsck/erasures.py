@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from appliance.audit.entry import Kind
 from appliance.audit.fsck.steps import Block, Reading
 from appliance.audit.fsck.trusted import headers_before
+from appliance.audit.kinds import Kind
 
 _KINDS = frozenset({str(Kind.CONTENT_ERASED)})
 

@@ -6,8 +6,8 @@ speaks again.
 
 from __future__ import annotations
 
-from appliance.audit.entry import Kind
 from appliance.audit.fsck.steps import Block, Reading
+from appliance.audit.kinds import Kind
 
 _OPENED, _SEGMENT, _CLOSED = (
     str(Kind.REQUEST_OPENED),

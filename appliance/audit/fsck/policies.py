@@ -6,10 +6,10 @@ import hashlib
 
 from appliance.audit import acts
 from appliance.audit.acts import Act
-from appliance.audit.entry import Kind
 from appliance.audit.fsck.steps import Block, Reading
 from appliance.audit.fsck.trusted import headers_before
 from appliance.audit.header import Header
+from appliance.audit.kinds import Kind
 from appliance.audit.policy import KeyPolicy
 from appliance.errors import VerificationError
 

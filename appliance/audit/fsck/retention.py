@@ -6,11 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from appliance.audit.entry import Kind
 from appliance.audit.fsck.source import Source
 from appliance.audit.fsck.steps import Block, Reading
 from appliance.audit.fsck.trusted import headers_before
 from appliance.audit.header import Header
+from appliance.audit.kinds import Kind
 
 _KINDS = frozenset({str(Kind.RETENTION_APPLIED)})
 

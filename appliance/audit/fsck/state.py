@@ -8,10 +8,10 @@ from typing import Any
 
 import rfc8785
 
-from appliance.audit.entry import PUBLIC_FIELDS
 from appliance.audit.fsck.steps import Block, Reading
 from appliance.audit.fsck.trusted import headers_before
 from appliance.audit.header import Header
+from appliance.audit.kinds import PUBLIC_FIELDS
 
 _KINDS = frozenset(str(kind) for kind, fields in PUBLIC_FIELDS.items() if "row_table" in fields)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator
 
-from appliance.audit.entry import Kind
 from appliance.audit.fsck.source import Source
 from appliance.audit.fsck.steps import Reading
 from appliance.audit.fsck.tree import Tree
 from appliance.audit.header import Header, decode_header
+from appliance.audit.kinds import Kind
 from appliance.errors import VerificationError
 
 _sha256 = hashlib.sha256

@@ -11,8 +11,8 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.audit.entry import Kind
 from appliance.audit.header import FORMAT_VERSION, Header, SealedHash, decode_header, decode_headers
+from appliance.audit.kinds import Kind
 from appliance.errors import VerificationError
 
 LARGEST = (1 << 53) - 1

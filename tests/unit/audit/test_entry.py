@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from appliance.audit import entry
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
 from appliance.audit.header import Header, SealedHash, decode_header
+from appliance.audit.kinds import PUBLIC_FIELDS, Kind
 from appliance.core import (
     Caller,
     ChatMessage,
@@ -82,7 +83,7 @@ def test_plaintext_fields_are_a_closed_list() -> None:
     """An entry can not say anything in plaintext that its kind does not allow."""
     with pytest.raises(InternalError):
         Entry(kind=Kind.REQUEST_OPENED, public={"prompt": "hello"})
-    assert set(entry.PUBLIC_FIELDS) == set(Kind)
+    assert set(PUBLIC_FIELDS) == set(Kind)
 
 
 def test_a_request_says_nothing_personal_in_plaintext() -> None:

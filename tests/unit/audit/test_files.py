@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from appliance import config, db
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.config import Home
 from appliance.errors import VerificationError

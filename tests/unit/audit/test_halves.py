@@ -10,7 +10,8 @@ from appliance import config, db
 from appliance.alone import Alone
 from appliance.audit import blind, query, shares, store
 from appliance.audit.blind import IndexKey
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.audit.recipients import Identity
 from appliance.audit.shares import ShareStore

@@ -13,9 +13,10 @@ import pytest
 from appliance import config
 from appliance.alone import Alone
 from appliance.audit import entry
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
 from appliance.audit.fsck.source import SqliteSource
 from appliance.audit.fsck.tree import Tree
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.report import Report
 from appliance.config import Home

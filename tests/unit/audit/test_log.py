@@ -14,7 +14,8 @@ import pytest
 import appliance
 from appliance import config
 from appliance.audit import entry, query
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.pending import Stop
 from appliance.audit.sequencer import Sequencer

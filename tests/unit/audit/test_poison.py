@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from appliance.audit import sealing
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.config import Home
 from appliance.errors import ApplianceError, InternalError
 from tests.clocks import ManualClock

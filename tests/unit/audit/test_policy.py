@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from appliance.audit import acts, ceremonies
 from appliance.audit.acts import Act, Draft, SignedAct
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.policy import KeyPolicy, Member, MemberRole, Reading, first_policy
 from appliance.audit.recipients import Algorithms, Identity, Recipient, recipient_of
 from appliance.errors import ApplianceError, RequestError, VerificationError

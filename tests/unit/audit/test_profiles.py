@@ -11,7 +11,7 @@ import pytest
 from appliance import config, db
 from appliance.audit import checkpoint, files, profiles, query, store
 from appliance.audit.checkpoint import Algorithm
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.policy import first_policy
 from appliance.audit.recipients import SUITE_NAMES, Algorithms, Identity
 from appliance.cli.doctor import examine

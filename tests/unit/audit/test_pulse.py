@@ -8,7 +8,8 @@ import pytest
 
 from appliance import config, db
 from appliance.audit import query
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.pulse import ClockWatch
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.config import Home

@@ -8,7 +8,8 @@ import pytest
 
 from appliance import config
 from appliance.audit import query, shares
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity, parse_identity
 from appliance.cli.init import DEV_IDENTITY
 from appliance.config import Home

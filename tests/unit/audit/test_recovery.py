@@ -14,8 +14,9 @@ import pytest
 
 from appliance import db
 from appliance.audit import entry, files, query
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
 from appliance.audit.files import Latch
+from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.sequencer import Sequencer
 from appliance.cli.init import initialise

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from appliance import config
 from appliance.audit import query, rows
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.services import open_log_alone
 from tests.clocks import ManualClock

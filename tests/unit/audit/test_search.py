@@ -16,7 +16,8 @@ from sqlalchemy import Engine, event
 
 from appliance import config
 from appliance.audit import blind, query, search, walks
-from appliance.audit.entry import PUBLIC_FIELDS, Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import PUBLIC_FIELDS, Kind
 from appliance.audit.search import Filters
 from appliance.audit.timeline import timeline
 from appliance.config import Home

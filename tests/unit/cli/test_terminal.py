@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from appliance import config
 from appliance.audit import entry, query
-from appliance.audit.entry import Entry, Kind
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
 from appliance.cli import audit as audit_commands
 from appliance.cli.base import when
 from appliance.config import Home

@@ -10,7 +10,7 @@ import pytest
 
 from appliance.accounts import accounts
 from appliance.accounts.accounts import Account
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity
 from appliance.console import sessions as module
 from appliance.console.sessions import MAX_KEPT, MAX_OF_ONE_ACCOUNT, Sessions
