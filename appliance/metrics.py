@@ -6,7 +6,7 @@ One registry per appliance, so that tests do not share state. Label values come 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
@@ -17,10 +17,8 @@ from appliance.core import Outcome, Usage
 from appliance.tasks import Endpoint
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60, 300)
-
-
-_GAP_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2, 5)
+FIRST_TOKEN_BOUNDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60, 300)
+GAP_BOUNDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,24 @@ class WorkerFigures:
     step_bounds_us: Sequence[int]
     step_buckets: Sequence[int]  # one more than bounds: the last is for longer steps
     tokens: dict[str, int]  # by kind: prompt, cached, restored, completion, drafted, accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was counted since the start, of all models together; queues as they are now.
+
+    Times by bucket: one count more than there are bounds.
+    """
+
+    closed: Mapping[str, int]  # by outcome
+    refused: Mapping[str, int]  # by code
+    first_token: tuple[int, ...]  # by FIRST_TOKEN_BOUNDS
+    gap: tuple[int, ...]  # by GAP_BOUNDS
+    steps: int
+    step_us: int
+    completion_tokens: int
+    running: int
+    waiting: int
 
 
 class Metrics:
@@ -71,14 +87,14 @@ class Metrics:
             "appliance_request_duration_seconds",
             "From admission to the closing record",
             ("model", "endpoint"),
-            buckets=_SECONDS,
+            buckets=FIRST_TOKEN_BOUNDS,
             registry=self._registry,
         )
         self._first_piece = Histogram(
             "appliance_time_to_first_piece_seconds",
             "From admission to the first piece that left the box",
             ("model",),
-            buckets=_SECONDS,
+            buckets=FIRST_TOKEN_BOUNDS,
             registry=self._registry,
         )
         self._audit_ready = Gauge(
@@ -146,14 +162,14 @@ class Metrics:
             "appliance_time_to_first_token_seconds",
             "From admission to the first token that the worker gave",
             ("model",),
-            buckets=_SECONDS,
+            buckets=FIRST_TOKEN_BOUNDS,
             registry=self._registry,
         )
         self._gap = Histogram(
             "appliance_inter_token_seconds",
             "Between two messages of one answer from the worker, by token",
             ("model",),
-            buckets=_GAP_SECONDS,
+            buckets=GAP_BOUNDS,
             registry=self._registry,
         )
         self._workers = _Workers()
@@ -224,6 +240,21 @@ class Metrics:
         else:
             self._workers.figures[model] = figures
 
+    def counts(self) -> Counts:
+        """Everything that trends are drawn from."""
+        workers = list(self._workers.figures.values())
+        return Counts(
+            closed=_by_label(self._closed, "outcome"),
+            refused=_by_label(self._refused, "code"),
+            first_token=_buckets(self._first_token, len(FIRST_TOKEN_BOUNDS)),
+            gap=_buckets(self._gap, len(GAP_BOUNDS)),
+            steps=sum(sum(each.step_buckets) for each in workers),
+            step_us=sum(each.step_us for each in workers),
+            completion_tokens=sum(each.tokens["completion"] for each in workers),
+            running=sum(each.running for each in workers),
+            waiting=sum(each.waiting for each in workers),
+        )
+
     def render(self) -> bytes:
         """The exposition text."""
         return generate_latest(self._registry)
@@ -264,6 +295,29 @@ class _Workers(Collector):
                 tokens.add_metric((model, kind), count)
             steps.add_metric((model,), buckets=_cumulative(each), sum_value=each.step_us / 1e6)
         yield from (sequences, cells, tokens, steps)
+
+
+def _by_label(counter: Counter, label: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for metric in counter.collect():
+        for sample in metric.samples:
+            if sample.name.endswith("_total"):
+                name = sample.labels[label]
+                found[name] = found.get(name, 0) + int(sample.value)
+    return found
+
+
+def _buckets(histogram: Histogram, num_bounds: int) -> tuple[int, ...]:
+    """Of all labels together, each bucket by itself: Prometheus adds them up."""
+    totals = [0] * (num_bounds + 1)
+    for metric in histogram.collect():
+        within = [int(each.value) for each in metric.samples if each.name.endswith("_bucket")]
+        for start in range(0, len(within), num_bounds + 1):
+            before = 0
+            for place, count in enumerate(within[start : start + num_bounds + 1]):
+                totals[place] += count - before
+                before = count
+    return tuple(totals)
 
 
 def _cumulative(figures: WorkerFigures) -> list[tuple[str, float]]:

@@ -51,6 +51,7 @@ from appliance.log import get_logger
 from appliance.metrics import Metrics
 from appliance.people import People
 from appliance.refusals import Refusals
+from appliance.trends import SAMPLE_SECONDS, Trends
 from appliance.verification import Verifications
 from appliance.witnessing import Witnessing
 
@@ -91,6 +92,7 @@ class Services:
     catalog: Catalog
     engines: dict[str, Engine]
     metrics: Metrics
+    trends: Trends
     refusals: Refusals
     inference: Inference
     exporting: Exporting
@@ -266,6 +268,7 @@ async def run_services(
             catalog=catalog,
             engines=engines,
             metrics=metrics,
+            trends=Trends(),
             refusals=refusals,
             inference=inference,
             exporting=alone.exporting,
@@ -273,14 +276,18 @@ async def run_services(
         )
         await control.start()
         refusals.start()
-        keeper = asyncio.create_task(_retain_for_ever(alone.custody))
+        keepers = [
+            asyncio.create_task(_retain_for_ever(alone.custody)),
+            asyncio.create_task(_sample_for_ever(services)),
+        ]
         alone.administration.verifications.start()
         await engine.start()
         try:
             yield services
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            for each in keepers:
+                each.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
             await alone.administration.verifications.stop()
             await control.stop()
             await inference.drain(settings.server.shutdown_grace_seconds)
@@ -308,6 +315,15 @@ async def _record_settings(audit: AuditLog, home: Home, settings: Settings) -> N
                 content={"settings": told},
             )
         )
+
+
+async def _sample_for_ever(services: Services) -> None:
+    """What the health page draws."""
+    while True:
+        for model, engine in services.engines.items():
+            services.metrics.worker(model, engine.figures)
+        services.trends.add(services.clock.now_us(), services.metrics.counts())
+        await asyncio.sleep(SAMPLE_SECONDS)
 
 
 async def _retain_for_ever(custody: Custody) -> None:

@@ -22,6 +22,7 @@ class Directory:
 
     def __init__(self, known: Iterable[ApiKey] = ()) -> None:
         self._keys = {key.id: key for key in known}
+        self._used_us: dict[str, int] = {}  # since the start; the record knows of longer ago
 
     def put(self, key: ApiKey) -> None:
         """Take over a key as it now stands in the database."""
@@ -48,7 +49,12 @@ class Directory:
                 hint="send 'authorization: Bearer apk_…' with a key that is neither expired "
                 "nor revoked; an administrator makes one with: appliance key create",
             )
+        self._used_us[key.id] = now_us
         return Principal(key_id=key.id, name=key.name, role=key.role)
+
+    def last_use_us(self, key_id: str) -> int | None:
+        """When this key was presented last since the start."""
+        return self._used_us.get(key_id)
 
     def active_named(self, name: str, *, now_us: int) -> list[ApiKey]:
         """The keys in force under a name; more than one while a rotation overlaps."""

@@ -59,6 +59,19 @@ _GRANTS: dict[Role, frozenset[Permission]] = {
 }
 
 
+# Whose keys somebody may make and revoke at the console: nobody there gives away more than they have,
+# but for admins, who make people's accounts too.
+_KEYS: dict[Role, tuple[Role, ...]] = {
+    Role.OPERATOR: (Role.KIOSK, Role.OPERATOR),
+    Role.ADMIN: (Role.KIOSK, Role.OPERATOR, Role.ADMIN, Role.AUDITOR, Role.PRIVACY, Role.WITNESS),
+}
+
+
+def keys_of(role: Role) -> tuple[Role, ...]:
+    """The roles of the API keys that this role manages."""
+    return _KEYS.get(role, ())
+
+
 def allows(role: Role, permission: Permission) -> bool:
     """Deny by default."""
     return permission in _GRANTS[role]

@@ -228,7 +228,8 @@ class Frame:
 
         try:
             token = Request(scope).cookies.get(call.cookie_name, "")
-            call.session = await self._sessions.find(token)
+            # A page that brings itself up to date is nobody's act: it keeps no session alive.
+            call.session = await self._sessions.find(token, is_seen="x-by-itself" not in headers)
             await self._app(scope, _bounded(headers, receive), send_stamped)
         except ApplianceError as error:
             problem = error

@@ -119,7 +119,7 @@ class Sessions:
             await self._end(each, "replaced")
         return token, opened
 
-    async def find(self, token: str) -> Session | None:
+    async def find(self, token: str, *, is_seen: bool = True) -> Session | None:
         """The session behind what a browser sent, and that it was seen; None where there is none any more."""
         found = self._open.get(_digest(token)) if token else None
         if found is None:
@@ -127,7 +127,8 @@ class Sessions:
         if reason := self._over(found):
             await self._end(found, reason)
             return None
-        found.seen_us = self._clock.monotonic_us()
+        if is_seen:
+            found.seen_us = self._clock.monotonic_us()
         return found
 
     async def close(self, session: Session) -> None:

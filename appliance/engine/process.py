@@ -11,6 +11,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 
 from appliance.engine.channel import AsyncChannel
 from appliance.engine.messages import LoadModel, Shutdown, ToGateway, ToWorker
@@ -125,3 +126,12 @@ def _environment() -> dict[str, str]:
         # neighbour that wants a core; so short a spin 25 and 67 ms; none at all 40 and 50 ms.
         "GOMP_SPINCOUNT": "2000",
     }
+
+
+def memory_bytes(pid: int) -> int | None:
+    """What a process holds of the machine's memory (proc(5), statm); None where it is gone."""
+    try:
+        resident = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return resident * os.sysconf("SC_PAGE_SIZE")

@@ -110,6 +110,11 @@ class Engine:
         return EngineStatus(self._state, self._ready, self._restarts, self._last_error, self._stats)
 
     @property
+    def worker_pid(self) -> int | None:
+        """The worker's process; None while there is none."""
+        return self._worker.pid if self._worker is not None else None
+
+    @property
     def figures(self) -> WorkerFigures | None:
         """What the worker last told about itself; None while there is nothing."""
         stats, ready = self._stats, self._ready

@@ -1,0 +1,163 @@
+"""API keys: who may call. A key's secret stands on one page, once; never in an address, a notice or a log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from appliance.accounts.keys import ApiKey
+from appliance.accounts.roles import Permission, keys_of
+from appliance.console.frame import Call, call_of, render, route, see
+from appliance.console.render import NavItem
+from appliance.core import Role
+from appliance.errors import Refused, RequestError
+
+_DAY_SECONDS: Final = 86_400
+_DAY_US: Final = _DAY_SECONDS * 1_000_000
+_SOON_US: Final = 14 * _DAY_US
+LIFETIMES: Final = (("30", "30 days"), ("90", "90 days"), ("365", "1 year"), ("", "never expires"))
+ROLES: Final = {
+    Role.KIOSK: "asks the model",
+    Role.OPERATOR: "sees readiness and metrics: for monitoring",
+    Role.ADMIN: "as operator",
+    Role.AUDITOR: "searches the record",
+    Role.PRIVACY: "signs erasures",
+    Role.WITNESS: "cosigns",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One key as the list shows it."""
+
+    key: ApiKey
+    state: str
+    mark: str
+    used_us: int | None
+    may_revoke: bool
+
+
+async def page(request: Request) -> Response:
+    """The list, and the form for another."""
+    return _page(request)
+
+
+def _page(request: Request, problem: str = "", name: str = "") -> Response:
+    call = call_of(request)
+    now_us = call.services.clock.now_us()
+    mine = keys_of(call.principal.role)
+    shown = [_shown(call, each, now_us) for each in call.services.administration.list_keys()]
+    shown.sort(key=lambda each: (each.state in {"revoked", "expired"}, -each.key.created_us))
+    return render(
+        request,
+        "operator/keys.html",
+        active="/keys",
+        keys=shown,
+        num_active=sum(each.state not in {"revoked", "expired"} for each in shown),
+        roles=[(role, ROLES[role]) for role in mine],
+        lifetimes=LIFETIMES,
+        problem=problem,
+        name=name,
+    )
+
+
+def _shown(call: Call, key: ApiKey, now_us: int) -> Shown:
+    state, mark = state_of(key.expires_us, key.revoked_us, now_us)
+    return Shown(
+        key=key,
+        state=state,
+        mark=mark,
+        used_us=call.services.directory.last_use_us(key.id),
+        may_revoke=key.is_active(now_us) and key.role in keys_of(call.principal.role),
+    )
+
+
+def state_of(expires_us: int | None, ended_us: int | None, now_us: int) -> tuple[str, str]:
+    """In force or not, as a word and a mark."""
+    if ended_us is not None:
+        return "revoked", ""
+    if expires_us is not None and expires_us <= now_us:
+        return "expired", ""
+    if expires_us is not None and expires_us - now_us < _SOON_US:
+        return "expires soon", "warn"
+    return "active", "good"
+
+
+async def create(request: Request) -> Response:
+    """A fresh key. Its secret is in this answer and nowhere else: whoever loads it again makes another."""
+    call = call_of(request)
+    name = call.text("name", limit=200)
+    try:
+        role = _role(call)
+        made = await call.services.administration.create_key(name, role, expires_seconds=lifetime_of(call))
+    except RequestError as problem:
+        return _page(request, told(problem), name)
+    return render(
+        request, "operator/key_made.html", active="/keys", key=made.new.key, token=made.new.token,
+        record=made.receipt.record,
+    )  # fmt: skip
+
+
+async def confirm(request: Request) -> Response:
+    """Is this the key that is meant?"""
+    call = call_of(request)
+    key = _find(call, request.path_params["key_id"])
+    used_us = call.services.directory.last_use_us(key.id)
+    return render(request, "operator/key_revoke.html", active="/keys", key=key, used_us=used_us)
+
+
+async def revoke(request: Request) -> Response:
+    """Out of force with the commit."""
+    call = call_of(request)
+    key = _find(call, request.path_params["key_id"])
+    _, receipt = await call.services.administration.revoke_key(key.id)
+    call.known.notice = f"The key {key.name} is revoked: {receipt.record}"
+    return see("/keys")
+
+
+def _role(call: Call) -> Role:
+    try:
+        role = Role(call.text("role", limit=32))
+    except ValueError as error:
+        raise RequestError("there is no such role", code="invalid_role", param="role") from error
+    _require(call, role)
+    return role
+
+
+def _find(call: Call, key_id: str) -> ApiKey:
+    now_us = call.services.clock.now_us()
+    found = {each.id: each for each in call.services.administration.list_keys()}.get(key_id)
+    if found is None or not found.is_active(now_us):
+        raise RequestError("no key in force has this id", code="not_found")
+    _require(call, found.role)
+    return found
+
+
+def _require(call: Call, role: Role) -> None:
+    if role not in keys_of(call.principal.role):
+        raise Refused(f"your role does not manage keys of the role {role}")
+
+
+def lifetime_of(call: Call) -> int | None:
+    """The form's lifetime in seconds; None for one without an end."""
+    days = call.text("days", limit=5)
+    if days not in {value for value, _ in LIFETIMES}:
+        raise RequestError("this is not one of the lifetimes", code="invalid_expiry", param="days")
+    return int(days) * _DAY_SECONDS if days else None
+
+
+def told(problem: RequestError) -> str:
+    """What went wrong, and what to do."""
+    return f"{problem.message}; {problem.hint}" if problem.hint else problem.message
+
+
+ROUTES = [
+    route("/keys", page, Permission.MANAGE_KEYS),
+    route("/keys", create, Permission.MANAGE_KEYS, methods=("POST",)),
+    route("/keys/{key_id}/revoke", confirm, Permission.MANAGE_KEYS),
+    route("/keys/{key_id}/revoke", revoke, Permission.MANAGE_KEYS, methods=("POST",)),
+]
+MENU = [NavItem("API keys", "/keys", Permission.MANAGE_KEYS)]
