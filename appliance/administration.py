@@ -19,7 +19,7 @@ from appliance.audit import entry
 from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.clock import Clock
-from appliance.core import Receipt, Role
+from appliance.core import Principal, Receipt, Role
 from appliance.errors import RequestError
 from appliance.verification import Verifications
 
@@ -59,13 +59,21 @@ class Administration:
         self._changing = asyncio.Lock()  # what was looked up must still hold when it is committed
 
     async def create_key(
-        self, name: str, role: Role, *, expires_seconds: int | None = None, replace: bool = False
+        self,
+        name: str,
+        role: Role,
+        *,
+        expires_seconds: int | None = None,
+        replace: bool = False,
+        by: Principal | None = None,
     ) -> Made:
         """A fresh key; with `replace`, the active ones of the same name are revoked after it."""
         async with self._changing, self._duties.giving:
-            return await self._create_key(name, role, expires_seconds=expires_seconds, replace=replace)
+            return await self._create_key(name, role, expires_seconds, replace=replace, by=by)
 
-    async def _create_key(self, name: str, role: Role, *, expires_seconds: int | None, replace: bool) -> Made:
+    async def _create_key(
+        self, name: str, role: Role, expires_seconds: int | None, *, replace: bool, by: Principal | None
+    ) -> Made:
         now_us = self._clock.now_us()
         earlier = self._directory.active_named(check_name(name), now_us=now_us)
         if earlier and not replace:
@@ -80,15 +88,15 @@ class Administration:
             raise RequestError("a key expires within a century, in the future", code="invalid_expiry")
         expires_us = now_us + expires_seconds * 1_000_000 if expires_seconds else None
         made = keys.generate(name, role, now_us=now_us, expires_us=expires_us)
-        receipt = await self._store(Kind.KEY_CREATED, made.key)
+        receipt = await self._store(Kind.KEY_CREATED, made.key, by)
         for key in earlier:
-            await self._revoke_key(key.id)
+            await self._revoke_key(key.id, by)
         return Made(new=made, replaced=tuple(key.id for key in earlier), receipt=receipt)
 
-    async def revoke_key(self, name_or_id: str) -> tuple[ApiKey, Receipt]:
+    async def revoke_key(self, name_or_id: str, *, by: Principal | None = None) -> tuple[ApiKey, Receipt]:
         """Revoke one key, by id or unambiguous name; in force with the commit."""
         async with self._changing:
-            return await self._revoke_key(name_or_id)
+            return await self._revoke_key(name_or_id, by)
 
     async def recover(self) -> None:
         """Open a latched log again, and learn what was committed while its callers were told otherwise."""
@@ -97,19 +105,19 @@ class Administration:
             self._directory.replace(self._load_keys())
             self._on_recovery()
 
-    async def _revoke_key(self, name_or_id: str) -> tuple[ApiKey, Receipt]:
+    async def _revoke_key(self, name_or_id: str, by: Principal | None) -> tuple[ApiKey, Receipt]:
         now_us = self._clock.now_us()
         key = self._directory.find(name_or_id, now_us=now_us)
         if key.revoked_us is not None:
             raise RequestError("this key is revoked already", code="key_revoked")
         revoked = tables.revoked(key, now_us=now_us)
-        return revoked, await self._store(Kind.KEY_REVOKED, revoked)
+        return revoked, await self._store(Kind.KEY_REVOKED, revoked, by)
 
     def list_keys(self) -> list[ApiKey]:
         """All keys, oldest first, without their secrets."""
         return self._directory.all()
 
-    async def _store(self, kind: Kind, key: ApiKey) -> Receipt:
+    async def _store(self, kind: Kind, key: ApiKey, by: Principal | None) -> Receipt:
         row = tables.row_of(key)
         receipt = await self._audit.append(
             entry.state_changed(
@@ -120,6 +128,7 @@ class Administration:
                 public={"role": str(key.role)},
                 content={"name": key.name, "expires_us": key.expires_us},
                 effects=lambda connection, _seq: db.put_row(connection, tables.api_key, row),
+                by=by,
             )
         )
         self._directory.put(key)  # after the commit: a key that is not on the record opens nothing

@@ -8,15 +8,17 @@ them by a fresh one at once. Both are on the record before they exist.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 
 from appliance import db, durable
 from appliance.audit import share_backups, shares, store
-from appliance.audit.entry import Entry
+from appliance.audit.entry import Entry, done_by
 from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.clock import Clock
 from appliance.config import Home
+from appliance.core import Principal
 from appliance.databases.base import Database
 from appliance.errors import SetupError
 
@@ -81,7 +83,33 @@ class ShareBackups:
         return len(doomed)
 
 
-def backed_up(backup_sha256: str, tree_size: int, schema: str) -> Entry:
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A copy of the database."""
+
+    path: Path
+    sha256: str
+    tree_size: int
+    schema: str
+
+
+def copy_database(home: Home, database: Database, clock: Clock, *, note: str) -> Copied:
+    """A copy in the home's backups, and what it holds. Reads all of it: not for an event loop."""
+    path = db.backup(home, database, clock, note=note)
+    digest = db.digest_of(path)
+    # A file is asked itself; what a server's dump holds can only be asked of the server, a moment later.
+    read = path if database.file is not None else database
+    with db.reading(read) as connection:
+        tree_size = store.num_entries(connection)
+    return Copied(path, digest, tree_size, str(db.schema(read).revision))
+
+
+def backed_up(backup_sha256: str, tree_size: int, schema: str, by: Principal | None = None) -> Entry:
     """The record of a copy of the database."""
     public: dict[str, str | int] = {"backup_sha256": backup_sha256, "tree_size": tree_size, "schema": schema}
-    return Entry(kind=Kind.DATABASE_BACKED_UP, public=public)
+    return Entry(
+        kind=Kind.DATABASE_BACKED_UP,
+        public=public,
+        content=done_by(by) or None,
+        actor=by.key_id if by is not None else None,
+    )

@@ -24,10 +24,12 @@ from appliance.audit.retention import Removal
 from appliance.backups import ShareBackups
 from appliance.clock import Clock
 from appliance.config import CryptoProfile, Home
-from appliance.core import Receipt, Role
+from appliance.core import Principal, Receipt, Role
 from appliance.databases.base import Database
 from appliance.errors import ApplianceError, RequestError
 from appliance.log import get_logger
+
+_DAY_US = 86_400_000_000
 
 log = get_logger(__name__)
 
@@ -39,6 +41,15 @@ class Removed:
     kind: Kind
     days: int
     num_contents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """When the oldest content of a kind has had its time, microseconds UTC; None where there is none."""
+
+    kind: Kind
+    days: int
+    next_us: int | None
 
 
 class Custody:
@@ -109,10 +120,12 @@ class Custody:
                 log.warning("share_backups_not_replaced", error=type(error).__name__)
             return len(doomed), receipt
 
-    async def back_up(self, backup_sha256: str, tree_size: int, schema: str) -> tuple[Receipt, Path, int]:
+    async def back_up(
+        self, backup_sha256: str, tree_size: int, schema: str, *, by: Principal | None = None
+    ) -> tuple[Receipt, Path, int]:
         """Record a copy of the database, and make one of the shares; how many older ones went."""
         async with self._changing:
-            receipt = await self._audit.append(backups.backed_up(backup_sha256, tree_size, schema))
+            receipt = await self._audit.append(backups.backed_up(backup_sha256, tree_size, schema, by))
             path = await self._share_backups.make()
             return receipt, path, await self._share_backups.expire()
 
@@ -173,6 +186,21 @@ class Custody:
                 last = going_on
             removed.append(Removed(kind, days, count))
         return removed
+
+    async def coming(self) -> list[Coming]:
+        """What the retention removes next, by kind; a hold may keep it all the same."""
+        return await asyncio.to_thread(self._coming)
+
+    def _coming(self) -> list[Coming]:
+        with db.reading(self._database) as connection:
+            oldest = {
+                kind: store.contents_of(connection, kind, 0, self._clock.now_us(), 1)
+                for kind in self._periods
+            }
+        return [
+            Coming(kind, days, oldest[kind][0].ts + days * _DAY_US if oldest[kind] else None)
+            for kind, days in self._periods.items()
+        ]
 
     def _due(self, kind: Kind, days: int, after_ts: int) -> tuple[Removal | None, int | None]:
         """The next removal, and the moment to go on from; None where there is nothing (more)."""

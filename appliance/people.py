@@ -23,7 +23,7 @@ from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.clock import Clock
 from appliance.config import CryptoProfile
-from appliance.core import Caller, Receipt, Role
+from appliance.core import Caller, Principal, Receipt, Role
 from appliance.errors import Refused, RequestError
 
 
@@ -74,7 +74,13 @@ class People:
         self._register.replace(self._load())
 
     async def create(
-        self, name: str, role: Role, *, expires_seconds: int | None = None, replace: bool = False
+        self,
+        name: str,
+        role: Role,
+        *,
+        expires_seconds: int | None = None,
+        replace: bool = False,
+        by: Principal | None = None,
     ) -> MadeAccount:
         """A new person, with a passphrase for the first log-in. RequestError on a conflict of duties."""
         if role not in PEOPLE:
@@ -100,27 +106,28 @@ class People:
                 )
             self._duties.require(name, role, but_account=earlier.name if earlier is not None else "")
             if earlier is not None:
-                await self._store(accounts.disabled(earlier, now_us=now_us), Kind.ACCOUNT_CHANGED, "replaced")
+                gone = accounts.disabled(earlier, now_us=now_us)
+                await self._store(gone, Kind.ACCOUNT_CHANGED, "replaced", by)
             expires_us = now_us + expires_seconds * 1_000_000 if expires_seconds else None
             made = accounts.new(name, role, kept, now_us=now_us, expires_us=expires_us)
-            return MadeAccount(made, words, await self._store(made, Kind.ACCOUNT_CREATED, "created"))
+            return MadeAccount(made, words, await self._store(made, Kind.ACCOUNT_CREATED, "created", by))
 
-    async def reset(self, name_or_id: str) -> MadeAccount:
+    async def reset(self, name_or_id: str, *, by: Principal | None = None) -> MadeAccount:
         """Another one-time passphrase for somebody who lost theirs."""
         async with self._changing:
             known = self._register.find(name_or_id, now_us=self._clock.now_us())
             words = passphrases.one_time()
             changed = accounts.with_passphrase(known, await self._kept(words), must_change=True)
-            receipt = await self._store(changed, Kind.ACCOUNT_CHANGED, "passphrase reset")
+            receipt = await self._store(changed, Kind.ACCOUNT_CHANGED, "passphrase reset", by)
             self._lockout.succeeded(known.name)
             return MadeAccount(changed, words, receipt)
 
-    async def disable(self, name_or_id: str) -> tuple[Account, Receipt]:
+    async def disable(self, name_or_id: str, *, by: Principal | None = None) -> tuple[Account, Receipt]:
         """Let somebody in no more; in force with the commit, for open sessions too."""
         async with self._changing:
             now_us = self._clock.now_us()
             known = accounts.disabled(self._register.find(name_or_id, now_us=now_us), now_us=now_us)
-            return known, await self._store(known, Kind.ACCOUNT_CHANGED, "disabled")
+            return known, await self._store(known, Kind.ACCOUNT_CHANGED, "disabled", by)
 
     async def change_passphrase(self, account_id: str, caller: Caller, *, current: str, new: str) -> Account:
         """The person's own choice. Refused where the current one is wrong."""
@@ -136,7 +143,7 @@ class People:
             if current == new:
                 raise RequestError("the new passphrase is the old one", code="invalid_passphrase")
             changed = accounts.with_passphrase(known, await self._kept(new), must_change=False)
-            await self._store(changed, Kind.ACCOUNT_CHANGED, "passphrase changed")
+            await self._store(changed, Kind.ACCOUNT_CHANGED, "passphrase changed", known.principal)
             return changed
 
     async def log_in(self, name: str, passphrase: str, caller: Caller) -> Account:
@@ -173,7 +180,7 @@ class People:
         async with self._trying:
             return await asyncio.to_thread(passphrases.make, passphrase, fips=self._fips)
 
-    async def _store(self, known: Account, kind: Kind, change: str) -> Receipt:
+    async def _store(self, known: Account, kind: Kind, change: str, by: Principal | None) -> Receipt:
         row = accounts.row_of(known)
         receipt = await self._audit.append(
             entry.state_changed(
@@ -184,6 +191,7 @@ class People:
                 public={"role": str(known.role)},
                 content={"name": known.name, "change": change, "expires_us": known.expires_us},
                 effects=lambda connection, _seq: db.put_row(connection, accounts.account, row),
+                by=by,
             )
         )
         self._register.put(known)  # after the commit: a change that is not on the record is none

@@ -36,6 +36,7 @@ from appliance.catalog import Catalog
 from appliance.clock import Clock, SystemClock
 from appliance.config import EMBEDDED, Home, Settings
 from appliance.control import ControlServer
+from appliance.copies import Copies
 from appliance.core import ModelSpec, Role
 from appliance.custody import Custody
 from appliance.databases.base import Database
@@ -89,6 +90,7 @@ class Services:
     auditing: Auditing
     witnessing: Witnessing
     people: People
+    copies: Copies
     catalog: Catalog
     engines: dict[str, Engine]
     metrics: Metrics
@@ -265,6 +267,13 @@ async def run_services(
             auditing=alone.auditing,
             witnessing=alone.witnessing,
             people=alone.people,
+            copies=Copies(
+                home=home,
+                database=db.of(home, settings),
+                audit=alone.audit,
+                custody=alone.custody,
+                clock=clock,
+            ),
             catalog=catalog,
             engines=engines,
             metrics=metrics,
@@ -288,6 +297,7 @@ async def run_services(
             for each in keepers:
                 each.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
+            await services.copies.stop()
             await alone.administration.verifications.stop()
             await control.stop()
             await inference.drain(settings.server.shutdown_grace_seconds)

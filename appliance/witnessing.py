@@ -24,7 +24,7 @@ from appliance.audit.tables import COSIGNATURE, WITNESS
 from appliance.audit.tables import cosignature as cosignature_table
 from appliance.audit.tables import witness as witness_table
 from appliance.clock import Clock
-from appliance.core import Receipt, Role
+from appliance.core import Principal, Receipt, Role
 from appliance.db import Place
 from appliance.errors import RequestError, VerificationError
 
@@ -41,6 +41,15 @@ class Visits:
     size: int  # of the newest tree that was cosigned
     time_s: int
     is_stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """One witness and the newest tree that it cosigned; 0 for none. Time in POSIX seconds."""
+
+    name: str
+    size: int
+    time_s: int
 
 
 class Witnessing:
@@ -71,6 +80,14 @@ class Witnessing:
         """The witnesses whose keys are pinned."""
         return sorted({each.name for each in self._witnesses.values()})
 
+    def pinned(self) -> list[Pinned]:
+        """Each witness and what it said last. Reads the database: not for an event loop."""
+        with db.reading(self._database) as connection:
+            found = {
+                each.name: proving.last_visit_of(connection, each.name) for each in self._witnesses.values()
+            }
+        return [Pinned(name, size, time_s) for name, (size, time_s) in sorted(found.items())]
+
     def visits(self) -> Visits:
         """Stale once the newest cosignature is older than `audit.witness_max_age_days`."""
         size, time_s, since_s = self._newest
@@ -97,7 +114,7 @@ class Witnessing:
             self._reload()
             return receipt
 
-    async def take(self, note: str) -> tuple[list[Cosignature], Receipt]:
+    async def take(self, note: str, *, by: Principal | None = None) -> tuple[list[Cosignature], Receipt]:
         """Store what pinned witnesses said below a checkpoint of this log; lines of others are ignored.
 
         VerificationError where the note is not this log's, a line does not hold, or nobody known said it;
@@ -132,7 +149,9 @@ class Witnessing:
                     "line": each.line,
                 }
                 public: Row = {"witness": each.witness.name, "tree_size": head.size}
-                receipt = await self._audit.append(_state(Kind.WITNESS_COSIGNED, COSIGNATURE, row, public))
+                receipt = await self._audit.append(
+                    _state(Kind.WITNESS_COSIGNED, COSIGNATURE, row, public, by)
+                )
             self._reload()
             return fresh, receipt
 
@@ -147,12 +166,12 @@ def witness_id(verifier: Verifier) -> str:
     return f"{verifier.name}+{verifier.key_id.hex()}"
 
 
-def _state(kind: Kind, table: str, row: Row, public: Row) -> Entry:
+def _state(kind: Kind, table: str, row: Row, public: Row, by: Principal | None = None) -> Entry:
     made = witness_table if table == WITNESS else cosignature_table
 
     def effects(connection: Connection, _seq: int) -> None:
         connection.execute(insert(made).values(**row))
 
     return entry.state_changed(
-        kind, table=table, row=row, row_id=str(row["id"]), public=public, content={}, effects=effects
+        kind, table=table, row=row, row_id=str(row["id"]), public=public, content={}, effects=effects, by=by
     )

@@ -16,6 +16,7 @@ class Permission(StrEnum):
     SEE_METRICS = "see_metrics"
     GET_PROOFS = "get_proofs"  # of own records
     SEE_HEALTH = "see_health"  # everything about the box but content
+    MAKE_BACKUPS = "make_backups"
     MANAGE_KEYS = "manage_keys"
     MANAGE_ACCOUNTS = "manage_accounts"
     SIGN_ACTS = "sign_acts"  # erasures, ends of holds, key policies
@@ -32,6 +33,7 @@ _RUNS = frozenset(
         Permission.SEE_READINESS,
         Permission.SEE_METRICS,
         Permission.SEE_HEALTH,
+        Permission.MAKE_BACKUPS,
         Permission.MANAGE_KEYS,
         Permission.SEE_AUDIT_STATUS,
     }

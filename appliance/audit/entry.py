@@ -229,14 +229,24 @@ def state_changed(
     public: Mapping[str, str | int],
     content: Mapping[str, Any],
     effects: Effects,
+    by: Principal | None = None,
 ) -> Entry:
-    """A row of another room and its record, in one transaction; the header commits to the row."""
+    """A row of another room and its record, in one transaction; the header commits to the row.
+
+    `by` is who did it, where that is known: at the console it is, at the host's own program it is not.
+    """
     return Entry(
         kind=kind,
         public={**public, "row_table": table, "row_id": row_id, "row_sha256": row_digest(row)},
-        content=content,
+        content={**content, **done_by(by)},
+        actor=by.key_id if by is not None else None,
         effects=effects,
     )
+
+
+def done_by(by: Principal | None) -> dict[str, Any]:
+    """What a content says of whoever did something."""
+    return {} if by is None else {"by": person_of(by)}
 
 
 def user_of(annotations: Mapping[str, object]) -> str | None:

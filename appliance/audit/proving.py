@@ -12,6 +12,7 @@ from appliance.audit.checkpoint import Checkpoint, Verifier
 from appliance.audit.proof import Proof
 from appliance.audit.tables import cosignature, log_entry, node, witness
 from appliance.audit.tiles import Tile
+from appliance.audit.witness import Request
 from appliance.errors import RequestError, VerificationError
 
 # For people without any program of ours: sh, coreutils, xxd, openssl. Every evidence file carries it.
@@ -59,6 +60,31 @@ def last_size_of(connection: Connection, name: str) -> int:
     keys = [row_id for row_id, each in witnesses(connection).items() if each.name == name]
     query = select(func.max(cosignature.c.size)).where(cosignature.c.witness.in_(keys))
     return connection.execute(query).scalar_one() or 0
+
+
+def last_visit_of(connection: Connection, name: str) -> tuple[int, int]:
+    """Size and time of the newest cosignature of a witness of this name; POSIX seconds, 0 for none."""
+    keys = [row_id for row_id, each in witnesses(connection).items() if each.name == name]
+    size, time_s = connection.execute(
+        select(func.max(cosignature.c.size), func.max(cosignature.c.time_s)).where(
+            cosignature.c.witness.in_(keys)
+        )
+    ).one()
+    return size or 0, time_s or 0
+
+
+def request_from(connection: Connection, old: int) -> Request:
+    """What a witness that knows the tree of `old` entries needs to cosign the newest one.
+
+    RequestError where the log is not that long.
+    """
+    note = newest(connection)
+    head = head_of(note)
+    if not 0 <= old <= head.size:
+        raise RequestError("the log is not that long", code="invalid_size", param="old")
+    return Request(
+        old=old, hashes=tuple(merkle.consistency_proof(old, head.size, reader(connection))), note=note
+    )
 
 
 def cosignature_ids(connection: Connection, size: int) -> frozenset[str]:

@@ -173,6 +173,12 @@ def end(connection: Connection) -> int:
     return 0 if newest is None else newest + 1
 
 
+def first_ts(connection: Connection) -> int | None:
+    """The oldest entry's time."""
+    found = connection.execute(select(func.min(log_entry.c.ts))).scalar_one()
+    return None if found is None else int(found)
+
+
 def last_epoch(connection: Connection) -> int:
     """The newest epoch's number, 0 for none."""
     return connection.execute(select(func.max(epoch.c.id))).scalar_one() or 0

@@ -11,11 +11,11 @@ import appliance
 from appliance import config
 from appliance import db as database_room
 from appliance import restore as restoring
-from appliance.audit import store
 from appliance.audit.files import require_open, take_lock
 from appliance.audit.kinds import Kind
 from appliance.audit.recipients import parse_identity
 from appliance.audit.sequencer import Sequencer, Start
+from appliance.backups import copy_database
 from appliance.cli.base import FILE, command_gateway, database_of, home_option, json_option, show, warn
 from appliance.cli.init import database_upgraded, owner_url_option
 from appliance.cli.verifying import second_reading
@@ -89,18 +89,14 @@ def backup(home: Home, *, as_json: bool) -> None:
     \b
     Example: appliance db backup
     """
-    place = database_of(home)
-    path = database_room.backup(home, place, SystemClock(), note="manual")
-    digest = database_room.digest_of(path)
-    # A file is asked itself; what a server's dump holds can only be asked of the server, a moment later.
-    read = path if place.file is not None else place
-    with database_room.reading(read) as connection:
-        tree_size = store.num_entries(connection)
-    command = BackUp(
-        backup_sha256=digest, tree_size=tree_size, schema=str(database_room.schema(read).revision)
-    )
-    result: dict[str, object] = {"backup": str(path), "sha256": digest, "tree_size": tree_size}
-    lines = [f"{path} sha256 {digest}, {tree_size} entries"]
+    copied = copy_database(home, database_of(home), SystemClock(), note="manual")
+    command = BackUp(backup_sha256=copied.sha256, tree_size=copied.tree_size, schema=copied.schema)
+    result: dict[str, object] = {
+        "backup": str(copied.path),
+        "sha256": copied.sha256,
+        "tree_size": copied.tree_size,
+    }
+    lines = [f"{copied.path} sha256 {copied.sha256}, {copied.tree_size} entries"]
     try:
         done = command_gateway(home, command)
     except ApplianceError as error:  # a closed log is what a copy may be needed for

@@ -13,9 +13,8 @@ import click
 import segno
 
 from appliance import db, durable
-from appliance.audit import checkpoint, files, merkle, proving, witness, witness_keys
+from appliance.audit import checkpoint, files, proving, witness, witness_keys
 from appliance.audit.checkpoint import Verifier
-from appliance.audit.witness import Request
 from appliance.audit.witness_store import WitnessStore
 from appliance.cli.base import (
     FILE,
@@ -57,15 +56,16 @@ def export(out: Path | None, old: int | None, name: str, home: Home, *, qr: bool
               appliance audit witness export --qr
     """
     with db.reading(database_of(home)) as connection:
-        note = proving.newest(connection)
-        head = proving.head_of(note)
         if old is None:
             old = proving.last_size_of(connection, name or _only(proving.witnesses(connection)))
-        if old > head.size:
-            raise RequestError("the log is not that long", code="invalid_size", param="old")
-        hashes = merkle.consistency_proof(old, head.size, proving.reader(connection))
-    body = Request(old=old, hashes=tuple(hashes), note=note).encode()
-    result = {"old": old, "tree_size": head.size, "request": body, "file": str(out) if out else None}
+        request = proving.request_from(connection, old)
+    body = request.encode()
+    result = {
+        "old": old,
+        "tree_size": proving.head_of(request.note).size,
+        "request": body,
+        "file": str(out) if out else None,
+    }
     _hand_out(body, out, result, qr=qr, as_json=as_json)
 
 

@@ -13,13 +13,13 @@ from starlette.types import ASGIApp
 
 import appliance
 from appliance.console.frame import Frame, call_of, route
-from appliance.console.pages import entrance, health, keys
+from appliance.console.pages import entrance, health, keys, people, storage, witness
 from appliance.console.render import NavItem, Pages
 from appliance.console.sessions import Sessions
 from appliance.services import Services
 
-MENU: list[NavItem] = [*health.MENU, *keys.MENU]
-ROUTES = [*entrance.ROUTES, *health.ROUTES, *keys.ROUTES]
+MENU: list[NavItem] = [*health.MENU, *keys.MENU, *storage.MENU, *people.MENU, *witness.MENU]
+ROUTES = [*entrance.ROUTES, *health.ROUTES, *keys.ROUTES, *storage.ROUTES, *people.ROUTES, *witness.ROUTES]
 
 
 async def static(request: Request) -> Response:

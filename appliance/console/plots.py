@@ -20,7 +20,8 @@ _RIGHT: Final = 8
 _TOP: Final = 10
 _BOTTOM: Final = 24
 _NICE: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
-_X_LABELS: Final = 6
+_MAX_LABELS: Final = 8
+_STEPS_S: Final = (60, 300, 600, 900, 1800, 3600, 7200, 10_800, 14_400, 21_600)  # round times of day
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Plot:
     moments: Sequence[int]
     series: Sequence[Series]
     is_stacked: bool = False
+    labels: Sequence[str] = ()  # below the axis, one for each moment; none: the time of day
 
     @property
     def is_empty(self) -> bool:
@@ -89,11 +91,23 @@ class Plot:
         return _LEFT + step * (place + 0.5)
 
     def _x_labels(self) -> list[str]:
-        every = max(1, len(self.moments) // _X_LABELS)
         return [
             f'<text class="tick" x="{self._x(place):.1f}" y="{_HEIGHT - 7}" text-anchor="middle">'
-            f"{datetime.fromtimestamp(self.moments[place] / 1e6, tz=UTC):%H:%M}</text>"
-            for place in range(every // 2, len(self.moments), every)
+            f"{label}</text>"
+            for place, label in self._labelled()
+        ]
+
+    def _labelled(self) -> list[tuple[int, str]]:
+        """Places with a label: round moments, as few as can be read."""
+        if self.labels:
+            every = -(-len(self.labels) // _MAX_LABELS)
+            return [(place, self.labels[place]) for place in range(len(self.labels) - 1, -1, -every)]
+        span_s = (self.moments[-1] - self.moments[0]) // 1_000_000 if self.moments else 0
+        step_s = next((each for each in _STEPS_S if span_s / each <= _MAX_LABELS), _STEPS_S[-1])
+        return [
+            (place, f"{datetime.fromtimestamp(moment / 1e6, tz=UTC):%H:%M}")
+            for place, moment in enumerate(self.moments)
+            if moment // 1_000_000 % step_s == 0
         ]
 
     def _lines(self, top: float) -> list[str]:

@@ -67,7 +67,13 @@ class Pages:
             lstrip_blocks=True,
             finalize=_finalize,
         )
-        self._templates.filters |= {"moment": moment, "grouped": grouped, "seconds": seconds, "mib": mib}
+        self._templates.filters |= {
+            "moment": moment,
+            "day": day,
+            "grouped": grouped,
+            "seconds": seconds,
+            "mib": mib,
+        }
         self._templates.globals |= {
             "origin": origin,
             "version": version,
@@ -120,6 +126,14 @@ def moment(microseconds: int | None) -> Markup:
     return Markup('<time datetime="{}">{} UTC</time>').format(
         at.isoformat(), at.strftime("%Y-%m-%d %H:%M:%S")
     )
+
+
+def day(microseconds: int) -> str:
+    """The date, UTC."""
+    try:
+        return datetime.fromtimestamp(microseconds / 1e6, tz=UTC).strftime("%Y-%m-%d")
+    except (ValueError, OverflowError, OSError):
+        return str(microseconds)
 
 
 def grouped(number: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 from starlette.requests import Request
@@ -11,6 +12,7 @@ from starlette.responses import Response
 from appliance.accounts.keys import ApiKey
 from appliance.accounts.roles import Permission, keys_of
 from appliance.console.frame import Call, call_of, render, route, see
+from appliance.console.pages.forms import not_done
 from appliance.console.render import NavItem
 from appliance.core import Role
 from appliance.errors import Refused, RequestError
@@ -45,7 +47,9 @@ async def page(request: Request) -> Response:
     return _page(request)
 
 
-def _page(request: Request, problem: str = "", name: str = "") -> Response:
+def _page(
+    request: Request, problem: str = "", status: HTTPStatus = HTTPStatus.OK, *, name: str = ""
+) -> Response:
     call = call_of(request)
     now_us = call.services.clock.now_us()
     mine = keys_of(call.principal.role)
@@ -54,6 +58,7 @@ def _page(request: Request, problem: str = "", name: str = "") -> Response:
     return render(
         request,
         "operator/keys.html",
+        status=status,
         active="/keys",
         keys=shown,
         num_active=sum(each.state not in {"revoked", "expired"} for each in shown),
@@ -92,9 +97,11 @@ async def create(request: Request) -> Response:
     name = call.text("name", limit=200)
     try:
         role = _role(call)
-        made = await call.services.administration.create_key(name, role, expires_seconds=lifetime_of(call))
+        made = await call.services.administration.create_key(
+            name, role, expires_seconds=lifetime_of(call), by=call.principal
+        )
     except RequestError as problem:
-        return _page(request, told(problem), name)
+        return _page(request, *await not_done(request, problem), name=name)
     return render(
         request, "operator/key_made.html", active="/keys", key=made.new.key, token=made.new.token,
         record=made.receipt.record,
@@ -113,7 +120,7 @@ async def revoke(request: Request) -> Response:
     """Out of force with the commit."""
     call = call_of(request)
     key = _find(call, request.path_params["key_id"])
-    _, receipt = await call.services.administration.revoke_key(key.id)
+    _, receipt = await call.services.administration.revoke_key(key.id, by=call.principal)
     call.known.notice = f"The key {key.name} is revoked: {receipt.record}"
     return see("/keys")
 
@@ -147,11 +154,6 @@ def lifetime_of(call: Call) -> int | None:
     if days not in {value for value, _ in LIFETIMES}:
         raise RequestError("this is not one of the lifetimes", code="invalid_expiry", param="days")
     return int(days) * _DAY_SECONDS if days else None
-
-
-def told(problem: RequestError) -> str:
-    """What went wrong, and what to do."""
-    return f"{problem.message}; {problem.hint}" if problem.hint else problem.message
 
 
 ROUTES = [
