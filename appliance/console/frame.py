@@ -129,6 +129,19 @@ def render(request: Request, template: str, *, status: HTTPStatus = HTTPStatus.O
     return call_of(request).pages.response(call_of(request).session, template, values, status=status)
 
 
+async def record_refusal(request: Request, *, code: str, status: HTTPStatus) -> None:
+    """Put on the record what is refused without the page of errors. AuditUnavailable where it can not be."""
+    call = call_of(request)
+    await call.services.refusals.record(
+        request_id=call.request_id,
+        principal=call.session.principal if call.session else None,
+        caller=call.caller,
+        route=_route_of(request.scope),
+        code=code,
+        status=status,
+    )
+
+
 def see(path: str) -> Response:
     """On to another page, after a form (RFC 9110 §15.4.4)."""
     return RedirectResponse(path, status_code=HTTPStatus.SEE_OTHER)
@@ -143,6 +156,7 @@ def route(
         call = call_of(request)
         if permission is not None:
             if call.session is None:
+                await record_refusal(request, code="not_logged_in", status=HTTPStatus.SEE_OTHER)
                 return see("/login")
             if call.session.must_change:
                 return see("/passphrase")

@@ -1,4 +1,4 @@
-"""People's accounts, for admins. A first passphrase stands on one page, once; all it does is choose another."""
+"""People's accounts, for admins. A first passphrase stands on one page, once; it only lets choose another."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from appliance.errors import RequestError
 from appliance.people import MadeAccount
 
 ROLES: Final = {
-    Role.OPERATOR: "runs the appliance: health, keys, storage; no content",
+    Role.OPERATOR: "runs the box, reads nothing",
     Role.ADMIN: "as operator, and makes accounts",
-    Role.AUDITOR: "searches and reads the record; asks the model nothing",
+    Role.AUDITOR: "reads the record",
     Role.PRIVACY: "erasures and holds; reads nothing",
     Role.WITNESS: "cosigns checkpoints",
 }
