@@ -68,10 +68,7 @@ def test_every_form_that_changes_something_carries_its_token(path: Path) -> None
 
 def test_static_files_name_no_other_host() -> None:
     """Styles and scripts fetch nothing from elsewhere."""
-    named = {
-        path.name: found
-        for path in STATIC.iterdir()
-        if (found := re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}", path.read_text()))
-    }
+    address = re.compile(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}")
+    named = {found for path in STATIC.iterdir() for found in address.findall(path.read_text())}
 
-    assert named == {"mark.svg": ["http://www.w3.org"]} or named == {}
+    assert named <= {"http://www.w3.org"}  # the name of SVG, which nobody fetches

@@ -64,8 +64,8 @@ async def test_pages_want_a_session_and_its_role(room: Room) -> None:
     session = await room.enter(Role.AUDITOR)
     refused = await room.client.get("/health")
     assert refused.status_code == 403
-    assert codes(room) == [("/health", "permission_denied", 403)]
-    assert room.refusals[0]["principal"] == session.principal
+    assert codes(room) == [("/health", "not_logged_in", 303), ("/health", "permission_denied", 403)]
+    assert room.refusals[1]["principal"] == session.principal
     await room.enter(Role.OPERATOR)
     assert (await room.client.get("/health")).text == "shown"
 
