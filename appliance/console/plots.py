@@ -30,6 +30,7 @@ class Series:
 
     name: str
     values: Sequence[float | None]
+    look: int = 0  # 1 to 7: its colour and dash in the style sheet; 0: by its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class Plot:
     def is_empty(self) -> bool:
         """Nothing happened that could be drawn."""
         return not any(value for each in self.series for value in each.values)
+
+    @property
+    def looks(self) -> list[tuple[int, Series]]:
+        """Each series with the number of its look."""
+        return [(each.look or place, each) for place, each in enumerate(self.series, start=1)]
 
     @property
     def svg(self) -> Markup:
@@ -112,7 +118,7 @@ class Plot:
 
     def _lines(self, top: float) -> list[str]:
         drawn = []
-        for number, each in enumerate(self.series, start=1):
+        for number, each in self.looks:
             for run in _runs(each.values):
                 at = " ".join(f"{self._x(place):.1f},{_y(each.values[place] or 0, top):.1f}" for place in run)
                 if len(run) == 1:
@@ -127,7 +133,7 @@ class Plot:
         drawn = []
         for place in range(len(self.moments)):
             below = 0.0
-            for number, each in enumerate(self.series, start=1):
+            for number, each in self.looks:
                 value = each.values[place] or 0
                 if value:
                     y, foot = _y(below + value, top), _y(below, top)

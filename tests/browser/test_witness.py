@@ -26,11 +26,11 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield running
 
 
-def _cosign(running: Gateway, request: Path) -> Path:
+def _cosign(running: Gateway, request: Path, *extra: str) -> Path:
     folder = running.home.root.parent
     answer = request.with_suffix(".answer")
     appliance("audit", "witness", "cosign", str(request), "--key", str(folder / "court.example_w1.witness"),
-              "--log", str(running.home.keys / "log.vkey"), "--out", str(answer))  # fmt: skip
+              "--log", str(running.home.keys / "log.vkey"), "--out", str(answer), *extra)  # fmt: skip
     return answer
 
 
@@ -85,7 +85,9 @@ def test_answer_that_does_not_hold_is_told_and_recorded(
         page = person.log_in("Wil Oak", Role.WITNESS)
         text = {"nonsense": "<script>alert(1)</script>{{7*7}}\x1b[2J", "empty": ""}.get(lie)
         if text is None:
-            text = _cosign(watched, _download(person, f"{lie}.txt")).read_text()
+            person.open("/witness?old=0")  # of a witness that has forgotten everything
+            request = _download(person, f"{lie}.txt")
+            text = _cosign(watched, request, "--state", str(request.with_suffix(".state"))).read_text()
         if lie == "changed":
             text = re.sub(r"\n([0-9]+)\n", lambda found: f"\n{int(found[1]) + 1}\n", text, count=1)
         if lie == "twice":

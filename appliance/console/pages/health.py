@@ -6,8 +6,9 @@ Looking at it leaves no record: it shows counts, and entries that are about no r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,6 +24,7 @@ from appliance.console.pages import health_words
 from appliance.console.pages.health_words import Alarm, Figure, Help
 from appliance.console.plots import Plot, Series
 from appliance.console.render import NavItem
+from appliance.core import Outcome
 from appliance.engine.messages import Ready
 from appliance.engine.process import memory_bytes
 from appliance.engine.supervisor import Engine
@@ -34,6 +36,17 @@ from appliance.trends import QUARTER_US, Point, Ring
 
 _ALARM_DAYS: Final = 7
 _MAX_ALARMS: Final = 20
+# Calm for what is well, red for what is not; the legend names each.
+_LOOKS: Final = {
+    "stop": 1,
+    "length": 3,
+    "tool calls": 4,
+    "content filter": 7,
+    "client gone": 6,
+    "failed": 5,
+    "recovered": 5,
+    "refused": 2,
+}
 _DAY_US: Final = 86_400_000_000
 
 log = get_logger(__name__)
@@ -161,7 +174,7 @@ def _refused(services: Services) -> list[tuple[str, int]]:
 def plots(ring: Ring) -> list[Plot]:
     """Six pictures of one ring."""
     points = ring.slots()
-    outcomes = sorted({name for _, each in points if each is not None for name in each.closed})
+    seen = {name for _, each in points if each is not None for name in each.closed}
 
     def closed(outcome: str) -> Callable[[Point], float]:
         return lambda point: point.per_minute(point.closed.get(outcome, 0))
@@ -172,9 +185,10 @@ def plots(ring: Ring) -> list[Plot]:
             "per minute, by outcome",
             points,
             [
-                *((name.replace("_", " "), closed(name)) for name in outcomes),
+                *((_name(each), closed(each)) for each in Outcome if each in seen),
                 ("refused", lambda point: point.per_minute(sum(point.refused.values()))),
             ],
+            looks=_LOOKS,
             is_stacked=True,
         ),
         _plot(
@@ -212,15 +226,23 @@ def _plot(
     points: Sequence[tuple[int, Point | None]],
     series: Sequence[tuple[str, Callable[[Point], float | None]]],
     *,
+    looks: Mapping[str, int] = MappingProxyType({}),
     is_stacked: bool = False,
 ) -> Plot:
     return Plot(
         title,
         unit,
         [end_us for end_us, _ in points],
-        [Series(name, [value(each) if each else None for _, each in points]) for name, value in series],
+        [
+            Series(name, [value(each) if each else None for _, each in points], looks.get(name, 0))
+            for name, value in series
+        ],
         is_stacked,
     )
+
+
+def _name(outcome: str) -> str:
+    return outcome.replace("_", " ")
 
 
 def _ms(seconds: float | None) -> float | None:

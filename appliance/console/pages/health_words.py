@@ -111,7 +111,7 @@ def log_figure(*, is_ready: bool, reason: str, tree_size: int) -> Figure:
 def models_figure(ready: int, known: int, restarts: int) -> Figure:
     """How many models answer."""
     mark: MarkName = "good" if ready == known else "bad"
-    detail = f"{restarts} restarts since the start" if restarts else "no restart since the start"
+    detail = f"{restarts or 'no'} restart{'s' if restarts > 1 else ''} since the start"
     return Figure("Models", f"{ready} of {known}", detail, mark, "Ready" if ready == known else "Not ready")
 
 
