@@ -11,9 +11,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from appliance.audit import query
 from appliance.audit.entry import Kind
+from appliance.commands import Verified
 from appliance.core import Role
+from appliance.verification import Verification
 from tests.browser.rooms import Seat, seat
-from tests.harness import Gateway, appliance
+from tests.harness import Gateway, appliance, gateway
 from tests.homes import make_home
 
 PHONE = {"width": 390, "height": 844}
@@ -244,3 +246,38 @@ def test_admin_gives_nobody_two_duties(busy: Gateway, chromium: Browser, picture
         assert "already audits it" in page.get_by_role("alert").inner_text()
         assert "different people" in page.get_by_role("alert").inner_text()
         person.picture("admin-conflict")
+
+
+def test_closed_log_is_told_with_the_commands_that_help(
+    tmp_path: Path, chromium: Browser, pictures: Path
+) -> None:
+    """Whoever is logged in when the log closes itself sees why and what to do; no form works any more."""
+    red = Verification(
+        begin=0,
+        size=1,
+        root="00",
+        findings=["entry 3 is not what was signed"],
+        findings_sha256="ab",
+        duration_us=1,
+    )
+    with gateway(tmp_path / "home") as running, seat(running, chromium, pictures) as person:
+        page = person.log_in("Ada Kim", Role.OPERATOR)
+        running.command(Verified(result=red))
+        person.open("/health")
+        person.picture("operator-latched")
+        told = page.inner_text("main")
+
+        assert "verify is red, 1 findings" in told
+        assert page.locator(".latched pre").all_inner_texts() == [
+            "appliance audit verify",
+            "appliance audit recover",
+        ]
+        assert "The audit log is closed" in page.locator("#state").inner_text()
+        assert person.open("/storage").get_by_role("button", name="Back up now").is_visible()
+        page.get_by_role("button", name="Back up now").click()
+        assert "the audit log" in page.inner_text("main").lower()
+        person.open("/keys")
+        page.get_by_label("Name").fill("desk")
+        page.get_by_role("button", name="Make the key").click()
+        assert page.locator(".secret").count() == 0
+        assert "audit_unavailable" in page.inner_text("main")

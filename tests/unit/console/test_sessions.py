@@ -71,6 +71,19 @@ async def test_silence_ends_a_session_and_a_click_keeps_it(place: Place) -> None
     assert place.ends() == ["idle"]
 
 
+async def test_page_that_refreshes_itself_keeps_no_session_alive(place: Place) -> None:
+    """What a script asks for by itself is nobody's click: silence goes on meanwhile."""
+    token, session = await place.sessions.open(place.known(), HERE)
+    for _ in range(5):
+        place.clock.advance(100)
+        assert await place.sessions.find(token, is_seen=False) is session
+    assert place.sessions.ends_in_seconds(session) == 100
+    place.clock.advance(100)
+
+    assert await place.sessions.find(token, is_seen=False) is None
+    assert place.ends() == ["idle"]
+
+
 async def test_age_ends_a_session_that_never_falls_silent(place: Place) -> None:
     """Nobody stays logged in for ever by clicking."""
     token, session = await place.sessions.open(place.known(), HERE)
