@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 import appliance
-from appliance import db
+from appliance import db, sampling
 from appliance.accounts import accounts, tables
 from appliance.accounts.accounts import Account, Register
 from appliance.accounts.directory import Directory
@@ -40,7 +40,6 @@ from appliance.copies import Copies
 from appliance.core import ModelSpec, Role
 from appliance.custody import Custody
 from appliance.databases.base import Database
-from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
 from appliance.engine.tunings import Tunings
@@ -48,11 +47,12 @@ from appliance.errors import AuditUnavailable, InternalError, SetupError, Verifi
 from appliance.exporting import Exporting
 from appliance.hosting import Hosted
 from appliance.inference import Inference
+from appliance.lives import Lives
 from appliance.log import get_logger
 from appliance.metrics import Metrics
 from appliance.people import People
 from appliance.refusals import Refusals
-from appliance.trends import SAMPLE_SECONDS, Trends
+from appliance.trends import Trends
 from appliance.verification import Verifications
 from appliance.witnessing import Witnessing
 
@@ -235,7 +235,7 @@ async def run_services(
     with open_log_alone(home, settings, clock) as alone:
         await _record_settings(alone.audit, home, settings)
         metrics = Metrics()
-        recorder = _EventRecorder(alone.audit)
+        recorder = Lives(alone.audit)
         engine = Engine(
             spec,
             settings.engine,
@@ -287,7 +287,7 @@ async def run_services(
         refusals.start()
         keepers = [
             asyncio.create_task(_retain_for_ever(alone.custody)),
-            asyncio.create_task(_sample_for_ever(services)),
+            asyncio.create_task(sampling.sample_for_ever(services.trends, metrics, engines, clock)),
         ]
         alone.administration.verifications.start()
         await engine.start()
@@ -327,15 +327,6 @@ async def _record_settings(audit: AuditLog, home: Home, settings: Settings) -> N
         )
 
 
-async def _sample_for_ever(services: Services) -> None:
-    """What the health page draws."""
-    while True:
-        for model, engine in services.engines.items():
-            services.metrics.worker(model, engine.figures)
-        services.trends.add(services.clock.now_us(), services.metrics.counts())
-        await asyncio.sleep(SAMPLE_SECONDS)
-
-
 async def _retain_for_ever(custody: Custody) -> None:
     """Remove what has had its time, at the start and then a few times a day."""
     while True:
@@ -367,48 +358,3 @@ def _require_separation(home: Home, settings: Settings) -> None:
             code="identity_on_box",
             hint="carry the file to a safe, or to the auditor whose it is, and delete it here",
         )
-
-
-class _EventRecorder:
-    """Puts the workers' lives on the record. Owner of `_writing`: the event loop's thread."""
-
-    def __init__(self, audit: AuditLog) -> None:
-        self._audit = audit
-        self._writing: set[asyncio.Task[None]] = set()
-
-    def on_event(self, event: EngineEvent) -> None:
-        """Called by an engine, inside the event loop; the write goes its own way."""
-        task = asyncio.create_task(self._record(event))
-        self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
-
-    async def settle(self) -> None:
-        """Wait for what is being written."""
-        if self._writing:
-            await asyncio.gather(*self._writing)
-
-    async def _record(self, event: EngineEvent) -> None:
-        try:
-            await self._audit.append(_entry_of(event))
-        except AuditUnavailable:
-            # The latch tells the same on /readyz; the worker's life goes on without admissions.
-            log.warning("engine_event_unrecorded", event_kind=type(event).__name__)
-
-
-def _entry_of(event: EngineEvent) -> Entry:
-    match event:
-        case ModelLoaded():
-            return Entry(
-                kind=Kind.MODEL_LOADED,
-                public={
-                    "model": event.model.id,
-                    "model_sha256": event.model.sha256,
-                    "backend": event.ready.backend,
-                    "library": event.ready.library,
-                    "load_us": event.ready.load_us,
-                },
-            )
-        case ModelFailed():
-            return Entry(kind=Kind.MODEL_FAILED, public={"model": event.model.id, "code": event.code})
-        case ModelUnloaded():
-            return Entry(kind=Kind.MODEL_UNLOADED, public={"model": event.model.id})

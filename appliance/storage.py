@@ -79,7 +79,7 @@ def look(home: Home, place: Database, *, now_us: int, share_backup_days: int) ->
     with db.reading(place) as connection:
         num_entries = _size(store.head(connection))
         edges = [now_us // DAY_US * DAY_US - back * DAY_US for back in range(DAYS - 1, -1, -1)]
-        seqs = [store.seq_at(connection, each) for each in edges]
+        seqs = [store.first_since(connection, each) for each in edges]
         first_us = store.first_ts(connection)
         on_server = 0
         if place.file is None:
@@ -100,11 +100,10 @@ def look(home: Home, place: Database, *, now_us: int, share_backup_days: int) ->
     )
 
 
-def by_day(edges: Sequence[int], seqs: Sequence[int | None], num_entries: int) -> list[Day]:
-    """Entries of each day, from the number that each begins with; None: nothing came since."""
-    starts = [num_entries if each is None else each for each in seqs]
-    ends = [*starts[1:], num_entries]
-    return [Day(edge, end - start) for edge, start, end in zip(edges, starts, ends, strict=True)]
+def by_day(edges: Sequence[int], seqs: Sequence[int], num_entries: int) -> list[Day]:
+    """Entries of each day, from the places where days begin."""
+    ends = [*seqs[1:], num_entries]
+    return [Day(edge, max(0, end - start)) for edge, start, end in zip(edges, seqs, ends, strict=True)]
 
 
 def forecast(holdings: Holdings, room: Room, *, now_us: int, min_free_bytes: int) -> Forecast | None:

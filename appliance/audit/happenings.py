@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from appliance import db
-from appliance.audit import query, store
-from appliance.audit.entry import Kind
+from appliance.audit import search, store
+from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.db import Place
 
@@ -54,7 +54,4 @@ def last_of(place: Place, kind: Kind) -> int | None:
 
 
 def _newest(place: Place, kinds: tuple[Kind, ...], *, since_us: int | None, limit: int) -> list[Record]:
-    found = [
-        record for kind in kinds for record in query.search(place, kind=kind, since_us=since_us, limit=limit)
-    ]
-    return sorted(found, key=lambda each: each.seq, reverse=True)[:limit]
+    return list(search.search(place, search.Filters(kinds=kinds, since_us=since_us), limit=limit).records)

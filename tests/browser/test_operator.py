@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.commands import Verified
 from appliance.core import Role
 from appliance.verification import Verification

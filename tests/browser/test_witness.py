@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from appliance.audit import query, witness
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.core import Role
 from tests.browser.rooms import Seat, seat
 from tests.harness import Gateway, appliance, gateway

@@ -11,7 +11,7 @@ import pytest
 from appliance import config, copies, db
 from appliance.alone import Alone
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.space import Room
 from appliance.clock import SystemClock
 from appliance.config import Home

@@ -36,7 +36,7 @@ def holdings(counts: list[int], *, first_us: int | None = 0, size: int = 1000) -
 
 def test_entries_by_day_come_from_the_numbers_at_its_borders() -> None:
     """Numbers have no gaps: a day has as many as lie between its first and the next day's first."""
-    found = storage.by_day(EDGES, [0] * (DAYS - 3) + [0, 40, None], 100)
+    found = storage.by_day(EDGES, [0] * (DAYS - 3) + [0, 40, 100], 100)
 
     assert [each.num_entries for each in found[-3:]] == [40, 60, 0]
     assert sum(each.num_entries for each in found) == 100

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from appliance import db
 from appliance.accounts.roles import Permission
 from appliance.audit import happenings
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.console.frame import call_of, render, route
 from appliance.console.pages import health_words
 from appliance.console.pages.health_words import Alarm, Figure, Help

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.audit.space import Level, Room
 from appliance.trends import Point

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from appliance import db, storage
 from appliance.accounts.roles import Permission
 from appliance.audit import happenings
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.console.frame import call_of, render, route, see
 from appliance.console.pages.forms import not_done
