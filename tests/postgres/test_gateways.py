@@ -15,12 +15,14 @@ from appliance import config
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.config import Home
+from appliance.core import Role
 from appliance.databases.postgres import PostgresSchema
-from tests.harness import Gateway, question, sse
+from tests.harness import Gateway, question, sse, wait_until
 from tests.harness import appliance as program
 from tests.records import assert_verified, closing_of, place
 from tests.servers import GATEWAY, Server, make_server_home
 from tests.servers import server as started
+from tests.visitor import Visitor
 
 pytestmark = pytest.mark.integration
 
@@ -199,3 +201,20 @@ def test_unsafe_server_is_refused_in_production_and_told_in_dev(tmp_path: Path) 
         strict = PostgresSchema(found.origin, "production", 2, found.parameters)
         with pytest.raises(Exception, match="fsync=off"):
             strict.open_writer()
+
+
+def test_operators_pages_are_the_same_over_a_server(home: Home) -> None:
+    """Health, storage with the server's size and no forecast of its disk, a backup, the witness's page."""
+    with serving(home) as running:
+        assert running.chat("echo: x").is_success
+        operator, witness = Visitor(running, Role.OPERATOR), Visitor(running, Role.WITNESS)
+        health, storage = operator.get("/health"), operator.get("/storage")
+        assert (health.status_code, storage.status_code) == (200, 200)
+        assert "1 of 1" in health.text
+        assert "on a server" in storage.text
+        assert operator.post("/storage/backup").status_code == 303
+        wait_until(lambda: "is there and on the record" in operator.get("/storage").text, seconds=30)
+        assert "svg" in witness.get("/witness").text
+        operator.close()
+        witness.close()
+    assert list(home.backups.glob("appliance-*-console*"))

@@ -19,6 +19,7 @@ from appliance import db
 from appliance.accounts.roles import Permission
 from appliance.audit import happenings
 from appliance.audit.kinds import Kind
+from appliance.auditing import Review
 from appliance.console.frame import call_of, render, route
 from appliance.console.pages import health_words
 from appliance.console.pages.health_words import Alarm, Figure, Help
@@ -93,7 +94,7 @@ async def _render(request: Request, template: str) -> Response:
         raise RequestError("the span is hour or day", code="invalid_value", param="span")
     state = await services.audit.checked()
     recorded = await asyncio.to_thread(_recorded, services)
-    figures = _figures(services, state.reason, recorded)
+    figures = _figures(services, state.reason, recorded, await _review(services))
     worst = [each for each in figures if each.mark in {"bad", "warn"}]
     return render(
         request,
@@ -126,7 +127,15 @@ def _recorded(services: Services) -> Recorded:
     return Recorded([health_words.alarm_of(each) for each in found], backup_us)
 
 
-def _figures(services: Services, reason: str, recorded: Recorded) -> list[Figure]:
+async def _review(services: Services) -> Review | None:
+    try:
+        return await services.auditing.review()
+    except (ApplianceError, SQLAlchemyError, OSError) as error:
+        log.warning("record_unreadable", error=type(error).__name__)
+        return None
+
+
+def _figures(services: Services, reason: str, recorded: Recorded, review: Review | None) -> list[Figure]:
     now_us = services.clock.now_us()
     engines = services.engines.values()
     counts = services.metrics.counts()
@@ -142,9 +151,11 @@ def _figures(services: Services, reason: str, recorded: Recorded) -> list[Figure
         health_words.answers_figure(lately),
         health_words.speed_figure(lately),
         health_words.wait_figure(lately),
+        health_words.gap_figure(lately),
         health_words.disk_figure(services.audit.room),
         health_words.verified_figure(services.administration.verifications.last, now_us=now_us),
         health_words.witness_figure(services.witnessing.visits(), now_us=now_us),
+        health_words.review_figure(review, now_us=now_us),
         health_words.backup_figure(recorded.backup_us, now_us=now_us),
     ]
 

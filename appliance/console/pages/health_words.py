@@ -5,12 +5,15 @@ A mark always stands beside a word; a command is one that the program really has
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.audit.space import Level, Room
+from appliance.auditing import REVIEW_DAYS, Review
+from appliance.errors import InternalError
 from appliance.trends import Point
 from appliance.verification import Last
 from appliance.witnessing import Visits
@@ -143,15 +146,24 @@ def speed_figure(point: Point | None) -> Figure:
 
 
 def wait_figure(point: Point | None) -> Figure:
-    """How long callers wait for their first token, and for each next."""
+    """How long callers wait for their first token."""
     if point is None or point.first_token.p50 is None or point.first_token.p95 is None:
         return Figure("First token", "–", "no answer in the last quarter of an hour")
-    gap = point.gap
-    then = f"; then each {gap.p50 * 1000:.0f} / {gap.p95 * 1000:.0f} ms" if gap.p50 and gap.p95 else ""
     return Figure(
         "First token",
         f"{point.first_token.p50:.2f} / {point.first_token.p95:.2f} s",
-        f"half within / 95 of 100 within{then}",
+        "half within / 95 of 100 within",
+    )
+
+
+def gap_figure(point: Point | None) -> Figure:
+    """How long callers wait for each further token."""
+    if point is None or point.gap.p50 is None or point.gap.p95 is None:
+        return Figure("Each further token", "–", "no answer in the last quarter of an hour")
+    return Figure(
+        "Each further token",
+        f"{point.gap.p50 * 1000:.0f} / {point.gap.p95 * 1000:.0f} ms",
+        "half within / 95 of 100 within",
     )
 
 
@@ -191,6 +203,16 @@ def witness_figure(visits: Visits, *, now_us: int) -> Figure:
     return Figure("Last witness visit", when, f"{_grouped(visits.size)} entries cosigned", mark, text)
 
 
+def review_figure(review: Review | None, *, now_us: int) -> Figure:
+    """When an auditor last looked at the record."""
+    if review is None:
+        return Figure("Last review", "unknown", "the record can not be read", "bad", "Unknown")
+    when = ago(review.last_us, now_us) if review.last_us else "never"
+    mark: MarkName = "warn" if review.is_due else "good"
+    detail = f"an auditor looks each {REVIEW_DAYS} days at least"
+    return Figure("Last review", when, detail, mark, "Due" if review.is_due else "In time")
+
+
 def backup_figure(made_us: int | None, *, now_us: int) -> Figure:
     """When the database was last copied."""
     if made_us is None:
@@ -202,14 +224,13 @@ def backup_figure(made_us: int | None, *, now_us: int) -> Figure:
 
 def alarm_of(record: Record) -> Alarm:
     """An entry in words."""
-    title, advice, mark = _told(record)
+    title, advice, mark = _told(record.kind, record.public)
     return Alarm(record.seq, record.ts, title, advice, mark)
 
 
-def _told(record: Record) -> tuple[str, str, MarkName]:
-    public = record.public
+def _told(kind: Kind, public: Mapping[str, str | int]) -> tuple[str, str, MarkName]:
     code = str(public.get("code", ""))
-    match record.kind:
+    match kind:
         case Kind.LOG_ALARM if code in _ALARMS:
             title, advice, mark = _ALARMS[code]
             return title, advice, "bad" if mark == "bad" else "warn"
@@ -228,7 +249,7 @@ def _told(record: Record) -> tuple[str, str, MarkName]:
                 "It opens again by itself. Who it was is sealed to the auditors.",
                 "warn",
             )
-    return f"{record.kind} {code}".strip(), "", "warn"
+    return f"{kind} {code}".strip(), "", "warn"
 
 
 def ago(moment_us: int, now_us: int) -> str:
@@ -240,7 +261,7 @@ def ago(moment_us: int, now_us: int) -> str:
         if seconds >= size:
             count = seconds // size
             return f"{count} {one}{'s' if count > 1 else ''} ago"
-    raise AssertionError("unreachable")
+    raise InternalError("a time without a size")
 
 
 def _grouped(number: int) -> str:
