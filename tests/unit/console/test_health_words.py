@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -73,11 +74,9 @@ def test_figure_has_its_mark_and_the_mark_its_word(name: str) -> None:
 
 def test_figures_without_an_answer_say_so() -> None:
     """Before the first sample, and where nobody asked."""
-    told = [
-        each(None) for each in (words.speed_figure, words.wait_figure, words.gap_figure, words.answers_figure)
-    ]
+    asked = (words.speed_figure, words.wait_figure, words.gap_figure, words.answers_figure)
 
-    assert {each.value for each in asked} == {"–"}
+    assert {each(None).value for each in asked} == {"–"}
     assert words.wait_figure(POINT).value == "0.20 / 0.90 s"
     assert words.gap_figure(POINT).value == "20 / 50 ms"
     assert words.speed_figure(POINT).value == "10.0"
@@ -102,7 +101,7 @@ def test_help_names_commands_that_exist_and_ends_in_recovery(reason: str) -> Non
 
 
 CODES = ("disk_warning", "disk_low", "disk_full", pulse.SILENT, "verify_not_run", volume.ALARM)
-PUBLIC = {
+PUBLIC: Mapping[Kind, Mapping[str, str | int]] = {
     Kind.LOG_RECOVERED: {"reason": "a test"},
     Kind.LOG_VERIFIED: {"findings": 2},
     Kind.MODEL_FAILED: {"model": "m", "code": "worker_died"},
