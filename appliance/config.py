@@ -58,9 +58,11 @@ class Kiosk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     welcome: Words = ""
     notice: Words = ""  # that conversations are recorded, in the words of the agency
     system_prompt: Annotated[str, Meta(max_length=100_000)] = ""
-    model: str = "default"
+    model: Annotated[str, Meta(min_length=1, max_length=200)] = "default"
     max_tokens: Annotated[int, Meta(ge=16, le=8192)] = 400
-    examples: tuple[Words, ...] = ()
+    max_turns: Annotated[int, Meta(ge=1, le=50)] = 8  # questions of one conversation
+    max_question_characters: Annotated[int, Meta(ge=50, le=10_000)] = 1000
+    examples: Annotated[tuple[Words, ...], Meta(max_length=8)] = ()
     idle_seconds: Annotated[int, Meta(ge=10, le=3600)] = 60  # then the screen is cleared
 
 

@@ -43,6 +43,8 @@ class Kind(StrEnum):
     ACCOUNT_LOCKED = "account:locked"
     SESSION_OPENED = "session:opened"
     SESSION_CLOSED = "session:closed"
+    SCREEN_ENROLLED = "screen:enrolled"
+    SCREEN_REMOVED = "screen:removed"
     MODEL_LOADED = "model:loaded"
     MODEL_FAILED = "model:failed"
     MODEL_UNLOADED = "model:unloaded"
@@ -127,6 +129,8 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.ACCOUNT_LOCKED: frozenset({"role"}),
     Kind.SESSION_OPENED: frozenset({"role"}),
     Kind.SESSION_CLOSED: frozenset({"role", "reason"}),
+    Kind.SCREEN_ENROLLED: frozenset(),
+    Kind.SCREEN_REMOVED: frozenset(),
     Kind.MODEL_LOADED: frozenset({"model", "model_sha256", "backend", "library", "load_us"}),
     Kind.MODEL_FAILED: frozenset({"model", "code"}),
     Kind.MODEL_UNLOADED: frozenset({"model"}),

@@ -13,13 +13,30 @@ from starlette.types import ASGIApp
 
 import appliance
 from appliance.console.frame import Frame, call_of, route
-from appliance.console.pages import entrance, health, keys, people, storage, witness
+from appliance.console.language import words_of
+from appliance.console.pages import entrance, health, keys, kiosk, people, screens, storage, witness
 from appliance.console.render import NavItem, Pages
 from appliance.console.sessions import Sessions
 from appliance.services import Services
 
-MENU: list[NavItem] = [*health.MENU, *keys.MENU, *storage.MENU, *people.MENU, *witness.MENU]
-ROUTES = [*entrance.ROUTES, *health.ROUTES, *keys.ROUTES, *storage.ROUTES, *people.ROUTES, *witness.ROUTES]
+MENU: list[NavItem] = [
+    *health.MENU,
+    *keys.MENU,
+    *storage.MENU,
+    *people.MENU,
+    *witness.MENU,
+    *screens.MENU,
+]
+ROUTES = [
+    *entrance.ROUTES,
+    *health.ROUTES,
+    *keys.ROUTES,
+    *storage.ROUTES,
+    *people.ROUTES,
+    *witness.ROUTES,
+    *kiosk.ROUTES,
+    *screens.ROUTES,
+]
 
 
 async def static(request: Request) -> Response:
@@ -51,6 +68,7 @@ def create_console(services: Services, sessions: Sessions, api: ASGIApp) -> Star
         exception_handlers={HTTPException: _to_frame},
     )
     console.state.api = api
+    console.state.words = words_of(settings.kiosk)
     return console
 
 
