@@ -18,7 +18,7 @@ from typing import Any, Final
 from starlette.datastructures import FormData, Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,6 +32,7 @@ from appliance.services import Services
 from appliance.statuses import status_of
 
 MAX_BODY_BYTES: Final = 1 << 20
+_JSON: Final = "application/json"
 _MAX_FIELDS: Final = 200
 _MAX_AGENT: Final = 256
 _BODY_TIMEOUT_SECONDS: Final = 30
@@ -184,7 +185,7 @@ def script_route(path: str, handler: Handler) -> Route:
         _require_own(request, call_of(request))
         if "origin" not in request.headers:
             raise Refused("this was not sent by a page", code="cross_site")
-        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        if request.headers.get("content-type", "").partition(";")[0].strip() != _JSON:
             raise RequestError("the body is not JSON", code="invalid_json")
         return await handler(request)
 
@@ -281,13 +282,19 @@ class Frame:
         if started:
             return  # too late for another page: the stream ends where it is
         problem = await self._on_record(problem, scope, call)
-        answer = self._pages.response(
-            call.session,
-            "error.html",
-            {"error": problem, "request_id": call.request_id},
-            status=status_of(problem),
-        )
+        answer = self._told(problem, call, is_script=headers.get("content-type", "").startswith(_JSON))
         await answer(scope, receive, send_stamped)
+
+    def _told(self, problem: ApplianceError, call: Call, *, is_script: bool) -> Response:
+        """A page for a person; for a script the code, in the API's shape."""
+        status = status_of(problem)
+        if is_script:
+            return JSONResponse(
+                {"error": {"message": problem.message, "code": problem.code}}, status_code=status
+            )
+        return self._pages.response(
+            call.session, "error.html", {"error": problem, "request_id": call.request_id}, status=status
+        )
 
     async def _on_record(self, problem: ApplianceError, scope: Scope, call: Call) -> ApplianceError:
         try:

@@ -1,7 +1,7 @@
 """A backend without a model: one token per byte, and an answer that the question itself scripts.
 
 Words that the last user message may hold:
-    echo: TEXT         the answer is TEXT
+    echo: TEXT         the answer is TEXT, with a line break for each ␤ (U+2424)
     say N tokens       the answer is N short words, one token each
     please be slow     50 ms a step while this sequence runs
     please crash       the process kills itself with SIGKILL at the third token of this answer
@@ -232,7 +232,7 @@ def answer_to(asked: bytes) -> list[int]:
     """The tokens of the scripted answer to the last turn."""
     last = asked.rstrip(b"\n").rsplit(b"\n", 1)[-1]
     if b"echo: " in last:
-        return list(last.split(b"echo: ", 1)[1])
+        return list(last.split(b"echo: ", 1)[1].replace("␤".encode(), b"\n"))
     if match := re.search(rb"say ([0-9]+) tokens", last):
         return [WORD] * int(match[1])
     return list(b"ok")

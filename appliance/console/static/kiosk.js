@@ -5,6 +5,7 @@
 (() => {
   const body = document.body;
   const STATE_SECONDS = 10;
+  const TROUBLE_SECONDS = 3; // while there is nothing to ask: visitors wait for the end of it
   const MAX_COUNTDOWN_SECONDS = 20;
   const SIZES = [1, 1.2, 1.45, 1.75];
 
@@ -37,6 +38,7 @@
   let room = null; // what there is of this conversation: its elements, turns and the running request
   let current = body.dataset.state;
   let touched = now();
+  let cleared = -Infinity;
 
   function now() {
     return { wall: Date.now(), steady: performance.now() };
@@ -61,12 +63,13 @@
     $("stop").addEventListener("click", () => room.running?.abort("stopped"));
     $("done").addEventListener("click", clear);
     $("leave").addEventListener("click", clear);
-    $("stay").addEventListener("click", stay);
+    $("still").addEventListener("click", (event) => { if (event.target.id !== "leave") { stay(); } });
     $("still").addEventListener("cancel", (event) => { event.preventDefault(); stay(); });
     $("larger").addEventListener("click", () => resize(1));
     $("smaller").addEventListener("click", () => resize(-1));
     for (const each of document.querySelectorAll(".example")) {
-      each.addEventListener("click", () => ask(each.textContent));
+      // A second tap on a button that cleared the screen is no question.
+      each.addEventListener("click", () => { if (performance.now() - cleared > 600) { ask(each.textContent); } });
     }
     enter(current);
   }
@@ -80,6 +83,7 @@
     $("kiosk").replaceWith(pristine.cloneNode(true));
     getSelection()?.removeAllRanges();
     scrollTo(0, 0);
+    cleared = performance.now();
     begin();
     look();
   }
@@ -289,11 +293,9 @@
   // ---- nobody there any more
 
   function touch(event) {
-    if ($("still").open) {
-      if (event.type === "pointerdown" && !event.target.closest?.("#leave")) { stay(); }
-      return;
-    }
-    touched = now();
+    // The countdown stops under a finger; what it meant is known with the click (below), or else the click
+    // would fall through to what lies under the closing dialog.
+    if (!$("still").open || (event.type === "pointerdown" && !event.target.closest?.("#leave"))) { touched = now(); }
   }
 
   function stay() {
@@ -314,6 +316,10 @@
   }
 
   // ---- how the appliance is
+
+  function watch() {
+    setTimeout(async () => { await look(); watch(); }, (current === "ready" ? STATE_SECONDS : TROUBLE_SECONDS) * 1000);
+  }
 
   async function look() {
     const found = await state();
@@ -336,6 +342,6 @@
   addEventListener("pageshow", (event) => { if (event.persisted) { clear(); } });
   addEventListener("online", look);
   setInterval(tick, 250);
-  setInterval(look, STATE_SECONDS * 1000);
   begin();
+  watch();
 })();
