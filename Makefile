@@ -10,7 +10,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
         --no-emit-find-links --no-annotate --no-header --no-emit-package llama-cpp-python -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench llama-server test-offline lock clean
+.PHONY: help setup run test check format bench pictures llama-server test-offline lock clean
 
 ##@ Everyday
 setup: ## Make .venv from the lock and fetch the starter model (idempotent)
@@ -40,6 +40,9 @@ format: setup ## Let ruff mend what it can
 bench: setup ## This appliance beside its peers in one run, into tests/bench/RESULTS.md (ONLY=kiosk: a part)
 	@$(PYTHON) deploy/bootstrap --bench
 	@$(BIN)/python -m tests.bench $(ONLY)
+
+pictures: setup ## The guides' pictures anew, from the tests of the console's pages (FILES=…: some of them)
+	@$(BIN)/python -m tests.browser.pictures $(FILES)
 
 llama-server: ## Build the bench's peer from the vendored source (optional, once, into the cache)
 	@$(PYTHON) deploy/bootstrap --llama-server

@@ -8,7 +8,8 @@ Words that the last user message may hold:
     please fail        the library fails for good at the third token (RuntimeError)
     please break the tokenizer    the intake thread meets a MemoryError
 In an input of an embedding `please be slow`, `please crash` and `please fail` do the like.
-Anything else is answered with "ok". Token 256 is the word of `say`; 257 ends an answer.
+Two questions of the kiosk's page are answered as a clerk would; anything else is answered with "ok".
+Token 256 is the word of `say`; 257 ends an answer.
 """
 
 from __future__ import annotations
@@ -40,6 +41,18 @@ TEMPLATE = (
     "<|{{ message.role }}|>{{ message.content }}<|end|>"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+
+
+CLERK = {
+    b"What do I need to register my address?": (
+        "You need three things:\n\n- your **passport** or identity card,\n"
+        "- the **confirmation of your landlord**,\n"
+        "- the form, which lies at the entrance.\n\nPlease come within two weeks of moving in."
+    ),
+    b"Do I have to make an appointment?": (
+        "No. Take a number at the entrance; on Tuesdays and Thursdays the counter is open until 18:00."
+    ),
+}
 
 
 class FakeBackend:
@@ -235,4 +248,4 @@ def answer_to(asked: bytes) -> list[int]:
         return list(last.split(b"echo: ", 1)[1].replace("␤".encode(), b"\n"))
     if match := re.search(rb"say ([0-9]+) tokens", last):
         return [WORD] * int(match[1])
-    return list(b"ok")
+    return list(CLERK.get(last.strip(), "ok").encode())
