@@ -47,17 +47,17 @@ def test_pages_in_every_language(served: Gateway, chromium: Browser, pictures: P
         page.route("**/kiosk", serve)
         for code in language.codes():
             html = page_in(code)
+            visitor.open("/kiosk")
+            page.locator(".example").first.wait_for()
+            visitor.picture(f"kiosk-{code}")
             for name, size in SIZES.items():
                 page.set_viewport_size({"width": size["width"], "height": size["height"]})
-                visitor.open("/kiosk")
-                page.locator(".example").first.wait_for()
                 assert page.evaluate(OUTSIDE, list(ALWAYS)) == [], (code, name)
-                if name == "upright":
-                    visitor.picture(f"kiosk-{code}")
-                for _ in range(3):
-                    page.click("#larger")
+                page.evaluate("for (let n = 0; n < 3; n += 1) document.querySelector('#larger').click()")
                 assert page.evaluate(OUTSIDE, [*ALWAYS, "#done"]) == [], (code, name, "largest")
-                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (code, name)
+                page.evaluate("for (let n = 0; n < 3; n += 1) document.querySelector('#smaller').click()")
+            page.set_viewport_size({"width": LOBBY["width"], "height": LOBBY["height"]})
             root = page.locator("html")
             told = language.load(code)
             assert (root.get_attribute("lang"), root.get_attribute("dir")) == (code, told.direction)

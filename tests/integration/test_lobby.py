@@ -11,7 +11,7 @@ import pytest
 
 from appliance import config
 from appliance.audit import query
-from appliance.audit.entry import Kind
+from appliance.audit.kinds import Kind
 from appliance.commands import CreateAccount
 from appliance.console import language
 from appliance.core import Role

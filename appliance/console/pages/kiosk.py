@@ -21,6 +21,8 @@ from appliance.errors import Refused, RequestError
 
 _PATH: Final = "/v1/chat/completions"
 _MAX_ANSWER_CHARACTERS: Final = 100_000
+# Small models fall into loops; a visitor would watch one for half a minute.
+_REPEAT_PENALTY: Final = 1.1
 
 
 class _Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +87,7 @@ async def ask(request: Request) -> Response:
             "model": settings.model,
             "messages": messages,
             "max_tokens": settings.max_tokens,
+            "repeat_penalty": _REPEAT_PENALTY,
             "stream": True,
             "metadata": {"conversation": asked.conversation},
         }
