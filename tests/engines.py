@@ -16,10 +16,11 @@ from appliance.engine.messages import (
     ToGateway,
     Turn,
 )
-from appliance.engine.worker.core import EngineCore, Limits
+from appliance.engine.worker.core import EngineCore
 from appliance.engine.worker.prepare import Preparer
 from appliance.engine.worker.prompt import PromptBuilder
 from appliance.engine.worker.sequence import Sequence
+from appliance.engine.worker.together import Limits
 from tests.clocks import ManualClock
 from tests.fakes.fake_backend import FakeBackend
 
@@ -88,7 +89,7 @@ class Bench:
     def assert_clean(self) -> None:
         assert all(seq_id >= LOAD.n_seq_max for seq_id in self.backend.cells)
         assert self.backend.num_cells <= self.cached
-        assert self.backend.num_cells == self.core._scheduler.num_cells_used
+        assert self.backend.num_cells == self.core._shared._scheduler.num_cells_used
         assert self.backend.num_samplers == 0
         assert not self.core.has_work
 

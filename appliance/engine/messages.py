@@ -60,6 +60,7 @@ class Tuning(msgspec.Struct, frozen=True):
     flash_attn: bool
     n_threads: int  # of steps of one token
     n_threads_batch: int  # of larger steps
+    apart: bool = False  # flash attention, in a pool of its own, for requests that share nothing
 
 
 class Setup(msgspec.Struct, frozen=True):

@@ -93,6 +93,7 @@ def _with_given_threads(tuning: messages.Tuning | None, settings: EngineSettings
         tuning.flash_attn,
         settings.n_threads or tuning.n_threads,
         settings.n_threads_batch or tuning.n_threads_batch,
+        tuning.apart,
     )
 
 

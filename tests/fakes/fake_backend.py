@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.engine.messages import DIGEST_BYTES, LoadModel, Sampling, Setup, Trial, Tuning
-from appliance.engine.worker.backend import BatchItem, DecodeStatus, Model
+from appliance.engine.worker.backend import BatchItem, DecodeStatus, Model, Pool
 from appliance.engine.worker.embedder import EmbeddingShape, RerankShape
 from tests.fakes.fake_embedder import N_EMBD, FakeEmbedder
 
@@ -83,6 +83,8 @@ class FakeBackend:
                 rerank=RerankShape(middle=(END,), tail=(END,)),
             ),
         )
+        self.n_ctx = self.model.n_ctx
+        self.apart: Pool | None = None
         self.tuning = load.tuning or Tuning(flash_attn=False, n_threads=1, n_threads_batch=1)
         self.trials: tuple[Trial, ...] = () if load.tuning else (Trial(self.tuning, 1000.0, 100.0, 500.0),)
         self.setup = Setup(n_ctx=self.model.n_ctx, n_batch=32, n_threads=1, flash_attn=False)

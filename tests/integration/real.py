@@ -12,11 +12,12 @@ from appliance.engine.messages import (
     Turn,
 )
 from appliance.engine.worker.backend import BatchItem, DecodeStatus
-from appliance.engine.worker.core import EngineCore, Limits
+from appliance.engine.worker.core import EngineCore
 from appliance.engine.worker.llama import LlamaBackend
 from appliance.engine.worker.prepare import Preparer
 from appliance.engine.worker.prompt import PromptBuilder
 from appliance.engine.worker.sequence import Sequence
+from appliance.engine.worker.together import Limits
 from tests.clocks import ManualClock
 
 GREEDY = Sampling(0.0, 1.0, 40, 0.0, 1.0, 0.0, 0.0, None, 24, ())

@@ -23,7 +23,7 @@ MAX_SEQUENCE_IDS = 256  # LLAMA_MAX_SEQ: ids from n_seq_max on hold cells and ar
 class Model:
     """What a loaded model says of itself."""
 
-    n_ctx: int  # cells that all sequences share
+    n_ctx: int  # cells of all pools together
     n_ctx_train: int
     n_seq_max: int
     n_batch: int
@@ -100,15 +100,46 @@ class Lane(Protocol):
     def close(self) -> None: ...
 
 
-class Backend(Protocol):
+class Pool(Protocol):
+    """Cells that many sequences share, and the context that computes in them. Owned by the step thread."""
+
+    n_ctx: int  # cells
+
+    def decode(self, batch: Sequence[BatchItem]) -> DecodeStatus:
+        """Compute one batch. RuntimeError where the library fails for good."""
+        ...
+
+    def new_sampler(self, sampling: Sampling) -> Sampler:
+        """A sampler for one sequence."""
+        ...
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """The first `length` cells of `source` belong to `target` too. `target` must be empty."""
+        ...
+
+    def remove(self, seq_id: int, begin: int = 0) -> None:
+        """Free a sequence's cells from position `begin` on."""
+        ...
+
+    def save(self, seq_id: int) -> npt.NDArray[np.uint8]:
+        """A sequence's cells as bytes, for `restore` in this pool. Ids below n_seq_max only."""
+        ...
+
+    def restore(self, seq_id: int, data: npt.NDArray[np.uint8]) -> bool:
+        """Cells from `save` into fresh ones of an empty sequence; False where there is no room."""
+        ...
+
+
+class Backend(Pool, Protocol):
     """Everything that the core needs. Owned by the step thread; `tokenize`, `encode` and `spell` may be
-    called from any.
+    called from any. As a pool it is the one in which prefixes are shared.
     """
 
     model: Model
     tuning: Tuning
     trials: tuple[Trial, ...]
     setup: Setup  # what a lane is opened with where nobody asks for another one
+    apart: Pool | None  # for requests that share nothing, where that is quicker here
 
     def tokenize(self, text: str, *, parse_special: bool, add_bos: bool) -> list[int]:
         """Token ids of a text, behind the BOS token where asked. Never an EOS: an answer follows."""
@@ -138,32 +169,8 @@ class Backend(Protocol):
         """The texts of all control tokens, longest first."""
         ...
 
-    def decode(self, batch: Sequence[BatchItem]) -> DecodeStatus:
-        """Compute one batch. RuntimeError where the library fails for good."""
-        ...
-
-    def new_sampler(self, sampling: Sampling) -> Sampler:
-        """A sampler for one sequence."""
-        ...
-
     def open_lane(self, setup: Setup) -> Lane:
         """A context of its own for reproducible requests. Any error: it can not be had."""
-        ...
-
-    def copy(self, source: int, target: int, length: int) -> None:
-        """The first `length` cells of `source` belong to `target` too. `target` must be empty."""
-        ...
-
-    def remove(self, seq_id: int, begin: int = 0) -> None:
-        """Free a sequence's cells from position `begin` on."""
-        ...
-
-    def save(self, seq_id: int) -> npt.NDArray[np.uint8]:
-        """A sequence's cells as bytes, for `restore` in this process. Ids below n_seq_max only."""
-        ...
-
-    def restore(self, seq_id: int, data: npt.NDArray[np.uint8]) -> bool:
-        """Cells from `save` into fresh ones of an empty sequence; False where there is no room."""
         ...
 
     def new_embedder(self) -> Embedder:

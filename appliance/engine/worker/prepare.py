@@ -5,11 +5,15 @@ On the intake thread, while the step thread computes.
 
 from __future__ import annotations
 
-from appliance.engine.messages import Generate, Rejected
+from itertools import takewhile
+
+from appliance.engine.messages import Generate, Rejected, Turn
 from appliance.engine.worker.backend import Backend
 from appliance.engine.worker.grammar import GrammarError, Grammars
 from appliance.engine.worker.prompt import PromptBuilder, PromptError
 from appliance.engine.worker.sequence import Sequence
+
+_SYSTEM_ROLES = {"system", "developer"}
 
 
 class Preparer:
@@ -53,4 +57,12 @@ class Preparer:
             tenant=message.tenant,
             grammar=grammar,
             setup=message.setup,
+            num_system=_num_system(message.messages, len(prompt)),
         )
+
+
+def _num_system(turns: tuple[Turn, ...], num_prompt: int) -> int:
+    """Tokens of the system message, by its share of the characters: nothing depends on a few of them."""
+    sizes = [len(each.content) for each in turns]
+    leading = len(list(takewhile(lambda each: each.role in _SYSTEM_ROLES, turns)))
+    return num_prompt * sum(sizes[:leading]) // max(1, sum(sizes))

@@ -39,12 +39,13 @@ from appliance.engine.messages import (
     ToWorker,
 )
 from appliance.engine.worker.backend import Backend
-from appliance.engine.worker.core import EngineCore, Limits
+from appliance.engine.worker.core import EngineCore
 from appliance.engine.worker.desk import Desk
 from appliance.engine.worker.embedding import EmbeddingCore, Job
 from appliance.engine.worker.prepare import Preparer
 from appliance.engine.worker.prompt import PromptBuilder
 from appliance.engine.worker.sequence import Sequence
+from appliance.engine.worker.together import Limits
 
 _PR_SET_DUMPABLE = 4
 Channel = BlockingChannel[ToWorker, ToGateway]
@@ -66,13 +67,14 @@ def run(fd: int, new_backend: NewBackend) -> int:
     try:
         backend = new_backend(load)
         builder = PromptBuilder(backend)
+        num_pools = 1 if backend.apart is None else 2
         core = EngineCore(
             backend,
             Limits(
                 max_waiting=load.max_waiting,
                 step_target_us=load.step_target_us,
                 prefix_cache_cells=load.prefix_cache_cells,
-                spilled_cells=load.spill_bytes // max(1, backend.model.cell_bytes),
+                spilled_cells=load.spill_bytes // max(1, backend.model.cell_bytes) // num_pools,
                 speculation=load.speculation,
             ),
             clock=clock,

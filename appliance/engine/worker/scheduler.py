@@ -131,6 +131,11 @@ class Scheduler:
         return bool(self._waiting or self._running)
 
     @property
+    def is_reading(self) -> bool:
+        """Whether prompts are read, or wait to be."""
+        return bool(self._waiting) or any(each.status is Status.PREFILL for each in self._running)
+
+    @property
     def decoding(self) -> list[Sequence]:
         """The sequences that write one token a step."""
         return [each for each in self._running if each.status is Status.DECODE]
@@ -146,6 +151,14 @@ class Scheduler:
         sequence.num_declared = self._num_declared(sequence)
         self._waiting.append(sequence)
         return True
+
+    def in_hand(self, sequence: Sequence) -> int:
+        """How many of its first tokens its tenant has here: computed, being computed, or to be."""
+        if not self._shares:
+            return 0
+        cached = self._cache.find(sequence.tenant, sequence.prompt_array, self._num_declared(sequence))
+        others = (self._in_common(sequence, each) for each in (*self._running, *self._waiting))
+        return max(cached.length if cached else 0, *others, 0)
 
     def schedule(self, budget: int | None = None) -> Step:
         """The next step's work. No chunks only where nobody is there, or all that came is restored first.

@@ -31,6 +31,7 @@ class Sequence:
     tenant: str = ""
     grammar: Grammar | None = field(default=None, repr=False)
     reference: npt.NDArray[np.int32] | None = field(default=None, repr=False)  # a guess at the answer
+    num_system: int = 0  # tokens of its system message, about: what is meant to come again
     num_declared: int = 0  # leading tokens of the prompt that the operator declared shared
     draft: list[int] = field(default_factory=list, repr=False)  # guesses to be checked in the next step
     setup: Setup | None = None  # reproducible: it is computed alone

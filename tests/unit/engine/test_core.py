@@ -170,7 +170,7 @@ def test_exactly_one_end_whatever_happens(acts: list[tuple[str, int]]) -> None:
             case "abort":
                 bench.core.abort(str(n))
             case "no room":
-                bench.backend.fail_next_decode = bench.core._scheduler.num_running > 1
+                bench.backend.fail_next_decode = bench.core._shared._scheduler.num_running > 1
                 bench.core.step()
                 bench.backend.fail_next_decode = False
             case _:

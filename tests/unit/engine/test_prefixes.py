@@ -137,7 +137,7 @@ def told_and_spilled() -> Bench:
     for number in range(4):
         bench.ask(f"other {number}", f"echo: {number}" + "y" * 200, tenant="other")
         bench.run()
-    assert bench.core._scheduler.num_cells_spilled > len(STORY)
+    assert bench.core._shared._scheduler.num_cells_spilled > len(STORY)
     return bench
 
 

@@ -32,7 +32,7 @@ def test_guesses_that_come_true_save_steps() -> None:
     """An answer that was given before takes far fewer steps the second time."""
     bench = Bench()
     for size in (1, 2):  # a device on which one token more costs next to nothing
-        bench.core._cost.observe(size, 10_000 + size)
+        bench.core._shared._cost.observe(size, 10_000 + size)
     steps = []
     for number in range(2):
         before = bench.core._tally.steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -9,22 +10,24 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.engine.messages import LoadModel, Sampling, Setup, Trial
-from appliance.engine.worker.backend import BatchItem, DecodeStatus, Lane, Logits, Model, Sampler
+from appliance.engine.worker.backend import BatchItem, DecodeStatus, Lane, Logits, Model, Pool, Sampler
 from appliance.engine.worker.embedder import EmbeddingShape
-from appliance.engine.worker.llama import library, memory, samplers, tune
+from appliance.engine.worker.llama import library, memory, tune
 from appliance.engine.worker.llama.alone import LlamaLane
-from appliance.engine.worker.llama.context import Context, ContextShape
+from appliance.engine.worker.llama.context import ContextShape
 from appliance.engine.worker.llama.embedding import EmbeddingContext, EmbeddingLimits, pooling_of
 from appliance.engine.worker.llama.library import LoadError
 from appliance.engine.worker.llama.model import LoadedModel
+from appliance.engine.worker.llama.pool import LlamaPool
 from appliance.engine.worker.prefix_cache import IDLE_CELLS_BESIDE_RUNNING
+from appliance.engine.worker.routing import divide
 
 REPRODUCIBLE_CHUNK = 32  # tokens: small enough to take turns with everybody else's steps
 MAX_DRAFTS = 24  # rows for guesses in one step; each costs a row of logits in the buffers
 
 
 class LlamaBackend:
-    """One model and its main context: unified, so that sequences share cells."""
+    """One model and its main context, unified, so that sequences share cells; and the pool apart."""
 
     def __init__(self, load: LoadModel) -> None:
         if load.n_batch < load.n_seq_max + 1:
@@ -37,11 +40,15 @@ class LlamaBackend:
         if not self._loaded.template:
             raise LoadError("the model's file has no chat template")
         outputs = load.n_seq_max + MAX_DRAFTS
+        cells = (load.n_ctx, 0)
+        if self._may_part(load):
+            cells = divide(load.n_ctx, self._loaded.n_ctx_train)
         if on_host:
             memory.check_context(
                 n_ctx=load.n_ctx,
                 cell_bytes=self._loaded.cell_bytes,
-                buffer_bytes=(load.n_batch * self._loaded.width * 16 + outputs * self._loaded.n_vocab) * 4,
+                buffer_bytes=(load.n_batch * self._loaded.width * 16 + outputs * self._loaded.n_vocab)
+                * (8 if cells[1] else 4),  # floats, of each context
             )
         self.trials: tuple[Trial, ...] = ()
         if load.tuning is not None:
@@ -55,19 +62,25 @@ class LlamaBackend:
                 n_threads_batch=load.n_threads_batch,
                 num_idle_cells=min(load.prefix_cache_cells, IDLE_CELLS_BESIDE_RUNNING),
             )
-        self._context = Context(
-            self._loaded,
-            ContextShape(
-                n_ctx=load.n_ctx,
-                n_seq_max=load.n_seq_max + 1,  # one to carry leaves to the host's memory
-                n_batch=load.n_batch,
-                n_outputs_max=outputs,
-                n_threads=self.tuning.n_threads,
-                n_threads_batch=self.tuning.n_threads_batch,
-                kv_unified=True,
-                flash_attn=self.tuning.flash_attn,
-            ),
+        n_ctx, n_ctx_apart = cells if self.tuning.apart else (load.n_ctx, 0)
+        shape = ContextShape(
+            n_ctx=n_ctx,
+            n_seq_max=load.n_seq_max + 1,  # one to carry leaves to the host's memory
+            n_batch=load.n_batch,
+            n_outputs_max=outputs,
+            n_threads=self.tuning.n_threads,
+            n_threads_batch=self.tuning.n_threads_batch,
+            kv_unified=True,
+            flash_attn=self.tuning.flash_attn,
         )
+        self._context = LlamaPool(self._loaded, shape)
+        self.n_ctx = self._context.n_ctx
+        self._apart = (
+            LlamaPool(self._loaded, dataclasses.replace(shape, n_ctx=n_ctx_apart, flash_attn=True))
+            if n_ctx_apart
+            else None
+        )
+        self.apart: Pool | None = self._apart
         self._limits = EmbeddingLimits(
             max_tokens=min(load.embedding_n_ctx, self._loaded.n_ctx_train),
             n_batch=load.embedding_n_batch,
@@ -115,7 +128,7 @@ class LlamaBackend:
         return self._context.logits(row)
 
     def new_sampler(self, sampling: Sampling) -> Sampler:
-        return samplers.new_sampler(self._context, self._loaded.n_vocab, sampling)
+        return self._context.new_sampler(sampling)
 
     def open_lane(self, setup: Setup) -> Lane:
         return LlamaLane(self._loaded, setup)
@@ -138,13 +151,20 @@ class LlamaBackend:
 
     def close(self) -> None:
         self._context.close()
+        if self._apart is not None:
+            self._apart.close()
         self._loaded.close()
+
+    def _may_part(self, load: LoadModel) -> bool:
+        """Whether there may be a pool apart: not where nothing is shared anyway."""
+        wanted = load.tuning is None or load.tuning.apart
+        return wanted and load.prefix_cache_cells > 0 and self._loaded.can_share_prefixes
 
     def _describe(self) -> Model:
         loaded, context = self._loaded, self._context
         bos, eos = library.special_tokens(loaded.vocab)
         return Model(
-            n_ctx=context.n_ctx,
+            n_ctx=context.n_ctx + (self.apart.n_ctx if self.apart else 0),
             n_ctx_train=loaded.n_ctx_train,
             n_seq_max=context.n_seq_max - 1,
             n_batch=context.n_batch,

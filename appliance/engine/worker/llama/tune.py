@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import msgspec
+
 from appliance.clock import SystemClock
 from appliance.engine.messages import Trial, Tuning
 from appliance.engine.worker.backend import MAX_SEQUENCE_IDS, BatchItem
@@ -33,6 +35,7 @@ _ARRIVING_TOKENS = 16  # of a prompt, beside eight answers
 # A gateway's share of a core while answers stream: about a millisecond of work, four of rest.
 _BURDEN_BYTES, _IDLE_SECONDS = 1024 * 1024, 0.004
 _PREFILL_WEIGHT, _DECODE_1_WEIGHT, _ROOM_WEIGHT = 0.15, 0.2, 0.65
+_MIN_GAIN_APART = 1.05  # below it two pools are not worth the cells that they can not lend each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,13 @@ def thread_candidates(cores: int) -> list[int]:
 
 
 def choose(trials: list[Trial], n_threads: int = 0, n_threads_batch: int = 0) -> Tuning:
-    """For each kernel its best threads, then the best kernel, by the weights of a kiosk's room."""
+    """For each kernel its best threads, then the best kernel, by the weights of a kiosk's room.
+
+    Where that is plain attention, and requests that share nothing are quicker with flash attention,
+    they get a pool apart.
+    """
     candidates: list[tuple[float, Tuning]] = []
+    unshared: dict[bool, float] = {}
     for flash_attn in (False, True):
         mine = [each for each in trials if each.tuning.flash_attn is flash_attn]
         alone = max(mine, key=lambda each: each.decode_1)
@@ -101,7 +109,10 @@ def choose(trials: list[Trial], n_threads: int = 0, n_threads_batch: int = 0) ->
             n_threads_batch or room.tuning.n_threads_batch,
         )
         candidates.append((score, tuning))
-    return max(candidates, key=lambda each: each[0])[1]
+        unshared[flash_attn] = (room.prefill * alone.decode_1) ** 0.5
+    best = max(candidates, key=lambda each: each[0])[1]
+    pays = not best.flash_attn and unshared[True] > _MIN_GAIN_APART * unshared[False]
+    return msgspec.structs.replace(best, apart=pays)
 
 
 def _context(model: LoadedModel, num_idle_cells: int, *, flash_attn: bool) -> Context:
