@@ -38,8 +38,10 @@ class Bench:
         spilled: int = 0,
         declared: tuple[str, ...] = (),
         speculation: bool = True,
+        apart: FakeBackend | None = None,
     ) -> None:
         self.backend = FakeBackend(LOAD, n_cells=n_cells)
+        self.backend.apart = apart
         self.builder = PromptBuilder(self.backend)
         self.said: list[ToGateway] = []
         self.cached = cached

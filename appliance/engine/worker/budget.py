@@ -1,13 +1,16 @@
 """What steps cost on this machine, and how many tokens one may hold. Pure.
 
 While answers are being written, a long prompt beside them must not stop them: a step takes at most
-`target_us`, and at most so much longer than a step without prompts that a reader does not see it.
-Measured: prompts read 8 tokens at a time are read at 0.97 of the speed of 64 at a time with plain
-attention, at 0.77 with flash attention. With nobody writing there is nobody to disturb, and prompts are
-read in the largest batches.
+`target_us`, and at most so much longer than a step without prompts that a reader does not see it. The
+second bound falls where more people wait for their prompt than are reading: they count as much. With
+nobody writing there is nobody to disturb, and prompts are read in the largest batches.
+
+Measured, with flash attention: prompts read 8 tokens at a time are read at 0.68 of the speed of 64 at a
+time, 56 at a time at 0.83, since from 64 tokens on the library takes another kernel. So small steps and
+large ones have a price of their own. With plain attention their prices are the same.
 
 Where two pools take turns, whoever writes in one waits for the step of the other, too: both steps
-together keep to the bound.
+together keep to the bounds.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ from dataclasses import dataclass
 MIN_PREFILL_TOKENS = 8
 MAX_STRETCH = 2.0  # a step with prompts, against one without
 FIRST_TOKENS = 64  # of the first prompt beside writers, before its price is known
+LARGE_STEP = 64  # tokens: from here on steps run on other kernels
+SLACK = 1.25  # so much over its bound a step may be that becomes a large one by it
 _WEIGHT = 0.2  # of the newest step in the running mean
 _DECAY = 0.98  # of older steps in the fitted line
-_SMALL_STEP = 64  # tokens: larger steps run on other kernels
 
 
 class StepCost:
@@ -46,7 +50,7 @@ class StepCost:
 
     def observe(self, num_tokens: int, took_us: int) -> None:
         """One step."""
-        if num_tokens > _SMALL_STEP or took_us <= 0:
+        if num_tokens > LARGE_STEP or took_us <= 0:
             return
         self._n = self._n * _DECAY + 1
         self._x = self._x * _DECAY + num_tokens
@@ -56,15 +60,15 @@ class StepCost:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """What the other pool does, whose step comes in turn with ours."""
+class Crowd:
+    """Who is in a pool."""
 
-    is_writing: bool = False
-    writing_us: float = 0.0  # its step without prompts, while it writes
-    is_reading: bool = False
+    num_writing: int = 0
+    num_reading: int = 0  # whose prompts are read, or wait to be
+    writing_us: float = 0.0  # a step without prompts; 0 where nobody writes, or while it is not known
 
 
-NOBODY = Beside()
+NOBODY = Crowd()
 
 
 class StepBudget:
@@ -73,29 +77,35 @@ class StepBudget:
     def __init__(self, *, target_us: int, max_tokens: int) -> None:
         self._target_us = target_us
         self._max_tokens = max_tokens
-        self._us_per_token = 0.0  # of steps with prompts
-        self._writing_us = 0.0  # of steps without
+        self._small_us = 0.0  # a token in small steps with prompts
+        self._large_us = 0.0  # in large ones
+        self._writing_us = 0.0  # a step without prompts
 
-    @property
-    def writing_us(self) -> float:
-        """What a step without prompts takes; 0 while that is not known."""
-        return self._writing_us
+    def crowd(self, *, num_writing: int, num_reading: int) -> Crowd:
+        """What the other pool must know of this one."""
+        return Crowd(num_writing, num_reading, self._writing_us if num_writing else 0.0)
 
-    def tokens(self, *, num_decoding: int, beside: Beside = NOBODY) -> int:
-        """The next step's budget, decoding tokens included."""
-        if num_decoding == 0 and not beside.is_writing:
+    def tokens(self, crowd: Crowd, beside: Crowd = NOBODY) -> int:
+        """The next step's budget, decoding tokens included. `beside` is the other pool's crowd."""
+        num_writing = crowd.num_writing + beside.num_writing
+        if num_writing == 0:
             return self._max_tokens
-        if self._us_per_token == 0:
-            return self._max_tokens if num_decoding else min(self._max_tokens, FIRST_TOKENS)
-        own_us = self._writing_us if num_decoding else 0.0
-        writing_us = own_us + beside.writing_us
-        target_us = float(self._target_us)
-        if writing_us:
-            target_us = min(target_us, MAX_STRETCH * writing_us)
+        if not self._small_us and not self._large_us:
+            return self._max_tokens if crowd.num_writing else min(self._max_tokens, FIRST_TOKENS)
+        writing_us = crowd.writing_us + beside.writing_us
+        turn_us = float(self._target_us)
+        if writing_us and crowd.num_reading + beside.num_reading <= num_writing:
+            turn_us = min(turn_us, MAX_STRETCH * writing_us)
         # What prompts may add to a turn of both pools; each has half of it while both have prompts.
-        more_us = (target_us - writing_us) / (2 if beside.is_reading else 1)
-        affordable = int((own_us + more_us) / self._us_per_token)
-        return min(self._max_tokens, max(affordable, num_decoding + MIN_PREFILL_TOKENS))
+        more_us = (turn_us - writing_us) / (2 if beside.num_reading else 1)
+        affordable = self._affordable(crowd.writing_us + more_us)
+        return min(self._max_tokens, max(affordable, crowd.num_writing + MIN_PREFILL_TOKENS))
+
+    def _affordable(self, bound_us: float) -> int:
+        large_us = self._large_us or self._small_us
+        if SLACK * bound_us >= LARGE_STEP * large_us:
+            return max(LARGE_STEP, int(bound_us / large_us))
+        return min(LARGE_STEP - 1, int(bound_us / (self._small_us or self._large_us)))
 
     def observe(self, *, num_tokens: int, num_prefill: int, took_us: int) -> None:
         """A step's cost. Steps with a few prompt tokens say nothing about either kind."""
@@ -103,8 +113,10 @@ class StepBudget:
             return
         if num_prefill == 0:
             self._writing_us = _mean(self._writing_us, took_us)
-        elif num_prefill >= MIN_PREFILL_TOKENS:
-            self._us_per_token = _mean(self._us_per_token, took_us / num_tokens)
+        elif num_prefill >= MIN_PREFILL_TOKENS and num_tokens < LARGE_STEP:
+            self._small_us = _mean(self._small_us, took_us / num_tokens)
+        elif num_tokens >= LARGE_STEP:
+            self._large_us = _mean(self._large_us, took_us / num_tokens)
 
 
 def _mean(mean: float, value: float) -> float:

@@ -86,10 +86,11 @@ class EngineCore:
     def step(self) -> None:
         """One forward pass for everybody, and a turn for whoever computes alone."""
         was_idle = not self.has_work  # the last one left instead of finishing
-        beside = [each.beside for each in reversed(self._pools)] if self._apart else [NOBODY]
-        for each, other in zip(self._pools, beside, strict=True):
-            if each.has_work:
-                self._emit([*each.step(other), *self._stats()])
+        shared, apart = self._shared, self._apart
+        if shared.has_work:
+            self._emit([*shared.step(apart.crowd if apart else NOBODY), *self._stats()])
+        if apart is not None and apart.has_work:
+            self._emit([*apart.step(shared.crowd), *self._stats()])
         if self._alone.has_work:
             self._alone.step()
             was_idle = not self.has_work

@@ -15,7 +15,7 @@ from appliance.engine.messages import Embedded, Failed, Ranked, Rejected, ToGate
 from appliance.engine.worker import vectors
 from appliance.engine.worker.backend import Backend
 from appliance.engine.worker.batcher import Batcher
-from appliance.engine.worker.budget import StepBudget
+from appliance.engine.worker.budget import Crowd, StepBudget
 from appliance.engine.worker.embedder import CanNotEmbed, ComputeFailed, Embedder, Vector
 
 
@@ -81,7 +81,7 @@ class EmbeddingCore:
         made = self._made
         if made is None or not self._jobs:
             return
-        batch = made.batcher.next(made.budget.tokens(num_decoding=int(is_shared)))
+        batch = made.batcher.next(made.budget.tokens(Crowd(num_writing=int(is_shared))))
         began_us = self._clock.monotonic_us()
         for each in batch:
             job = self._jobs[each.job]

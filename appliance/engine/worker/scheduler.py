@@ -131,9 +131,9 @@ class Scheduler:
         return bool(self._waiting or self._running)
 
     @property
-    def is_reading(self) -> bool:
-        """Whether prompts are read, or wait to be."""
-        return bool(self._waiting) or any(each.status is Status.PREFILL for each in self._running)
+    def num_reading(self) -> int:
+        """Whose prompts are read, or wait to be."""
+        return len(self._waiting) + len(self._running) - self.num_decoding
 
     @property
     def decoding(self) -> list[Sequence]:

@@ -15,7 +15,7 @@ from appliance.clock import Clock
 from appliance.engine.messages import Delta, Failed, Finished, Sampling, Started, ToGateway
 from appliance.engine.worker.actions import Action, Copy, Forget, Free, Restore, Spill
 from appliance.engine.worker.backend import MAX_SEQUENCE_IDS, Backend, BatchItem, DecodeStatus, Pool
-from appliance.engine.worker.budget import Beside, StepBudget, StepCost
+from appliance.engine.worker.budget import Crowd, StepBudget, StepCost
 from appliance.engine.worker.grammar import GrammarExhausted
 from appliance.engine.worker.prefix_cache import DECLARED, Tokens
 from appliance.engine.worker.scheduler import Chunk, Scheduler
@@ -119,14 +119,10 @@ class Together:
         return self._scheduler.num_cells_spilled
 
     @property
-    def beside(self) -> Beside:
-        """What the other pool must know of this one."""
-        is_writing = self._scheduler.num_decoding > 0
-        return Beside(
-            is_writing=is_writing,
-            writing_us=self._budget.writing_us if is_writing else 0.0,
-            is_reading=self._scheduler.is_reading,
-        )
+    def crowd(self) -> Crowd:
+        """Who is here, for the budgets of both pools."""
+        scheduler = self._scheduler
+        return self._budget.crowd(num_writing=scheduler.num_decoding, num_reading=scheduler.num_reading)
 
     def in_hand(self, sequence: Sequence) -> int:
         """How many of its first tokens its tenant has here."""
@@ -152,12 +148,11 @@ class Together:
         if sequence is not None:
             self._emit([self._finish(sequence, "aborted")])
 
-    def step(self, beside: Beside) -> list[ToGateway]:
+    def step(self, beside: Crowd) -> list[ToGateway]:
         """One forward pass for everybody in this pool, and what there is to say."""
         began_us = self._clock.monotonic_us()
         self._guess()
-        budget = self._budget.tokens(num_decoding=self._scheduler.num_decoding, beside=beside)
-        step = self._scheduler.schedule(budget)
+        step = self._scheduler.schedule(self._budget.tokens(self.crowd, beside))
         self._act(step.actions)
         if not step.chunks:  # whoever was left has gone, or waits for what is being restored
             return []
