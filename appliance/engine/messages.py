@@ -178,7 +178,7 @@ class Ready(_Message, frozen=True):
 
     n_ctx: int  # that one request may use
     n_ctx_train: int
-    n_cells: int  # of the pool that all of them share
+    n_cells: int  # of all pools together
     n_seq_max: int
     n_vocab: int
     n_params: int

@@ -50,6 +50,7 @@ class Job:
     steps: int
     cells: int
     chunk: int = _BATCH  # prompt tokens of one batch
+    skip: int = 0  # steps before the clock starts
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ class Loop:
         self._batch.n_tokens = num
         said = [first.tolist()]
         began = time.monotonic()
-        for _ in range(job.steps):
+        for number in range(job.skip + job.steps):
+            if number == job.skip:
+                began = time.monotonic()
             self._decode()
             logits = np.ctypeslib.as_array(lib.llama_get_logits(self._context), shape=(num, self._n_vocab))
             self._token[:num] = logits.argmax(axis=1)

@@ -18,10 +18,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MIN_PREFILL_TOKENS = 8
-MAX_STRETCH = 2.0  # a step with prompts, against one without
+MAX_STRETCH = 2.4  # a step with prompts, against one without
 FIRST_TOKENS = 64  # of the first prompt beside writers, before its price is known
 LARGE_STEP = 64  # tokens: from here on steps run on other kernels
-SLACK = 1.25  # so much over its bound a step may be that becomes a large one by it
+SLACK = 4 / 3  # so much over its bound a step may be that becomes a large one by it
 _WEIGHT = 0.2  # of the newest step in the running mean
 _DECAY = 0.98  # of older steps in the fitted line
 
