@@ -102,10 +102,11 @@ class StepBudget:
         return min(self._max_tokens, max(affordable, crowd.num_writing + MIN_PREFILL_TOKENS))
 
     def _affordable(self, bound_us: float) -> int:
-        large_us = self._large_us or self._small_us
-        if SLACK * bound_us >= LARGE_STEP * large_us:
+        small_us, large_us = self._small_us or self._large_us, self._large_us or self._small_us
+        slack = SLACK if large_us < small_us else 1.0
+        if slack * bound_us >= LARGE_STEP * large_us:
             return max(LARGE_STEP, int(bound_us / large_us))
-        return min(LARGE_STEP - 1, int(bound_us / (self._small_us or self._large_us)))
+        return min(LARGE_STEP - 1, int(bound_us / small_us))
 
     def observe(self, *, num_tokens: int, num_prefill: int, took_us: int) -> None:
         """A step's cost. Steps with a few prompt tokens say nothing about either kind."""

@@ -49,7 +49,7 @@ def test_a_step_is_made_large_where_that_costs_little() -> None:
 
     assert learned(large_us=2_500).tokens(crowd) == LARGE_STEP
     assert learned(large_us=1_000).tokens(crowd) == 150
-    assert learned(large_us=2_990).tokens(crowd) == TARGET_US // TOKEN_US
+    assert learned(small_us=4_000, large_us=3_900).tokens(crowd) == TARGET_US // 4_000
 
 
 def test_two_pools_keep_to_one_bound() -> None:
