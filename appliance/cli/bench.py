@@ -92,6 +92,8 @@ def _told(ready: Ready, result: dict[str, Any]) -> list[str]:
         f"best: {_kernel(best.flash_attn)}, {best.n_threads} threads for one answer, "
         f"{best.n_threads_batch} for more and for prompts"
     )
+    if best.apart:
+        lines.append("besides: a pool apart with flash attention, for requests that share nothing")
     if result["stored"]:
         lines.append(f"stored in {result['stored']}; the next start uses it")
     elif result["in_use"] is None:
