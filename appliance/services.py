@@ -25,8 +25,10 @@ from appliance.accounts.hosted import hosted_identity
 from appliance.accounts.keys import ApiKey
 from appliance.administration import Administration
 from appliance.alone import Alone
+from appliance.approvals import Approvals
 from appliance.audit import files, profiles, retention, store
 from appliance.audit import tables as audit_tables
+from appliance.audit.drafts import drafted_act
 from appliance.audit.entry import Entry
 from appliance.audit.holds import legal_hold
 from appliance.audit.kinds import Kind
@@ -64,6 +66,7 @@ STATE_TABLES = (
     tables.api_key,
     accounts.account,
     legal_hold,
+    drafted_act,
     audit_tables.witness,
     audit_tables.cosignature,
     hosted_identity,
@@ -91,6 +94,7 @@ class Services:
     witnessing: Witnessing
     people: People
     copies: Copies
+    approvals: Approvals
     catalog: Catalog
     engines: dict[str, Engine]
     metrics: Metrics
@@ -254,6 +258,15 @@ async def run_services(
             clock=clock,
             metrics=metrics,
         )
+        approvals = Approvals(
+            audit=alone.audit,
+            custody=alone.custody,
+            home=home,
+            database=db.of(home, settings),
+            clock=clock,
+        )
+        if alone.audit.is_ready:
+            await approvals.tidy()
         refusals = Refusals(alone.audit, clock, burst=settings.audit.refusal_burst)
         control = ControlServer(home.control_socket, alone)
         services = Services(
@@ -274,6 +287,7 @@ async def run_services(
                 custody=alone.custody,
                 clock=clock,
             ),
+            approvals=approvals,
             catalog=catalog,
             engines=engines,
             metrics=metrics,
