@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from appliance import backups, db
 from appliance.accounts.directory import Directory
@@ -21,6 +22,7 @@ from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.retention import Removal
+from appliance.audit.shares import Share
 from appliance.backups import ShareBackups
 from appliance.clock import Clock
 from appliance.config import CryptoProfile, Home
@@ -50,6 +52,17 @@ class Coming:
     kind: Kind
     days: int
     next_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What an erasure would make unreadable, and what stands in its way."""
+
+    num_shares: int
+    num_records: int
+    first_month: str  # "2026-11"; empty where there is nothing
+    last_month: str
+    holds: tuple[Hold, ...]  # in force, over any of it
 
 
 class Custody:
@@ -120,6 +133,12 @@ class Custody:
                 log.warning("share_backups_not_replaced", error=type(error).__name__)
             return len(doomed), receipt
 
+    async def foresee(self, meant: ceremonies.Erasure) -> Foreseen:
+        """What an erasure would destroy as things stand. Tells whether somebody is on the record: whoever
+        shows it has put that on the record, by a search or by a drafted act.
+        """
+        return await asyncio.to_thread(self._foresee, meant)
+
     async def back_up(
         self, backup_sha256: str, tree_size: int, schema: str, *, by: Principal | None = None
     ) -> tuple[Receipt, Path, int]:
@@ -135,9 +154,19 @@ class Custody:
             return await self._share_backups.expire()
 
     async def hold(
-        self, *, api_key: str, user: str, since_us: int, until_us: int | None, reason: str
+        self,
+        *,
+        api_key: str,
+        user: str,
+        since_us: int,
+        until_us: int | None,
+        reason: str,
+        by: Mapping[str, Any] | None = None,
     ) -> tuple[Hold, Receipt]:
-        """Place a hold: from its commit on, nothing that it covers is erased or removed."""
+        """Place a hold: from its commit on, nothing that it covers is erased or removed.
+
+        `by` says who placed it, where this host's program did not.
+        """
         if not reason.strip() or len(reason) > ceremonies.MAX_WORDS:
             raise RequestError("a hold gives its reason", code="invalid_hold", param="reason")
         if until_us is not None and until_us <= since_us:
@@ -151,7 +180,7 @@ class Custody:
                 until_us=until_us,
                 placed_us=self._clock.now_us(),
             )
-            said = {"key": api_key, "user": user, "reason": reason}
+            said = {"key": api_key, "user": user, "reason": reason, **(by or {})}
             return placed, await self._audit.append(ceremonies.held(Kind.HOLD_PLACED, placed, said))
 
     async def lift_hold(self, note: str) -> tuple[Hold, Receipt]:
@@ -226,25 +255,48 @@ class Custody:
             )
         ]
 
-    def _doomed(self, drafted: ceremonies.Erasure) -> list[bytes]:
+    def _meant(self, drafted: ceremonies.Erasure) -> list[Share]:
         keys = [drafted.key] if drafted.key else [key.id for key in self._directory.all()]
         subjects = [f"user:{key}:{drafted.user}" if drafted.user else f"key:{key}" for key in keys]
-        doomed = [each for each in shares.find(self._home, *subjects) if drafted.covers(each.month)]
+        return [each for each in shares.find(self._home, *subjects) if drafted.covers(each.month)]
+
+    def _covering(self, meant: list[Share]) -> list[Hold]:
+        key = holds.key_of(self._home)
+        return [
+            hold
+            for hold in self.holds()
+            if hold.is_active
+            and any(
+                hold.concerns(each.subject, key) and hold.overlaps(*holds.month_span(each.month))
+                for each in meant
+            )
+        ]
+
+    def _foresee(self, drafted: ceremonies.Erasure) -> Foreseen:
+        meant = self._meant(drafted)
+        months = sorted(each.month for each in meant)
+        with db.reading(self._database) as connection:
+            num_records = store.num_sealed_with(connection, [each.id for each in meant])
+        return Foreseen(
+            num_shares=len(meant),
+            num_records=num_records,
+            first_month=months[0] if months else "",
+            last_month=months[-1] if months else "",
+            holds=tuple(self._covering(meant)),
+        )
+
+    def _doomed(self, drafted: ceremonies.Erasure) -> list[bytes]:
+        doomed = self._meant(drafted)
         if not doomed:
             raise RequestError(
                 "nothing of this subject is readable any more, or ever was",
                 code="nothing_to_erase",
                 hint="appliance key list shows keys' ids; users are spelled as their callers sent them",
             )
-        key = holds.key_of(self._home)
-        for hold in self.holds():
-            if hold.is_active and any(
-                hold.concerns(each.subject, key) and hold.overlaps(*holds.month_span(each.month))
-                for each in doomed
-            ):
-                raise RequestError(
-                    f"legal hold {hold.id} covers this content",
-                    code="on_hold",
-                    hint="a hold is lifted by two members of the key policy: appliance audit hold lift",
-                )
+        for hold in self._covering(doomed):
+            raise RequestError(
+                f"legal hold {hold.id} covers this content",
+                code="on_hold",
+                hint="a hold is lifted by two members of the key policy: appliance audit hold lift",
+            )
         return [each.id for each in doomed]

@@ -91,25 +91,36 @@ class SignedAct:
         signature = identity.sign(self.draft.text().encode())
         return SignedAct(self.draft, (*self.signatures, (identity.name, signature)))
 
-    def approvers(self, policy: KeyPolicy) -> list[Recipient]:
-        """The members who signed, each once. VerificationError unless enough of the right ones did."""
-        if self.draft.policy_sha256 != policy.sha256:
-            raise VerificationError("the act was drafted under another key policy: draft it anew")
-        roles, needed = _RULES[self.draft.act]
+    def agreeing(self, policy: KeyPolicy) -> list[Recipient]:
+        """The members who may decide it and signed so far, each once."""
+        members, _ = deciders(self.draft.act, policy)
         message = self.draft.text().encode()
         found = {
             member.fingerprint: member
             for name, signature in self.signatures
-            for member in policy.signers(roles)
+            for member in members
             if member.name == name and member.has_signed(message, signature)
         }
-        wanted = policy.quorum if needed is None else needed
-        if len(found) < wanted:
+        return list(found.values())
+
+    def approvers(self, policy: KeyPolicy) -> list[Recipient]:
+        """The members who signed, each once. VerificationError unless enough of the right ones did."""
+        if self.draft.policy_sha256 != policy.sha256:
+            raise VerificationError("the act was drafted under another key policy: draft it anew")
+        _, needed = deciders(self.draft.act, policy)
+        found = self.agreeing(policy)
+        if len(found) < needed:
             raise VerificationError(
                 f"the act carries {len(found)} valid signatures of members who may decide it, "
-                f"and needs {wanted}"
+                f"and needs {needed}"
             )
-        return list(found.values())
+        return found
+
+
+def deciders(act: Act, policy: KeyPolicy) -> tuple[list[Recipient], int]:
+    """The members whose signature counts for an act, and how many of them it takes."""
+    roles, needed = _RULES[act]
+    return policy.signers(roles), policy.quorum if needed is None else needed
 
 
 def policy_change(origin: str, before: KeyPolicy, after: KeyPolicy) -> Draft:

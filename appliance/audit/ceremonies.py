@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from appliance import db
-from appliance.audit import acts, entry, holds, store
+from appliance.audit import acts, drafts, entry, holds, store
 from appliance.audit.acts import Act, Draft, SignedAct
+from appliance.audit.drafts import Drafted
 from appliance.audit.entry import Entry
 from appliance.audit.holds import Hold
 from appliance.audit.kinds import Kind
@@ -20,6 +22,7 @@ from appliance.audit.recipients import Recipient
 from appliance.audit.retention import Removal
 from appliance.errors import RequestError, VerificationError
 
+_MONTH = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])")
 MAX_WORDS = 2000  # characters of a reason or a legal basis
 
 
@@ -42,7 +45,7 @@ class Erasure:
     user: str = field(repr=False)  # as callers name them; empty: what belongs to the key itself
     since: str  # first and last month, "2026-11"; empty: without a bound
     until: str
-    note: str = field(repr=False)
+    note: str = field(default="", repr=False)
     approvers: tuple[Recipient, ...] = ()
 
     def covers(self, month: str) -> bool:
@@ -82,6 +85,12 @@ def draft_erasure(
     basis: str,
 ) -> Draft:
     """An erasure for two people to sign. RequestError where it does not say whose, why or by what right."""
+    if not _is_span(since, until):
+        raise RequestError(
+            "an erasure goes from one month to a later one, each written as 2026-11",
+            code="invalid_erasure",
+            param="since",
+        )
     if not key and not user:
         raise RequestError("an erasure names a key, a user, or both", code="invalid_erasure", param="key")
     if not reason.strip() or not basis.strip():
@@ -96,17 +105,31 @@ def draft_erasure(
     return Draft(origin, Act.ERASE, policy.sha256, msgspec.to_builtins(parameters))
 
 
+def _is_span(since: str, until: str) -> bool:
+    """Whether months can be compared as text, and are in order; each may be open."""
+    return all(not each or _MONTH.fullmatch(each) for each in (since, until)) and (
+        not until or since <= until
+    )
+
+
 def erasure_of(note: str, policy: KeyPolicy, origin: str) -> Erasure:
     """An erasure that enough people signed. VerificationError otherwise."""
     signed = _agreed(note, Act.ERASE, origin)
     approvers = signed.approvers(policy)
+    return replace(erasure_in(signed.draft), note=note, approvers=tuple(approvers))
+
+
+def erasure_in(draft: Draft) -> Erasure:
+    """What a draft would erase, before anybody agreed. VerificationError where it does not say it."""
     try:
-        found = msgspec.convert(dict(signed.draft.parameters), _Parameters)
+        found = msgspec.convert(dict(draft.parameters), _Parameters)
     except msgspec.ValidationError as error:
         raise VerificationError("the act does not say what is to be erased") from error
+    if not _is_span(found.since, found.until):
+        raise VerificationError("the act's months are none")
     if not found.key and not found.user:
         raise VerificationError("the act does not say whose content is to be erased")
-    return Erasure(found.key, found.user, found.since, found.until, note, tuple(approvers))
+    return Erasure(found.key, found.user, found.since, found.until)
 
 
 def erased(erasure: Erasure, share_ids: Sequence[bytes]) -> Entry:
@@ -150,6 +173,20 @@ def lifting_of(note: str, policy: KeyPolicy, origin: str) -> tuple[str, list[Rec
     """Which hold enough people want lifted, and who they are. VerificationError otherwise."""
     signed = _agreed(note, Act.HOLD_LIFT, origin)
     return str(signed.draft.parameters.get("hold", "")), signed.approvers(policy)
+
+
+def drafted(kind: Kind, act: Drafted, said: Mapping[str, Any], public: Mapping[str, str | int]) -> Entry:
+    """The entry of an act that is drafted, signed or closed; its text and who did it are sealed."""
+    row = drafts.row_of(act)
+    return entry.state_changed(
+        kind,
+        table=drafts.TABLE,
+        row=row,
+        row_id=act.id,
+        public={"act": act.kind, **public},
+        content=said,
+        effects=lambda connection, _seq: db.put_row(connection, drafts.drafted_act, row),
+    )
 
 
 def removed(removal: Removal) -> Entry:

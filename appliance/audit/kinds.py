@@ -61,6 +61,9 @@ class Kind(StrEnum):
     IDENTITY_UNLOCKED = "identity:unlocked"
     IDENTITY_REFUSED = "identity:refused"
     IDENTITY_REMOVED = "identity:removed"
+    ACT_DRAFTED = "act:drafted"
+    ACT_SIGNED = "act:signed"
+    ACT_CLOSED = "act:closed"
     HOLD_PLACED = "hold:placed"
     HOLD_LIFTED = "hold:lifted"
     RETENTION_APPLIED = "retention:applied"
@@ -146,6 +149,9 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.IDENTITY_REFUSED: _ROW | {"failures"},  # wrong passphrases since the last right one
     Kind.IDENTITY_REMOVED: _ROW | {"failures"},
     Kind.AUDIT_RELEASED: frozenset({"num_records", "num_shares"}),
+    Kind.ACT_DRAFTED: _ROW | {"act", "num_signatures"},
+    Kind.ACT_SIGNED: _ROW | {"act", "num_signatures"},
+    Kind.ACT_CLOSED: _ROW | {"act", "outcome", "act_sha256"},
     Kind.HOLD_PLACED: _ROW,
     Kind.HOLD_LIFTED: _ROW,
     Kind.RETENTION_APPLIED: frozenset({"of_kind", "from_ts", "before_ts", "num_removed", "kept_sha256"}),

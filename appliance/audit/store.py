@@ -216,6 +216,16 @@ def unreferenced(connection: Connection, share_ids: Sequence[bytes]) -> list[byt
     return [each for each in share_ids if each not in used]
 
 
+def num_sealed_with(connection: Connection, share_ids: Sequence[bytes]) -> int:
+    """How many entries these shares open."""
+    found = 0
+    for start in range(0, len(share_ids), _MAX_PARAMETERS):
+        some = share_ids[start : start + _MAX_PARAMETERS]
+        query = select(func.count()).select_from(log_entry).where(log_entry.c.subj.in_(some))
+        found += connection.execute(query).scalar_one()
+    return found
+
+
 def add_erasure(connection: Connection, share_ids: Sequence[bytes], seq: int) -> None:
     """The shares that this entry destroys."""
     connection.execute(insert(erasure), [{"share": each, "seq": seq} for each in share_ids])
