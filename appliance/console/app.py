@@ -14,7 +14,19 @@ from starlette.types import ASGIApp
 import appliance
 from appliance.console.frame import Frame, call_of, route
 from appliance.console.language import words_of
-from appliance.console.pages import entrance, health, keys, kiosk, people, screens, storage, witness
+from appliance.console.pages import (
+    acts,
+    entrance,
+    erasures,
+    health,
+    holds,
+    keys,
+    kiosk,
+    people,
+    screens,
+    storage,
+    witness,
+)
 from appliance.console.render import NavItem, Pages
 from appliance.console.sessions import Sessions
 from appliance.services import Services
@@ -24,6 +36,9 @@ MENU: list[NavItem] = [
     *keys.MENU,
     *storage.MENU,
     *people.MENU,
+    *erasures.MENU,
+    *acts.MENU,
+    *holds.MENU,
     *witness.MENU,
     *screens.MENU,
 ]
@@ -33,6 +48,9 @@ ROUTES = [
     *keys.ROUTES,
     *storage.ROUTES,
     *people.ROUTES,
+    *erasures.ROUTES,
+    *acts.ROUTES,
+    *holds.ROUTES,
     *witness.ROUTES,
     *kiosk.ROUTES,
     *screens.ROUTES,

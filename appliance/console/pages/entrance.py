@@ -7,8 +7,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
-from appliance.console.frame import Call, call_of, render, route, see
-from appliance.core import Principal
+from appliance.console.frame import call_of, refuse, render, route, see
 from appliance.errors import Refused, RequestError
 from appliance.statuses import status_of
 
@@ -36,7 +35,7 @@ async def log_in(request: Request) -> Response:
             call.text("name", limit=200), call.text("passphrase", limit=1000), call.caller
         )
     except Refused as refused:
-        await _record(call, refused, "/login", None)
+        await refuse(request, refused, None)
         return render(request, "login.html", status=status_of(refused), problem=refused.message)
     if call.session is not None:
         await call.sessions.close(call.session)
@@ -73,8 +72,7 @@ async def change(request: Request) -> Response:
             call.principal.key_id, call.caller, current=call.text("current", limit=1000), new=new
         )
     except (RequestError, Refused) as problem:
-        if isinstance(problem, Refused):
-            await _record(call, problem, "/passphrase", call.principal)
+        await refuse(request, problem, call.principal)
         told = f"{problem.message}; {problem.hint}" if problem.hint else problem.message
         return render(request, "passphrase.html", status=HTTPStatus.BAD_REQUEST, problem=told)
     # A fresh session: whoever saw the old one's secret has nothing of it.
@@ -83,17 +81,6 @@ async def change(request: Request) -> Response:
     session.notice = "Your passphrase is changed."
     call.log_in(token, session)
     return see("/")
-
-
-async def _record(call: Call, refused: Refused, path: str, principal: Principal | None) -> None:
-    await call.services.refusals.record(
-        request_id=call.request_id,
-        principal=principal,
-        caller=call.caller,
-        route=path,
-        code=refused.code,
-        status=status_of(refused),
-    )
 
 
 ROUTES = [
