@@ -24,6 +24,7 @@ from appliance.services import open_log_alone
 from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock
 from tests.homes import make_home
+from tests.office import HERE, PAUL, approvals_of, erasure
 from tests.verifying import unguarded
 
 Row = dict[str, Any]
@@ -80,6 +81,14 @@ async def ceremonies(alone: Alone, home: Home, clock: ManualClock) -> None:
     assert await erase(alone, auditor, privacy, key="k") == 1
     for user in ("one", "two"):
         await alone.custody.hold(api_key="", user=user, since_us=0, until_us=1, reason="a case")
+    await alone.hosted.store("p_ada", Role.AUDITOR, auditor, "correct horse battery")
+    await alone.hosted.store("p_paul", Role.PRIVACY, privacy, "correct horse battery")
+    await alone.hosted.remove("p_paul")
+    approvals = approvals_of(alone, home, clock)
+    waiting = await approvals.draft(erasure(alone, "one"), PAUL, HERE)
+    await approvals.sign(waiting.row.id, privacy, PAUL, HERE)
+    given_up = await approvals.draft(erasure(alone, "two"), PAUL, HERE)
+    await approvals.withdraw(given_up.row.id, "a mistake", PAUL, HERE)
     for name in ("court", "press"):
         keys = WitnessKeys.generate(name)
         await alone.witnessing.add(parse_public(keys.public()))

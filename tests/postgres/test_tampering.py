@@ -16,7 +16,9 @@ from appliance.config import Home
 from appliance.core import Role
 from appliance.databases.postgres import PostgresSchema
 from appliance.services import open_log_alone
+from tests.acts import dev_auditor
 from tests.clocks import ManualClock
+from tests.office import HERE, PAUL, approvals_of, erasure
 from tests.records import place
 from tests.servers import Server, make_server_home
 from tests.unit.audit.test_log import opening
@@ -44,6 +46,8 @@ def write(home: Home, clock: ManualClock) -> Home:
             await alone.administration.revoke_key("desk")
             await alone.custody.hold(api_key="", user="someone", since_us=1, until_us=None, reason="case")
             await alone.people.create("Ada Kim", Role.OPERATOR)
+            await alone.hosted.store("p_ada", Role.AUDITOR, dev_auditor(home), "correct horse battery")
+            await approvals_of(alone, home, clock).draft(erasure(alone), PAUL, HERE)
 
         asyncio.run(acts())
         for number in range(6):
