@@ -13,9 +13,9 @@ from tests.browser import rooms
 from tests.harness import Gateway, gateway
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """The browser."""
+    """The browser. It goes with this folder: its driver keeps an event loop, which other tests want alone."""
     if rooms.chromium() is None:
         missing = "chromium is not installed: deploy/bootstrap/test-tools.sh names the packages"
         if os.environ.get("CI"):
