@@ -197,7 +197,7 @@ def test_touch_and_key_keep_the_screen(served: Gateway, chromium: Browser, pictu
         page = visitor.page
         page.clock.fast_forward(3 * IDLE_MS)
         assert not page.locator("#still").is_visible()
-        ask(page, "echo: still here")
+        ask(page, "Do I have to make an appointment?")
         for way in ("touch beside", "button", "Escape"):
             page.clock.fast_forward(IDLE_MS - 5_000)
             page.locator("#still[open]").wait_for()
@@ -210,7 +210,7 @@ def test_touch_and_key_keep_the_screen(served: Gateway, chromium: Browser, pictu
             else:
                 page.keyboard.press("Escape")
             expect(page.locator("#still")).not_to_be_visible()
-        assert answer(page) == "still here"
+        assert answer(page).startswith("No.")
 
 
 def test_conversation_has_an_end(served: Gateway, chromium: Browser, pictures: Path) -> None:
