@@ -28,6 +28,7 @@ pytestmark = pytest.mark.integration
 SURROUNDINGS = frozenset({Kind.EPOCH_OPENED, Kind.INDEX_OPENED})
 ENTRANCE = {"/", "/login", "/logout", "/passphrase"}
 ACTS = ("/acts", "/erasures", "/holds")  # a day's work of two people: test_privacy_events
+LOBBY = {"/kiosk", "/kiosk/state", "/kiosk/ask", "/kiosk/leave"}  # everybody's: test_lobby.py
 
 
 @dataclass
@@ -46,6 +47,12 @@ class Stage:
         made = self.running.command(CreateKey(name=f"desk-{self.num_made}", role=Role.KIOSK))
         self.secrets.append(str(made["token"]))
         return str(made["id"])
+
+    def screen(self) -> dict[str, str]:
+        """The operator's browser holds a fresh kiosk's key."""
+        self.key()
+        self.people[Role.OPERATOR].client.cookies.set("kiosk", self.secrets[-1])
+        return {}
 
     def account(self) -> str:
         """The id of a fresh account."""
@@ -92,6 +99,11 @@ def _key(stage: Stage) -> dict[str, str]:
     return {"key_id": stage.key()}
 
 
+def _token(stage: Stage) -> dict[str, str]:
+    stage.key()
+    return {"key": stage.secrets[-1]}
+
+
 def _account(stage: Stage) -> dict[str, str]:
     return {"account_id": stage.account()}
 
@@ -113,6 +125,16 @@ PAGES: Mapping[tuple[str, str], Case] = {
     ("GET", "/people/{account_id}"): Case(Role.ADMIN, ids=_account),
     ("POST", "/people/{account_id}/reset"): Case(Role.ADMIN, (Kind.ACCOUNT_CHANGED,), ids=_account),
     ("POST", "/people/{account_id}/disable"): Case(Role.ADMIN, (Kind.ACCOUNT_CHANGED,), ids=_account),
+    ("GET", "/kiosk/setup"): Case(Role.OPERATOR),
+    ("POST", "/kiosk/setup/create"): Case(
+        Role.OPERATOR, (Kind.KEY_CREATED, Kind.SCREEN_ENROLLED), _form(name="hall", lifetime="90")
+    ),
+    ("POST", "/kiosk/setup/paste"): Case(Role.OPERATOR, (Kind.SCREEN_ENROLLED,), _token),
+    ("POST", "/kiosk/setup/remove"): Case(
+        Role.OPERATOR,
+        (Kind.SCREEN_REMOVED, Kind.KEY_REVOKED),
+        lambda stage: stage.screen() | {"revoke": "yes"},
+    ),
     ("GET", "/witness"): Case(Role.WITNESS),
     ("GET", "/witness/request"): Case(Role.WITNESS),
     ("POST", "/witness"): Case(
@@ -135,7 +157,11 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 def test_no_page_is_forgotten() -> None:
     """Whoever adds a page says here what it leaves on the record."""
-    told = {each for each in routes() if each[1] not in ENTRANCE and not each[1].startswith(ACTS)}
+    told = {
+        each
+        for each in routes()
+        if each[1] not in ENTRANCE | LOBBY and not each[1].startswith(ACTS)
+    }
     assert told == set(PAGES)
 
 

@@ -13,10 +13,10 @@ from appliance.audit.entry import Entry, person_of
 from appliance.audit.kinds import Kind
 from appliance.console import screen
 from appliance.console.frame import Call, call_of, render, route, see
+from appliance.console.pages.forms import not_done
 from appliance.console.render import NavItem
 from appliance.core import Role
-from appliance.errors import ApplianceError, Refused, RequestError
-from appliance.statuses import status_of
+from appliance.errors import Refused, RequestError
 
 _SETUP: Final = "/kiosk/setup"
 _LIFETIMES: Final = {"90": 90 * 86_400, "366": 366 * 86_400, "": None}
@@ -35,10 +35,13 @@ async def create(request: Request) -> Response:
         raise RequestError("the key's life is not one of those on the page", code="invalid_expiry")
     try:
         made = await call.services.administration.create_key(
-            call.text("name", limit=200).strip(), Role.KIOSK, expires_seconds=_LIFETIMES[lifetime]
+            call.text("name", limit=200).strip(),
+            Role.KIOSK,
+            expires_seconds=_LIFETIMES[lifetime],
+            by=call.principal,
         )
     except (RequestError, Refused) as problem:
-        return await _again(request, problem)
+        return _page(request, *await not_done(request, problem))
     return await _enrol(call, made.new.token, made.new.key.id, made.new.key.name)
 
 
@@ -51,7 +54,7 @@ async def paste(request: Request) -> Response:
         if found.role is not Role.KIOSK:
             raise Refused("this is not a kiosk's key; a screen takes no other", code="permission_denied")
     except Refused as refused:
-        return await _again(request, refused)
+        return _page(request, *await not_done(request, refused))
     return await _enrol(call, token, found.key_id, found.name)
 
 
@@ -62,7 +65,7 @@ async def remove(request: Request) -> Response:
     if held is not None:
         await _record(call, Kind.SCREEN_REMOVED, held.key_id)
         if call.text("revoke", limit=10):
-            await call.services.administration.revoke_key(held.key_id)
+            await call.services.administration.revoke_key(held.key_id, by=call.principal)
     call.known.notice = "This screen holds no key any more."
     page = see(_SETUP)
     screen.forget(page, call)
@@ -101,21 +104,7 @@ async def _record(call: Call, kind: Kind, key_id: str) -> None:
     )
 
 
-async def _again(request: Request, problem: ApplianceError) -> Response:
-    """The page with what was wrong, and that on the record."""
-    call = call_of(request)
-    await call.services.refusals.record(
-        request_id=call.request_id,
-        principal=call.principal,
-        caller=call.caller,
-        route=request.scope["route"].path,
-        code=problem.code,
-        status=status_of(problem),
-    )
-    return _page(request, problem.message, status=status_of(problem))
-
-
-def _page(request: Request, problem: str = "", *, status: HTTPStatus = HTTPStatus.OK) -> Response:
+def _page(request: Request, problem: str = "", status: HTTPStatus = HTTPStatus.OK) -> Response:
     call = call_of(request)
     held = screen.principal_of(request)
     directory = call.services.directory
