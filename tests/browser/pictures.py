@@ -87,7 +87,7 @@ def main(files: list[str]) -> int:
 def small(page: Page, png: bytes) -> bytes:
     """The same picture with a palette; half as large where it is an upright screen's."""
     width, height = struct.unpack(">II", png[16:24])
-    scale = 0.5 if height > 1.5 * width and width > 800 else 1
+    scale = 0.5 if (width, height) == (rooms.LOBBY["width"], rooms.LOBBY["height"]) else 1
     width, height, data = page.evaluate(_PIXELS, [base64.b64encode(png).decode(), scale])
     pixels = np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
     return _png(*_palette(pixels[:, :, :3]))
