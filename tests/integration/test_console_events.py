@@ -157,11 +157,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 def test_no_page_is_forgotten() -> None:
     """Whoever adds a page says here what it leaves on the record."""
-    told = {
-        each
-        for each in routes()
-        if each[1] not in ENTRANCE | LOBBY and not each[1].startswith(ACTS)
-    }
+    told = {each for each in routes() if each[1] not in ENTRANCE | LOBBY and not each[1].startswith(ACTS)}
     assert told == set(PAGES)
 
 
