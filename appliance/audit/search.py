@@ -33,7 +33,7 @@ from appliance.errors import RequestError
 
 BUDGET_US: Final = 50_000
 MAX_LIMIT: Final = 1_000
-MAX_CHOICES: Final = 50  # of one filter
+MAX_CHOICES: Final = 100  # of one filter: more than there are kinds, which a timeline names all
 MAX_CHARACTERS: Final = 512
 FEW: Final = 2_000  # openings whose closings are looked up one by one
 
