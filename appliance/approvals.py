@@ -274,7 +274,7 @@ class Approvals:
         return None
 
     async def _close(self, over: Drafted, digest: str, said: Mapping[str, Any], actor: str | None) -> None:
-        closed = {"outcome": over.outcome, "act_sha256": digest}
+        closed = {"decision": over.outcome, "act_sha256": digest}
         made = ceremonies.drafted(Kind.ACT_CLOSED, over, said, closed)
         await self._audit.append(replace(made, actor=actor))
         self._sweep()

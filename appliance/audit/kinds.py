@@ -151,7 +151,7 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.AUDIT_RELEASED: frozenset({"num_records", "num_shares"}),
     Kind.ACT_DRAFTED: _ROW | {"act", "num_signatures"},
     Kind.ACT_SIGNED: _ROW | {"act", "num_signatures"},
-    Kind.ACT_CLOSED: _ROW | {"act", "outcome", "act_sha256"},
+    Kind.ACT_CLOSED: _ROW | {"act", "decision", "act_sha256"},
     Kind.HOLD_PLACED: _ROW,
     Kind.HOLD_LIFTED: _ROW,
     Kind.RETENTION_APPLIED: frozenset({"of_kind", "from_ts", "before_ts", "num_removed", "kept_sha256"}),

@@ -184,7 +184,7 @@ def test_a_cursor_that_no_page_gave_is_refused(
         {"key": ""},
         {"user": "x" * 513},
         {"codes": ("",)},
-        {"models": ("m",) * 51},
+        {"models": ("m",) * 101},
         {"min_prompt_tokens": -1},
         {"since_us": 1 << 53},
         {"since_us": 2, "until_us": 1},
