@@ -39,7 +39,6 @@ from appliance.errors import Unavailable
 _T = TypeVar("_T")
 
 THREADS: Final = 4
-REVIEW_DAYS: Final = 7  # CJIS Security Policy AU-6: at least weekly
 TEXT_BATCH: Final = 128  # exchanges whose shares are released by one entry
 
 
@@ -64,14 +63,6 @@ class Exchange:
     def verified(self) -> bool:
         """Whether every entry is included in the tree that the log signed."""
         return all(included for _, included in self.proofs.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Review:
-    """When the record was looked at last, in microseconds; 0 for never."""
-
-    last_us: int
-    is_due: bool
 
 
 class Auditing:
@@ -185,6 +176,14 @@ class Auditing:
         await self._say(who, caller, why, Kind.AUDIT_READ, {"target": seq}, {"header_only": True})
         return found
 
+    async def headers(self, who: Principal, caller: Caller, target: str, why: Why) -> Exchange:
+        """The exchange that a sequence number or a request id belongs to, sealed as it is. As `read`."""
+        records = await self._run(query.exchange, self._database, target)
+        public: dict[str, str | int] = {"target": records[0].seq}
+        await self._say(who, caller, why, Kind.AUDIT_READ, public, {"target": target, "header_only": True})
+        opened = await self._run(query.unopened, self._database, records)
+        return Exchange(tuple(opened), await self._run(self._proofs, records))
+
     async def read(
         self, who: Principal, caller: Caller, target: str, why: Why, identities: Sequence[Identity]
     ) -> Exchange:
@@ -248,16 +247,6 @@ class Auditing:
                 return proving.newest(connection)
 
         return await self._run(newest)
-
-    async def review(self) -> Review:
-        """When somebody last searched or read the record, and whether that is too long ago."""
-
-        def look() -> int:
-            with db.reading(self._database) as connection:
-                return volume.last_review(connection)
-
-        last_us = await self._run(look)
-        return Review(last_us, self._clock.now_us() - last_us > REVIEW_DAYS * 86_400_000_000)
 
     async def volume(self, reader: str) -> Volume:
         """What a reader has had within the hour, and may still have."""

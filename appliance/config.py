@@ -115,6 +115,7 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epoch_records: Annotated[int, Meta(ge=16, le=65_536)] = 4096
     verify_minutes: Annotated[int, Meta(ge=1, le=10_080)] = 60
     verify_full_days: Annotated[int, Meta(ge=1, le=366)] = 7
+    review_days: Annotated[int, Meta(ge=1, le=366)] = 7  # then an auditor should have looked through
     heartbeat_seconds: Annotated[int, Meta(ge=10, le=86_400)] = 3600
     # Of one reader: above it nothing more is shown for a while, and the record says so.
     searches_per_hour: Positive = 1000

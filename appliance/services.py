@@ -17,7 +17,7 @@ import msgspec
 
 import appliance
 from appliance import db, sampling
-from appliance.accounts import accounts, tables
+from appliance.accounts import accounts, saved, tables
 from appliance.accounts.accounts import Account, Register
 from appliance.accounts.directory import Directory
 from appliance.accounts.duties import ACCOUNT, API_KEY, KEY_POLICY, PINNED_WITNESS, Duties, Holder
@@ -54,6 +54,8 @@ from appliance.log import get_logger
 from appliance.metrics import Metrics
 from appliance.people import People
 from appliance.refusals import Refusals
+from appliance.reviewing import Reviewing
+from appliance.searches import Searches
 from appliance.trends import Trends
 from appliance.verification import Verifications
 from appliance.witnessing import Witnessing
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
 STATE_TABLES = (
     tables.api_key,
     accounts.account,
+    saved.saved_search,
     legal_hold,
     drafted_act,
     audit_tables.witness,
@@ -95,6 +98,8 @@ class Services:
     people: People
     copies: Copies
     approvals: Approvals
+    reviewing: Reviewing
+    searches: Searches
     catalog: Catalog
     engines: dict[str, Engine]
     metrics: Metrics
@@ -288,6 +293,13 @@ async def run_services(
                 clock=clock,
             ),
             approvals=approvals,
+            reviewing=Reviewing(
+                audit=alone.audit,
+                database=db.of(home, settings),
+                clock=clock,
+                review_days=settings.audit.review_days,
+            ),
+            searches=Searches(audit=alone.audit, database=db.of(home, settings), clock=clock),
             catalog=catalog,
             engines=engines,
             metrics=metrics,

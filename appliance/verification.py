@@ -12,17 +12,18 @@ import asyncio
 import contextlib
 import os
 import sys
+from dataclasses import dataclass
 
 import msgspec
 
 from appliance.audit import query
-from appliance.audit.entry import Entry
+from appliance.audit.entry import Entry, person_of
 from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.report import Report, lines_of
 from appliance.clock import Clock
 from appliance.config import Audit, Home
-from appliance.core import Receipt
+from appliance.core import Principal, Receipt
 from appliance.databases.base import Database
 from appliance.errors import AuditUnavailable
 from appliance.log import get_logger
@@ -58,12 +59,30 @@ class Verification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of `--progress`: how many entries are read, and of how many."""
+
+    done: int
+    total: int
+
+
 class Last(msgspec.Struct, frozen=True):
     """The newest result on the record."""
 
     is_green: bool
     size: int
     ts: int  # microseconds, UTC
+
+
+@dataclass(slots=True)
+class Reading:
+    """A reading that goes on. Times in microseconds, monotonic; `total` is 0 until it has begun to read."""
+
+    is_full: bool
+    began_us: int
+    who: Principal | None  # None: by itself
+    done: int = 0
+    total: int = 0
 
 
 class Verifications:
@@ -80,7 +99,11 @@ class Verifications:
         self._full_us = 0  # when the newest full reading was recorded
         self._runner: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
+        self._asked = asyncio.Event()  # somebody wants one now
+        self._next: tuple[bool, Principal] | None = None  # whether a full one, and who
         self.last: Last | None = None
+        self.findings: tuple[str, ...] = ()  # of the last result, where this process has heard them
+        self.reading: Reading | None = None
 
     def start(self) -> None:
         """Begin to verify; the record tells when it was done last."""
@@ -98,11 +121,27 @@ class Verifications:
         if self._runner is not None:
             await self._runner
 
+    def ask(self, who: Principal, *, is_full: bool) -> bool:
+        """Begin a reading now; False where one goes on, or the log is closed."""
+        if self.reading is not None or self._next is not None or not self._audit.is_ready:
+            return False
+        self._next = (is_full, who)
+        self._asked.set()
+        return True
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a reading goes on, or is about to."""
+        return self.reading is not None or self._next is not None
+
     async def record(self, result: Verification) -> Receipt:
         """The result, durable on the record; a red one that nobody has acknowledged latches the log."""
         is_new = result.findings and not await asyncio.to_thread(
             _is_acknowledged, self._database, result.findings_sha256
         )
+        who = self.reading.who if self.reading is not None else None
+        told = {"findings": result.findings} if result.findings else {}
+        asked = {"principal": person_of(who)} if who is not None else {}
         receipt = await self._audit.append(
             Entry(
                 kind=Kind.LOG_VERIFIED,
@@ -114,11 +153,13 @@ class Verifications:
                     "findings_sha256": result.findings_sha256,
                     "duration_us": result.duration_us,
                 },
-                content={"findings": result.findings} if result.findings else None,
+                content={**told, **asked} or None,
+                actor=who.key_id if who is not None else None,
             )
         )
         now_us = self._clock.now_us()
         self.last = Last(not result.findings, result.size, now_us)
+        self.findings = tuple(result.findings)
         if result.begin == 0:
             self._full_us = now_us
         if is_new:
@@ -129,29 +170,40 @@ class Verifications:
 
     async def _run_for_ever(self) -> None:
         while not await self._is_stopped_within(self._seconds_to_next()):
+            asked, self._next = self._next, None
+            self._asked.clear()
             if self._audit.is_ready:
-                await self._run()
+                await self._run(asked)
 
     def _seconds_to_next(self) -> float:
         interval_us = self._settings.verify_minutes * 60_000_000
         last_us = self.last.ts if self.last else self._clock.now_us()
         return max(_LEAST_DELAY_SECONDS, (last_us + interval_us - self._clock.now_us()) / 1e6)
 
-    async def _run(self) -> None:
+    async def _run(self, asked: tuple[bool, Principal] | None = None) -> None:
         """One reading in a process of its own, ended with us."""
         full_age_us = self._clock.now_us() - self._full_us
-        is_full = full_age_us >= self._settings.verify_full_days * 86_400_000_000
-        arguments = ["audit", "verify", "--json", "--home", str(self._home.root)]
+        is_due = full_age_us >= self._settings.verify_full_days * 86_400_000_000
+        is_full, who = asked or (is_due, None)
+        self.reading = Reading(is_full, self._clock.monotonic_us(), who)
+        try:
+            await self._read(self.reading)
+        finally:
+            self.reading = None
+
+    async def _read(self, reading: Reading) -> None:
+        arguments = ["audit", "verify", "--json", "--progress", "--home", str(self._home.root)]
         process = await asyncio.create_subprocess_exec(
             *_PROGRAM,
             *arguments,
-            *([] if is_full else ["--since-last"]),
+            *([] if reading.is_full else ["--since-last"]),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
         )
         with contextlib.suppress(ProcessLookupError):
             os.setpriority(os.PRIO_PROCESS, process.pid, _LOWEST_PRIORITY)
+        followed = asyncio.create_task(_follow(process, reading))
         ended = asyncio.create_task(process.wait())
         stopped = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -160,6 +212,7 @@ class Verifications:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
         code = await ended
+        await followed
         if not self._stopping.is_set() and code not in {0, 1}:
             await self._alarm(code)
 
@@ -171,9 +224,24 @@ class Verifications:
             await self._audit.append(Entry(kind=Kind.LOG_ALARM, public={"code": "verify_not_run"}))
 
     async def _is_stopped_within(self, seconds: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+        """Wait: until it is time, somebody asks, or the end."""
+        waits = [asyncio.create_task(each.wait()) for each in (self._stopping, self._asked)]
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for each in waits:
+            each.cancel()
         return self._stopping.is_set()
+
+
+async def _follow(process: asyncio.subprocess.Process, reading: Reading) -> None:
+    """How far a reading has come, as it tells line by line; it must never wait for us to listen."""
+    said = b""
+    while process.stderr is not None and (some := await process.stderr.read(4096)):
+        *lines, said = (said + some).split(b"\n")
+        said = said[-4096:]
+        for line in lines:
+            with contextlib.suppress(msgspec.MsgspecError):  # a warning, for people
+                told = msgspec.json.decode(line, type=Told)
+                reading.done, reading.total = told.done, told.total
 
 
 def _is_acknowledged(database: Database, findings_sha256: str) -> bool:

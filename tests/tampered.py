@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from appliance import config
+from appliance import config, db
 from appliance.alone import Alone
 from appliance.audit import entry
 from appliance.audit.checkpoint import read_note
@@ -19,7 +19,8 @@ from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity
 from appliance.audit.witness_keys import WitnessKeys, parse_public
 from appliance.config import Home
-from appliance.core import Outcome, Role, Usage
+from appliance.core import Outcome, Principal, Role, Usage
+from appliance.searches import Searches
 from appliance.services import open_log_alone
 from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock
@@ -28,6 +29,7 @@ from tests.office import HERE, PAUL, approvals_of, erasure
 from tests.verifying import unguarded
 
 Row = dict[str, Any]
+ADA = Principal("p_ada", "Ada", Role.AUDITOR)
 
 
 def written_home(root: Path) -> Home:
@@ -46,6 +48,10 @@ def written_home(root: Path) -> Home:
             await alone.people.create("Ada Kim", Role.OPERATOR, expires_seconds=86_400)
             await alone.people.create("Bo Lind", Role.PRIVACY)
             await alone.people.disable("Bo Lind")
+            searches = Searches(audit=alone.audit, database=db.of(home, settings), clock=clock)
+            kept = await searches.save(ADA, "failures", '{"outcomes": ["failed"]}')
+            await searches.save(ADA, "refusals", '{"look": "refusals"}')
+            await searches.remove(ADA, kept.id)
 
         asyncio.run(keys())
         for number in range(6):

@@ -64,7 +64,7 @@ class Reading(BaseModel):
 
 
 class AuditStatus(BaseModel):
-    """`reviewed_at`: when the record was searched or read last, in microseconds; 0 for never."""
+    """`reviewed_at`: when an auditor recorded a review last, in microseconds; 0 for never."""
 
     state: str
     origin: str
@@ -95,7 +95,7 @@ async def events(request: Request) -> Response:
             asked.why(),
             oldest_first=asked.order == "oldest",
         )
-        return await _stream(asked.format, pages)
+        return await as_rows(asked.format, pages)
     page = await services.auditing.search(
         visit.known_principal,
         visit.caller,
@@ -154,7 +154,7 @@ async def status(request: Request) -> AuditStatus:
     state = await services.audit.checked()
     last = services.administration.verifications.last
     visits = services.witnessing.visits()
-    review = await services.auditing.review()
+    review = await services.reviewing.reviews()
     return AuditStatus(
         state="ready" if state.is_ready else "latched",
         origin=services.audit.origin,
@@ -162,7 +162,7 @@ async def status(request: Request) -> AuditStatus:
         verified=LastVerification(green=last.is_green, tree_size=last.size, ts=last.ts) if last else None,
         witness=LastWitness(tree_size=visits.size, cosigned_at=visits.time_s, is_stale=visits.is_stale),
         reading=await _reading(services, visit),
-        reviewed_at=review.last_us,
+        reviewed_at=review.last_us or 0,
         review_due=review.is_due,
     )
 
@@ -174,7 +174,7 @@ async def _reading(services: Services, visit: Visit) -> Reading | None:
     return Reading(searches_left=found.searches_left, reads_left=found.reads_left)
 
 
-async def _stream(form: str, pages: AsyncGenerator[Page]) -> Response:
+async def as_rows(form: str, pages: AsyncGenerator[Page]) -> Response:
     """The first page is found before anything is sent: until then a refusal is a plain answer."""
     first = await anext(pages)
     if form == "csv":

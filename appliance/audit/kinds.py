@@ -57,6 +57,9 @@ class Kind(StrEnum):
     WITNESS_ADDED = "witness:added"
     WITNESS_COSIGNED = "witness:cosigned"
     AUDIT_EXPORTED = "audit:exported"
+    AUDIT_REVIEWED = "audit:reviewed"
+    SEARCH_SAVED = "search:saved"
+    SEARCH_REMOVED = "search:removed"
     IDENTITY_HOSTED = "identity:hosted"
     IDENTITY_UNLOCKED = "identity:unlocked"
     IDENTITY_REFUSED = "identity:refused"
@@ -144,6 +147,9 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.WITNESS_ADDED: _ROW | {"witness"},
     Kind.WITNESS_COSIGNED: _ROW | {"witness", "tree_size"},
     Kind.AUDIT_EXPORTED: frozenset({"form", "num_records", "num_shares", "begin", "end"}),
+    Kind.AUDIT_REVIEWED: frozenset({"begin", "end"}),
+    Kind.SEARCH_SAVED: _ROW,
+    Kind.SEARCH_REMOVED: _ROW,
     Kind.IDENTITY_HOSTED: _ROW | {"failures"},
     Kind.IDENTITY_UNLOCKED: _ROW | {"failures"},
     Kind.IDENTITY_REFUSED: _ROW | {"failures"},  # wrong passphrases since the last right one

@@ -102,6 +102,15 @@ def open_records(
         return [reading.open(record) for record in records]
 
 
+def unopened(place: Place, records: Sequence[Record]) -> list[Opened]:
+    """The same records without their contents, and by which entries those were erased."""
+    wanted = [bytes.fromhex(each) for each in shares_of(records)]
+    with db.reading(place) as connection:
+        rows = connection.execute(select(erasure).where(erasure.c.share.in_(wanted)))
+        erased = {bytes(row.share).hex(): int(row.seq) for row in rows}
+    return [Opened(each, None, erased.get(each.header.subj or "")) for each in records]
+
+
 def scan(
     place: Place,
     identities: Sequence[Identity],

@@ -73,12 +73,3 @@ def look(connection: Connection, index: bytes | None, *, now_us: int, searches: 
     )
     is_told = index is not None and connection.execute(alarms.limit(1)).first() is not None
     return Volume(times(SEARCHES, searches), times(READS, reads), searches, reads, now_us, is_told)
-
-
-def last_review(connection: Connection) -> int:
-    """When the record was last searched or read, in microseconds; 0 for never."""
-    found = 0
-    for kind in sorted(SEARCHES | {Kind.AUDIT_READ}):
-        newest = select(log_entry.c.ts).where(log_entry.c.kind == str(kind)).order_by(log_entry.c.seq.desc())
-        found = max(found, connection.execute(newest.limit(1)).scalar_one_or_none() or 0)
-    return found

@@ -132,10 +132,11 @@ def show_(
 @click.option(
     "--since-last", is_flag=True, help="Only what came since the last green verification on the record."
 )
+@click.option("--progress", is_flag=True, help="Lines of JSON on standard error: how far it has come.")
 @database_option
 @home_option
 @json_option
-def verify(database: Path | None, home: Home, *, since_last: bool, as_json: bool) -> None:
+def verify(database: Path | None, home: Home, *, since_last: bool, progress: bool, as_json: bool) -> None:
     """Check the record. Needs no secret. Exit code 0: green; 1: something is not as it must be, and the
     gateway latches; any other: it could not be checked. A running gateway puts the result on the record.
 
@@ -166,7 +167,8 @@ def verify(database: Path | None, home: Home, *, since_last: bool, as_json: bool
         may_be_open=running or is_archived,
     )
     began = time.monotonic()
-    report = fsck.verify(fsck.source_of(place), expected, Progress().update, since_last=since_last)
+    update = Progress(for_programs=progress).update
+    report = fsck.verify(fsck.source_of(place), expected, update, since_last=since_last)
     if is_archived:
         lineage.check_end(home, verifiers[0].name, report)
     record = _record_result(home, report, time.monotonic() - began) if running else None

@@ -6,6 +6,9 @@ import sys
 import time
 
 import click
+import msgspec
+
+from appliance.verification import Told
 
 _FROM = 20_000
 _EVERY_SECONDS = 0.2
@@ -13,10 +16,14 @@ _WIDTH = 30
 
 
 class Progress:
-    """How far, how fast and how long still. Nothing where nobody looks, or where it is soon done."""
+    """How far, how fast and how long still. Nothing where nobody looks, or where it is soon done.
 
-    def __init__(self, word: str = "verifying") -> None:
+    `for_programs`: a line of JSON each time instead, wherever standard error goes.
+    """
+
+    def __init__(self, word: str = "verifying", *, for_programs: bool = False) -> None:
         self._word = word
+        self._for_programs = for_programs
         self._begin: int | None = None
         self._began = 0.0
         self._told = 0.0
@@ -26,12 +33,15 @@ class Progress:
         now = time.monotonic()
         if self._begin is None:
             self._begin, self._began = done, now
-        if total - self._begin < _FROM or not sys.stderr.isatty():
+        if not self._for_programs and (total - self._begin < _FROM or not sys.stderr.isatty()):
             return
         is_end = done >= total
         if now - self._told < _EVERY_SECONDS and not is_end:
             return
         self._told = now
+        if self._for_programs:
+            click.echo(msgspec.json.encode(Told(done, total)).decode(), err=True)
+            return
         click.echo("\r" + line(done, total, self._begin, now - self._began, self._word), err=True, nl=is_end)
 
 

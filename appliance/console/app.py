@@ -16,6 +16,7 @@ from appliance.console.frame import Frame, call_of, route
 from appliance.console.language import words_of
 from appliance.console.pages import (
     acts,
+    auditor,
     entrance,
     erasures,
     health,
@@ -36,6 +37,7 @@ MENU: list[NavItem] = [
     *keys.MENU,
     *storage.MENU,
     *people.MENU,
+    *auditor.MENU,
     *erasures.MENU,
     *acts.MENU,
     *holds.MENU,
@@ -48,6 +50,7 @@ ROUTES = [
     *keys.ROUTES,
     *storage.ROUTES,
     *people.ROUTES,
+    *auditor.ROUTES,
     *erasures.ROUTES,
     *acts.ROUTES,
     *holds.ROUTES,

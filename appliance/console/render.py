@@ -70,6 +70,7 @@ class Pages:
         self._templates.filters |= {
             "moment": moment,
             "day": day,
+            "clock": clock,
             "grouped": grouped,
             "seconds": seconds,
             "mib": mib,
@@ -134,6 +135,11 @@ def day(microseconds: int) -> str:
         return datetime.fromtimestamp(microseconds / 1e6, tz=UTC).strftime("%Y-%m-%d")
     except (ValueError, OverflowError, OSError):
         return str(microseconds)
+
+
+def clock(microseconds: int) -> str:
+    """UTC, to the second, as text alone: for pictures."""
+    return datetime.fromtimestamp(microseconds // 1_000_000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def grouped(number: int | None) -> str:

@@ -20,8 +20,9 @@ from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.recipients import Identity
 from appliance.clock import Clock
-from appliance.core import Caller, Principal
+from appliance.core import Caller, Principal, Why
 from appliance.errors import AuditUnavailable
+from appliance.hosting import forget
 from appliance.log import get_logger
 
 SWEEP_SECONDS: Final = 5.0
@@ -45,6 +46,7 @@ class Session:
     # Unlocked for this session, and forgotten with it: who reads here. Two where the policy says 2-of-n.
     identities: list[Identity] = field(default_factory=list, repr=False)
     notice: str = ""  # said once, on the next page
+    why: Why | None = None  # why this person reads, once they have said it
     _kept: OrderedDict[str, Any] = field(default_factory=OrderedDict, repr=False)
 
     def keep(self, value: Any) -> str:
@@ -58,6 +60,17 @@ class Session:
     def kept(self, name: str) -> Any | None:
         """What was kept under a name, while it is."""
         return self._kept.get(name)
+
+    def drop(self, kind: type) -> None:
+        """Forget what was kept of one type: contents, once the identity that opened them is locked."""
+        for name in [name for name, value in self._kept.items() if isinstance(value, kind)]:
+            del self._kept[name]
+
+    def lock(self) -> None:
+        """Forget the identities that were unlocked."""
+        for each in self.identities:
+            forget(each)
+        self.identities.clear()
 
     def take_notice(self) -> str:
         """The notice, once."""
@@ -155,7 +168,8 @@ class Sessions:
     async def _end(self, session: Session, reason: str) -> None:
         if self._open.pop(session.digest, None) is None:
             return
-        session.identities.clear()
+        session.lock()
+        session.drop(object)
         try:
             await self._audit.append(
                 Entry(

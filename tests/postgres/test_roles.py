@@ -26,7 +26,10 @@ APPEND_ONLY = (
     "log_entry", "log_payload", "node", "checkpoint", "epoch", "epoch_wrap", "key_policy", "erasure",
     "retention",
 )  # fmt: skip
-CHANGING = ("tree_head", "api_key", "account", "legal_hold", "witness", "cosignature", "hosted_identity")
+CHANGING = (
+    "tree_head", "api_key", "account", "saved_search", "legal_hold", "witness", "cosignature",
+    "hosted_identity",
+)  # fmt: skip
 
 
 def schema_of(home: Home) -> PostgresSchema:

@@ -13,8 +13,9 @@ from psycopg import sql
 
 from appliance import config
 from appliance.config import Home
-from appliance.core import Role
+from appliance.core import Principal, Role
 from appliance.databases.postgres import PostgresSchema
+from appliance.searches import Searches
 from appliance.services import open_log_alone
 from tests.acts import dev_auditor
 from tests.clocks import ManualClock
@@ -48,6 +49,8 @@ def write(home: Home, clock: ManualClock) -> Home:
             await alone.people.create("Ada Kim", Role.OPERATOR)
             await alone.hosted.store("p_ada", Role.AUDITOR, dev_auditor(home), "correct horse battery")
             await approvals_of(alone, home, clock).draft(erasure(alone), PAUL, HERE)
+            searches = Searches(audit=alone.audit, database=place(home), clock=clock)
+            await searches.save(Principal("p_ada", "Ada", Role.AUDITOR), "mine", "{}")
 
         asyncio.run(acts())
         for number in range(6):
@@ -211,7 +214,10 @@ LOOSENED = {
         "DROP POLICY hide ON log_entry; ALTER TABLE log_entry DISABLE ROW LEVEL SECURITY",
     ),
     "another index": ("CREATE INDEX ix_more ON log_entry (outcome)", "DROP INDEX ix_more"),
-    "a missing index": ("DROP INDEX ix_log_entry_req", "CREATE INDEX ix_log_entry_req ON log_entry (req)"),
+    "a missing index": (
+        "DROP INDEX ix_log_entry_req",
+        "CREATE INDEX ix_log_entry_req ON log_entry (req, seq) WHERE req IS NOT NULL",
+    ),
     "another column": ("ALTER TABLE api_key ADD COLUMN extra int", "ALTER TABLE api_key DROP COLUMN extra"),
     "a missing constraint": (
         "ALTER TABLE tree_head DROP CONSTRAINT ck_tree_head_one_row",

@@ -15,6 +15,7 @@ from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.config import Home
 from appliance.control import ControlServer
+from appliance.core import Principal, Role
 from appliance.errors import AuditUnavailable
 from appliance.services import open_log_alone
 from appliance.verification import Verification, Verifications
@@ -103,6 +104,33 @@ async def test_the_process_of_its_own_reports_back(home: Home, clock: ManualCloc
         assert alone.audit.is_ready
 
     assert [(each["begin"], each["size"]) for each in results(home)] == [(0, size), (size, size + 1)]
+
+
+async def test_somebody_asks_for_one_and_stands_on_the_record(home: Home, clock: ManualClock) -> None:
+    """It begins at once, tells how far it is, and there is one at a time."""
+    with open_log_alone(home, config.load(home), clock) as alone:
+        found = alone.administration.verifications
+        server = ControlServer(home.control_socket, alone)
+        await server.start()
+        found.start()
+        try:
+            assert found.ask(Principal("p_ada", "Ada", Role.AUDITOR), is_full=True)
+            assert not found.ask(Principal("p_bo", "Bo", Role.AUDITOR), is_full=True)
+            reading = None
+            while found.is_waiting:
+                reading = found.reading or reading
+                await asyncio.sleep(0.01)
+        finally:
+            await found.stop()
+            await server.stop()
+        assert found.last is not None
+        assert found.last.is_green
+        assert reading is not None
+        assert reading.done == reading.total > 0
+
+    (record,) = query.search(home.database, kind=Kind.LOG_VERIFIED)
+    assert record.public["begin"] == 0
+    assert "key" in (record.header.bi or {})
 
 
 async def test_a_week_later_everything_is_read_again(home: Home, clock: ManualClock) -> None:

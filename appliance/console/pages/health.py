@@ -19,7 +19,6 @@ from appliance import db
 from appliance.accounts.roles import Permission
 from appliance.audit import happenings
 from appliance.audit.kinds import Kind
-from appliance.auditing import Review
 from appliance.console.frame import call_of, render, route
 from appliance.console.pages import health_words
 from appliance.console.pages.health_words import Alarm, Figure, Help
@@ -32,6 +31,7 @@ from appliance.engine.supervisor import Engine
 from appliance.errors import ApplianceError, RequestError
 from appliance.log import get_logger
 from appliance.metrics import WorkerFigures
+from appliance.reviewing import Reviews
 from appliance.services import Services
 from appliance.trends import QUARTER_US, Point, Ring
 
@@ -127,15 +127,15 @@ def _recorded(services: Services) -> Recorded:
     return Recorded([health_words.alarm_of(each) for each in found], backup_us)
 
 
-async def _review(services: Services) -> Review | None:
+async def _review(services: Services) -> Reviews | None:
     try:
-        return await services.auditing.review()
+        return await services.reviewing.reviews()
     except (ApplianceError, SQLAlchemyError, OSError) as error:
         log.warning("record_unreadable", error=type(error).__name__)
         return None
 
 
-def _figures(services: Services, reason: str, recorded: Recorded, review: Review | None) -> list[Figure]:
+def _figures(services: Services, reason: str, recorded: Recorded, review: Reviews | None) -> list[Figure]:
     now_us = services.clock.now_us()
     engines = services.engines.values()
     counts = services.metrics.counts()

@@ -12,8 +12,8 @@ from typing import Final, Literal
 from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.audit.space import Level, Room
-from appliance.auditing import REVIEW_DAYS, Review
 from appliance.errors import InternalError
+from appliance.reviewing import Reviews
 from appliance.trends import Point
 from appliance.verification import Last
 from appliance.witnessing import Visits
@@ -203,13 +203,13 @@ def witness_figure(visits: Visits, *, now_us: int) -> Figure:
     return Figure("Last witness visit", when, f"{_grouped(visits.size)} entries cosigned", mark, text)
 
 
-def review_figure(review: Review | None, *, now_us: int) -> Figure:
+def review_figure(review: Reviews | None, *, now_us: int) -> Figure:
     """When an auditor last looked at the record."""
     if review is None:
         return Figure("Last review", "unknown", "the record can not be read", "bad", "Unknown")
     when = ago(review.last_us, now_us) if review.last_us else "never"
     mark: MarkName = "warn" if review.is_due else "good"
-    detail = f"an auditor looks each {REVIEW_DAYS} days at least"
+    detail = f"an auditor looks each {review.days} days at least"
     return Figure("Last review", when, detail, mark, "Due" if review.is_due else "In time")
 
 

@@ -11,8 +11,8 @@ from appliance.audit import pulse, volume
 from appliance.audit.happenings import ALARMS
 from appliance.audit.kinds import Kind
 from appliance.audit.space import Level, Room
-from appliance.auditing import Review
 from appliance.console.pages import health_words as words
+from appliance.reviewing import Reviews
 from appliance.trends import Point, Spread
 from appliance.verification import Last
 from appliance.witnessing import Visits
@@ -53,8 +53,8 @@ FIGURES = {
     "overdue": (words.witness_figure(Visits(1, 10, 1_700_000_000, is_stale=True), now_us=NOW_US), "bad"),
     "pinned": (words.witness_figure(Visits(1, 0, 0, is_stale=False), now_us=NOW_US), "warn"),
     "no witness": (words.witness_figure(Visits(0, 0, 0, is_stale=False), now_us=NOW_US), "warn"),
-    "reviewed": (words.review_figure(Review(NOW_US, is_due=False), now_us=NOW_US), "good"),
-    "review due": (words.review_figure(Review(0, is_due=True), now_us=NOW_US), "warn"),
+    "reviewed": (words.review_figure(Reviews([], 0, NOW_US, is_due=False, days=7), now_us=NOW_US), "good"),
+    "review due": (words.review_figure(Reviews([], 0, None, is_due=True, days=7), now_us=NOW_US), "warn"),
     "review unknown": (words.review_figure(None, now_us=NOW_US), "bad"),
     "backup": (words.backup_figure(NOW_US - DAY_US, now_us=NOW_US), "good"),
     "old backup": (words.backup_figure(NOW_US - 8 * DAY_US, now_us=NOW_US), "warn"),
