@@ -1,4 +1,4 @@
-"""What auditors do at the console, step by step, for tests and for the pictures of the guides."""
+"""What auditors do at the console, step by step."""
 
 from __future__ import annotations
 
@@ -97,31 +97,3 @@ class Auditor:
         self.seat.open("/log")
         self.press("Verify everything")
         self.page.locator("#last ~ p .mark.big").wait_for(timeout=60_000)
-
-
-def picture_of_search(auditor: Auditor, **fields: str) -> Path:
-    """auditor-search.png: a result with its timeline."""
-    auditor.search(**fields)
-    return auditor.seat.picture("auditor-search")
-
-
-def picture_of_record(auditor: Auditor, identity: Path, **fields: str) -> Path:
-    """auditor-record.png: an exchange that was read."""
-    auditor.store(identity)
-    auditor.unlock()
-    auditor.search(**fields)
-    auditor.open_first()
-    auditor.read()
-    return auditor.seat.picture("auditor-record")
-
-
-def picture_of_evidence(auditor: Auditor) -> Path:
-    """auditor-evidence.png: how an exchange leaves; from the page of one."""
-    auditor.page.get_by_role("link", name="Evidence …").click()
-    return auditor.seat.picture("auditor-evidence")
-
-
-def picture_of_log(auditor: Auditor) -> Path:
-    """auditor-log.png: the log, verified."""
-    auditor.verify()
-    return auditor.seat.picture("auditor-log")

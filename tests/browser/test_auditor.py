@@ -135,7 +135,7 @@ def test_pages_lead_on_and_back_and_the_timeline_narrows(
     with seat(large, chromium, pictures) as person:
         auditor = Auditor(person, name="Cy Dahl").sit_down()
         auditor.search(look="exchanges")
-        person.picture("auditor-search")
+        person.picture("auditor-search", whole=False)
         first = auditor.found()
         auditor.press("Older")
         second = auditor.found()

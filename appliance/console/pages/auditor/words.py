@@ -40,6 +40,8 @@ KINDS: Final[Mapping[Kind, str]] = {
     Kind.ACCOUNT_CREATED: "Account made",
     Kind.ACCOUNT_CHANGED: "Account changed",
     Kind.ACCOUNT_LOCKED: "Account locked",
+    Kind.SCREEN_ENROLLED: "Lobby screen set up",
+    Kind.SCREEN_REMOVED: "Lobby screen removed",
     Kind.SESSION_OPENED: "Log-in",
     Kind.SESSION_CLOSED: "Log-out",
     Kind.MODEL_LOADED: "Model loaded",
@@ -76,6 +78,7 @@ OUTCOMES: Final[Mapping[Outcome, str]] = {
     Outcome.RECOVERED: "Cut off by a crash",
 }
 
+_PEOPLE: Final = ("account:", "session:", "key:", "screen:", "identity:")
 # What people look at together, by the first field of the search: name → (label, kinds).
 GROUPS: Final[Mapping[str, tuple[str, tuple[Kind, ...]]]] = {
     "exchanges": ("Exchanges", (Kind.REQUEST_CLOSED,)),
@@ -87,7 +90,7 @@ GROUPS: Final[Mapping[str, tuple[str, tuple[Kind, ...]]]] = {
     ),
     "people": (
         "Accounts, sessions and API keys",
-        tuple(each for each in Kind if each.value.startswith(("account:", "session:", "key:", "identity:"))),
+        tuple(each for each in Kind if each.value.startswith(_PEOPLE)),
     ),
     "alarms": ("Alarms and verifications", (Kind.LOG_ALARM, Kind.LOG_VERIFIED, Kind.LOG_RECOVERED)),
     "custody": (
