@@ -14,8 +14,9 @@ from appliance.audit.redaction import Part, Redaction
 from appliance.console.frame import Call, call_of, render, route
 from appliance.console.pages.auditor import purpose
 from appliance.console.pages.auditor.record import needs_two
+from appliance.console.pages.forms import not_done
 from appliance.console.render import NavItem
-from appliance.errors import ApplianceError, RequestError
+from appliance.errors import RequestError
 from appliance.exporting import Form
 
 _ZIP: Final = "application/zip"
@@ -69,7 +70,7 @@ async def export(request: Request) -> Response:
             form=form,
         )
     except RequestError as problem:
-        return _page(request, chosen=chosen, problem=problem)
+        return _page(request, chosen, *await not_done(request, problem))
     return Response(made.zip(), media_type=_ZIP, headers=_named(f"{form}-{made.seq}.zip"))
 
 
@@ -83,22 +84,21 @@ async def export_range(request: Request) -> Response:
             call.principal, call.caller, why, begin=begin, end=end
         )
     except RequestError as problem:
-        return _page(request, problem=problem)
+        return _page(request, "", *await not_done(request, problem))
     return StreamingResponse(ready.zipped(), media_type=_ZIP, headers=_named(f"range-{begin}-{end}.zip"))
 
 
-def _page(request: Request, *, chosen: str = "", problem: ApplianceError | None = None) -> Response:
+def _page(
+    request: Request, chosen: str = "", problem: str = "", status: HTTPStatus = HTTPStatus.OK
+) -> Response:
     call = call_of(request)
-    told = ""
-    if problem is not None:
-        told = problem.message + (f"; {problem.hint}" if problem.hint else "")
     return render(
         request,
         "auditor/evidence.html",
-        status=HTTPStatus.BAD_REQUEST if problem else HTTPStatus.OK,
+        status=status,
         active="/evidence",
         chosen=chosen,
-        problem=told,
+        problem=problem,
         why=call.known.why,
         forms={str(form): label for form, label in FORMS.items()},
         withheld={str(part): label for part, label in PARTS.items()},

@@ -15,6 +15,7 @@ from appliance.audit.recipients import Identity, parse_identity, parse_recipient
 from appliance.console.frame import Call, call_of, render, route, see
 from appliance.console.pages.auditor.record import Reading, needs_two
 from appliance.console.pages.auditor.texts import TextSearch
+from appliance.console.pages.forms import not_done
 from appliance.console.render import NavItem
 from appliance.core import Role
 from appliance.errors import Refused, RequestError, VerificationError
@@ -42,7 +43,7 @@ async def store(request: Request) -> Response:
         finally:
             forget(given)
     except (RequestError, Refused, VerificationError) as problem:
-        return await _page(request, problem=_told(problem))
+        return await _page(request, *await not_done(request, problem))
     call.known.notice = (
         "Your identity is stored. It opens with its passphrase only, and nobody here knows it."
     )
@@ -57,7 +58,7 @@ async def unlock(request: Request) -> Response:
             call.principal.key_id, call.principal.role, call.text("passphrase", limit=1000), call.caller
         )
     except (RequestError, Refused) as problem:
-        return await _page(request, problem=_told(problem))
+        return await _page(request, *await not_done(request, problem))
     _add(call, found)
     call.known.notice = "Your identity is unlocked until you lock it, log out, or fall silent."
     return see("/identity")
@@ -84,7 +85,7 @@ async def second(request: Request) -> Response:
             other.id, other.role, call.text("passphrase", limit=1000), call.caller
         )
     except (RequestError, Refused) as problem:
-        return await _page(request, problem=_told(problem))
+        return await _page(request, *await not_done(request, problem))
     _add(call, found)
     call.known.notice = "The second reader's identity is unlocked for this session."
     return see("/identity")
@@ -115,7 +116,7 @@ async def change(request: Request) -> Response:
             call.caller,
         )
     except (RequestError, Refused) as problem:
-        return await _page(request, problem=_told(problem))
+        return await _page(request, *await not_done(request, problem))
     call.known.notice = "Your identity has another passphrase."
     return see("/identity")
 
@@ -126,7 +127,7 @@ async def remove(request: Request) -> Response:
     try:
         await call.services.hosted.remove(call.principal.key_id, call.caller)
     except RequestError as problem:
-        return await _page(request, problem=_told(problem))
+        return await _page(request, *await not_done(request, problem))
     call.known.lock()
     call.known.drop(Reading)
     call.known.drop(TextSearch)
@@ -143,14 +144,14 @@ def _add(call: Call, found: Identity) -> None:
         call.known.identities.append(found)
 
 
-async def _page(request: Request, *, problem: str = "") -> Response:
+async def _page(request: Request, problem: str = "", status: HTTPStatus = HTTPStatus.OK) -> Response:
     call = call_of(request)
     held = call.services.hosted.held(call.principal.key_id)
     policy = call.services.audit.policy
     return render(
         request,
         "auditor/identity.html",
-        status=HTTPStatus.BAD_REQUEST if problem else HTTPStatus.OK,
+        status=status,
         active="/identity",
         problem=problem,
         held=held,
@@ -160,11 +161,6 @@ async def _page(request: Request, *, problem: str = "") -> Response:
         members=policy.members,
         fingerprint=policy.fingerprint,
     )
-
-
-def _told(problem: RequestError | Refused | VerificationError) -> str:
-    said = problem.message[:1].upper() + problem.message[1:]
-    return f"{said}; {problem.hint}." if problem.hint else f"{said}."
 
 
 MENU = [NavItem("Identity", "/identity", Permission.READ_AUDIT)]

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from appliance.accounts.roles import Permission
 from appliance.console.frame import Call, call_of, render, route, see
+from appliance.console.pages.forms import not_done
 from appliance.core import Why
 from appliance.errors import RequestError
 
@@ -41,12 +42,13 @@ async def say(request: Request) -> Response:
     try:
         said(call)
     except RequestError as problem:
-        return _form(request, following, problem.message)
+        return _form(request, following, *await not_done(request, problem))
     return see(_known(following))
 
 
-def _form(request: Request, following: str, problem: str = "") -> Response:
-    status = HTTPStatus.BAD_REQUEST if problem else HTTPStatus.OK
+def _form(
+    request: Request, following: str, problem: str = "", status: HTTPStatus = HTTPStatus.OK
+) -> Response:
     return render(
         request,
         "auditor/purpose.html",

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from appliance.accounts.roles import Permission
 from appliance.console.frame import call_of, render, route, see
 from appliance.console.pages.auditor.searching import Search
+from appliance.console.pages.forms import not_done
 from appliance.console.render import NavItem
 from appliance.errors import RequestError
 
@@ -32,7 +33,7 @@ async def record(request: Request) -> Response:
             filters=_filters(request),
         )
     except RequestError as problem:
-        return await _page(request, problem=problem.message)
+        return await _page(request, *await not_done(request, problem))
     call.known.notice = f"Your review is on the record as entry {receipt.seq}."
     return see("/reviews")
 
@@ -44,14 +45,14 @@ def _filters(request: Request) -> dict[str, object]:
     return search.asked.filters(search.now_us).given() if isinstance(search, Search) else {}
 
 
-async def _page(request: Request, problem: str = "") -> Response:
+async def _page(request: Request, problem: str = "", status: HTTPStatus = HTTPStatus.OK) -> Response:
     call = call_of(request)
     name = request.query_params.get("search", "") or call.text("search", limit=100)
     search = call.known.kept(name)
     return render(
         request,
         "auditor/reviews.html",
-        status=HTTPStatus.BAD_REQUEST if problem else HTTPStatus.OK,
+        status=status,
         active="/reviews",
         problem=problem,
         found=await call.services.reviewing.reviews(),

@@ -23,6 +23,7 @@ from appliance.console.frame import Call, call_of, render, route, see
 from appliance.console.pages.auditor import drawing, purpose, words
 from appliance.console.pages.auditor.asking import TIMES, Asked
 from appliance.console.pages.auditor.words import GROUPS, KINDS, OUTCOMES
+from appliance.console.pages.forms import not_done
 from appliance.console.render import NavItem
 from appliance.core import Outcome, Why
 from appliance.errors import RequestError
@@ -80,7 +81,8 @@ async def begin(request: Request) -> Response:
         now_us = call.services.clock.now_us()
         asked.filters(now_us)
     except RequestError as problem:
-        return await _form(request, asked, problem=problem.message)
+        words_said, status = await not_done(request, problem)
+        return await _form(request, asked, problem=words_said, status=status)
     return see(f"/search/{call.known.keep(Search(asked, why, now_us))}")
 
 
@@ -196,12 +198,19 @@ async def remove(request: Request) -> Response:
     return see("/search")
 
 
-async def _form(request: Request, asked: Asked, *, name: str = "", problem: str = "") -> Response:
+async def _form(
+    request: Request,
+    asked: Asked,
+    *,
+    name: str = "",
+    problem: str = "",
+    status: HTTPStatus = HTTPStatus.OK,
+) -> Response:
     call = call_of(request)
     return render(
         request,
         "auditor/search.html",
-        status=HTTPStatus.BAD_REQUEST if problem else HTTPStatus.OK,
+        status=status,
         active="/search",
         problem=problem,
         saved=await call.services.searches.of(call.principal),

@@ -60,6 +60,9 @@ KINDS: Final[Mapping[Kind, str]] = {
     Kind.SEARCH_SAVED: "Search saved",
     Kind.SEARCH_REMOVED: "Saved search removed",
     Kind.CONTENT_ERASED: "Content erased",
+    Kind.ACT_DRAFTED: "Act drafted",
+    Kind.ACT_SIGNED: "Act signed",
+    Kind.ACT_CLOSED: "Act carried out or withdrawn",
     Kind.PROOF_GIVEN: "Proof given",
     Kind.WITNESS_ADDED: "Witness pinned",
     Kind.WITNESS_COSIGNED: "Cosigned by a witness",
@@ -98,7 +101,7 @@ GROUPS: Final[Mapping[str, tuple[str, tuple[Kind, ...]]]] = {
         tuple(
             each
             for each in Kind
-            if each.value.startswith(("content:", "hold:", "policy:", "witness:", "retention:"))
+            if each.value.startswith(("act:", "content:", "hold:", "policy:", "witness:", "retention:"))
         ),
     ),
     "everything": ("Every entry", ()),
