@@ -41,6 +41,7 @@ MENU: list[NavItem] = [
     *erasures.MENU,
     *acts.MENU,
     *holds.MENU,
+    *auditor.identity.MENU,
     *witness.MENU,
     *screens.MENU,
 ]

@@ -23,4 +23,4 @@ def test_every_picture_is_taken_by_a_test() -> None:
     """A picture that no test takes would show what the console was once."""
     taken = "".join(path.read_text() for path in TESTS.glob("*.py"))
 
-    assert [name for name in named() if f'picture("{name}")' not in taken] == []
+    assert [name for name in named() if f'picture("{name}"' not in taken] == []

@@ -23,4 +23,4 @@ ROUTES = [
     *log.ROUTES,
     *identity.ROUTES,
 ]
-MENU = [*searching.MENU, *evidence.MENU, *reviews.MENU, *log.MENU, *identity.MENU]
+MENU = [*searching.MENU, *evidence.MENU, *reviews.MENU, *log.MENU]

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
-from appliance.accounts.roles import Permission
+from appliance.accounts.roles import Permission, allows
 from appliance.audit.recipients import Identity, parse_identity, parse_recipient
 from appliance.console.frame import Call, call_of, render, route, see
 from appliance.console.pages.auditor.record import Reading, needs_two
@@ -157,19 +157,19 @@ async def _page(request: Request, problem: str = "", status: HTTPStatus = HTTPSt
         held=held,
         stored=parse_recipient(held.recipient) if held is not None else None,
         unlocked=[each.recipient for each in call.known.identities],
-        needs_two=needs_two(call),
+        needs_two=needs_two(call) and allows(call.principal.role, Permission.READ_AUDIT),
         members=policy.members,
         fingerprint=policy.fingerprint,
     )
 
 
-MENU = [NavItem("Identity", "/identity", Permission.READ_AUDIT)]
+MENU = [NavItem("Identity", "/identity", Permission.SIGN_ACTS)]
 ROUTES = [
-    route("/identity", identity, Permission.READ_AUDIT),
-    route("/identity/store", store, Permission.READ_AUDIT, methods=("POST",)),
-    route("/identity/unlock", unlock, Permission.READ_AUDIT, methods=("POST",)),
+    route("/identity", identity, Permission.SIGN_ACTS),
+    route("/identity/store", store, Permission.SIGN_ACTS, methods=("POST",)),
+    route("/identity/unlock", unlock, Permission.SIGN_ACTS, methods=("POST",)),
     route("/identity/second", second, Permission.READ_AUDIT, methods=("POST",)),
-    route("/identity/lock", lock, Permission.READ_AUDIT, methods=("POST",)),
-    route("/identity/passphrase", change, Permission.READ_AUDIT, methods=("POST",)),
-    route("/identity/remove", remove, Permission.READ_AUDIT, methods=("POST",)),
+    route("/identity/lock", lock, Permission.SIGN_ACTS, methods=("POST",)),
+    route("/identity/passphrase", change, Permission.SIGN_ACTS, methods=("POST",)),
+    route("/identity/remove", remove, Permission.SIGN_ACTS, methods=("POST",)),
 ]
