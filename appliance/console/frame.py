@@ -148,17 +148,9 @@ def see(path: str) -> Response:
     return RedirectResponse(path, status_code=HTTPStatus.SEE_OTHER)
 
 
-async def refuse(request: Request, problem: ApplianceError, principal: Principal | None) -> None:
+async def refuse(request: Request, problem: ApplianceError) -> None:
     """Put a refusal on the record that a page shows beside its form, instead of raising it."""
-    call = call_of(request)
-    await call.services.refusals.record(
-        request_id=call.request_id,
-        principal=principal,
-        caller=call.caller,
-        route=_route_of(request.scope),
-        code=problem.code,
-        status=status_of(problem),
-    )
+    await record_refusal(request, code=problem.code, status=status_of(problem))
 
 
 def route(

@@ -16,7 +16,7 @@ from appliance.commands import CreateAccount
 from appliance.console import language
 from appliance.core import Role
 from appliance.errors import SetupError
-from tests.harness import Gateway, gateway, sse
+from tests.harness import Gateway, appliance, gateway, sse
 from tests.records import openings, place
 
 pytestmark = pytest.mark.integration
@@ -70,6 +70,10 @@ def test_question_goes_through_the_public_api(lobby: Gateway) -> None:
     assert events[-2]["choices"][0]["finish_reason"] == "length"
     opening = openings(lobby.home)[0]
     assert str(opening.seq) == answer.headers["x-audit-record"].rpartition("/")[2]
+    found = json.loads(
+        appliance("audit", "search", "--session", CONVERSATION, "--json", home=lobby.home).stdout
+    )
+    assert opening.seq in {each["seq"] for each in found["entries"]}, "an auditor finds the conversation"
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ async def _own_identity(call: Call) -> tuple[Identity, bool]:
 async def _overview(request: Request, *, problem: ApplianceError | None = None) -> Response:
     call = call_of(request)
     if problem is not None:
-        await refuse(request, problem, call.principal)
+        await refuse(request, problem)
     found = await asyncio.to_thread(call.services.approvals.all)
     return render(
         request,
@@ -185,7 +185,7 @@ async def _page(
 ) -> Response:
     call = call_of(request)
     if problem is not None:
-        await refuse(request, problem, call.principal)
+        await refuse(request, problem)
     approvals = call.services.approvals
     held = await asyncio.to_thread(call.services.hosted.held, call.principal.key_id)
     own = parse_recipient(held.recipient) if held is not None else None

@@ -35,7 +35,7 @@ async def log_in(request: Request) -> Response:
             call.text("name", limit=200), call.text("passphrase", limit=1000), call.caller
         )
     except Refused as refused:
-        await refuse(request, refused, None)
+        await refuse(request, refused)
         return render(request, "login.html", status=status_of(refused), problem=refused.message)
     if call.session is not None:
         await call.sessions.close(call.session)
@@ -72,7 +72,7 @@ async def change(request: Request) -> Response:
             call.principal.key_id, call.caller, current=call.text("current", limit=1000), new=new
         )
     except (RequestError, Refused) as problem:
-        await refuse(request, problem, call.principal)
+        await refuse(request, problem)
         told = f"{problem.message}; {problem.hint}" if problem.hint else problem.message
         return render(request, "passphrase.html", status=HTTPStatus.BAD_REQUEST, problem=told)
     # A fresh session: whoever saw the old one's secret has nothing of it.

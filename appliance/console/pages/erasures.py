@@ -96,7 +96,7 @@ def _kept(call: Call, name: str) -> Look:
 async def _form(request: Request, given: dict[str, str], *, problem: RequestError | None = None) -> Response:
     call = call_of(request)
     if problem is not None:
-        await refuse(request, problem, call.principal)
+        await refuse(request, problem)
     standings = await asyncio.to_thread(call.services.approvals.all)
     waiting = [each for each in standings if each.row.is_open and each.row.kind == Act.ERASE]
     return render(

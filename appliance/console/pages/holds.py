@@ -80,7 +80,7 @@ def _day(text: str, field: str, *, days: int = 0) -> int | None:
 async def _page(request: Request, given: dict[str, str], *, problem: RequestError | None = None) -> Response:
     call = call_of(request)
     if problem is not None:
-        await refuse(request, problem, call.principal)
+        await refuse(request, problem)
     found = await asyncio.to_thread(call.services.custody.holds)
     keys = call.services.directory.all()
     blind = await asyncio.to_thread(holds.key_of, call.services.home)

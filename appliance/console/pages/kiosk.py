@@ -89,7 +89,7 @@ async def ask(request: Request) -> Response:
             "max_tokens": settings.max_tokens,
             "repeat_penalty": _REPEAT_PENALTY,
             "stream": True,
-            "metadata": {"conversation": asked.conversation},
+            "metadata": {"session_id": asked.conversation},
         }
     )
     return screen.Asked(request.app.state.api, _PATH, screen.token_of(request), body)
