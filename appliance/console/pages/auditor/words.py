@@ -132,7 +132,7 @@ def mark_of(record: Record) -> Mark:
         case Kind.LOG_VERIFIED:
             return Mark("green", "good", "✓") if said.get("findings") == 0 else Mark("red", "bad", "✕")
         case _:
-            return Mark(code) if code else Mark("")
+            return Mark(code or str(said.get("outcome", "")))
 
 
 def outcome_mark(outcome: Outcome) -> Mark:
