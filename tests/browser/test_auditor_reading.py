@@ -279,6 +279,6 @@ def test_nobody_else_opens_the_auditors_pages(
     """Whoever runs the box or decides about erasures neither searches nor reads."""
     with seat(asked, chromium, pictures) as person:
         person.log_in(f"Someone {role}", role)
-        for path in ("/search", "/evidence", "/reviews", "/identity", "/record/1", "/evidence/1"):
+        for path in ("/search", "/evidence", "/reviews", "/log", "/record/1", "/evidence/1"):
             page = person.open(path)
             assert "does not allow" in page.inner_text("main"), path

@@ -11,12 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from appliance.accounts.roles import allows
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.console.pages import auditor
 from appliance.core import Role
 from tests.harness import Gateway, gateway, wait_until
-from tests.visitor import Visitor
+from tests.visitor import Visitor, routes
 
 pytestmark = pytest.mark.integration
 SURROUNDINGS = frozenset({Kind.EPOCH_OPENED, Kind.INDEX_OPENED})
@@ -174,6 +175,8 @@ def test_every_page_refuses_everybody_else(desk: Desk, role: Role) -> None:
     answers: list[httpx.Response] = []
     for name in sorted({name for name, _, _ in STEPS}):
         method, path = name.split(" ")
+        if allows(role, routes()[method, path]):
+            continue  # who signs acts keeps an identity here as well
         address = re.sub(r"\{[a-z]+(:int)?\}", "1", path)
         answers.append(other.get(address) if method == "GET" else other.post(address))
         sent = nobody.get(address) if method == "GET" else nobody.post(address)
