@@ -86,6 +86,11 @@ def live(home: Home, case: Case, outcome: Outcome) -> None:
     except ApplianceError as error:
         outcome.not_opened = error.code
         return
+    except OSError as error:
+        if error.filename is None or Path(error.filename).is_relative_to(home.root):
+            raise
+        outcome.not_opened = "program_unreadable"  # a file of the release, such as a migration's script
+        return
     if case.phase == "run":
         done: Future[None] = Future()
         log._queue.put(Call(lambda: burn(case.name, WHEN - case.nth), done))

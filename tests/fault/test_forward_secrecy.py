@@ -26,7 +26,7 @@ PROGRAM = """
     from appliance import config
     from appliance.audit import sealing
     from appliance.audit.entry import Entry
-from appliance.audit.kinds import Kind
+    from appliance.audit.kinds import Kind
     from appliance.config import Home
     from appliance.services import open_log_alone
 
