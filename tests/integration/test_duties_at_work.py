@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 import httpx
@@ -98,7 +99,7 @@ def test_every_page_asks_for_its_permission(served: Gateway, role: Role) -> None
             permission: Permission | None = route.permission  # type: ignore[attr-defined]
             if permission is None or allows(role, permission):
                 continue
-            address = route.path.format_map(_Anything())
+            address = filled(route.path)
             for method in sorted((route.methods or set()) - {"HEAD"}):
                 form = {"csrf": token} if method == "POST" else None
                 answer = client.request(method, address, data=form)
@@ -109,11 +110,9 @@ def test_every_page_asks_for_its_permission(served: Gateway, role: Role) -> None
     assert [each.public["code"] for each in last] == ["permission_denied"] or role is Role.AUDITOR
 
 
-class _Anything(dict[str, str]):
-    """Fills each place of a path."""
-
-    def __missing__(self, key: str) -> str:
-        return "0"
+def filled(path: str) -> str:
+    """An address: 0 in each place of a route's path."""
+    return re.sub(r"\{[^}]*\}", "0", path)
 
 
 def test_operators_pages_hold_no_content(served: Gateway) -> None:
@@ -125,6 +124,6 @@ def test_operators_pages_hold_no_content(served: Gateway) -> None:
                 permission: Permission | None = route.permission  # type: ignore[attr-defined]
                 if permission is None or not allows(role, permission) or "GET" not in (route.methods or ()):
                     continue
-                text = client.get(route.path.format_map(_Anything())).text
+                text = client.get(filled(route.path)).text
                 assert "canary-4711" not in text
                 assert "citizen-17" not in text
