@@ -98,6 +98,11 @@ def _form(**fields: str) -> Words:
     return lambda _stage: fields
 
 
+def _hall(stage: Stage) -> dict[str, str]:
+    stage.num_made += 1
+    return {"name": f"hall-{stage.num_made}", "lifetime": "90"}
+
+
 def _key(stage: Stage) -> dict[str, str]:
     return {"key_id": stage.key()}
 
@@ -129,9 +134,7 @@ PAGES: Mapping[tuple[str, str], Case] = {
     ("POST", "/people/{account_id}/reset"): Case(Role.ADMIN, (Kind.ACCOUNT_CHANGED,), ids=_account),
     ("POST", "/people/{account_id}/disable"): Case(Role.ADMIN, (Kind.ACCOUNT_CHANGED,), ids=_account),
     ("GET", "/kiosk/setup"): Case(Role.OPERATOR),
-    ("POST", "/kiosk/setup/create"): Case(
-        Role.OPERATOR, (Kind.KEY_CREATED, Kind.SCREEN_ENROLLED), _form(name="hall", lifetime="90")
-    ),
+    ("POST", "/kiosk/setup/create"): Case(Role.OPERATOR, (Kind.KEY_CREATED, Kind.SCREEN_ENROLLED), _hall),
     ("POST", "/kiosk/setup/paste"): Case(Role.OPERATOR, (Kind.SCREEN_ENROLLED,), _token),
     ("POST", "/kiosk/setup/remove"): Case(
         Role.OPERATOR,
