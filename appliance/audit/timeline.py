@@ -2,7 +2,9 @@
 
 An exchange counts once, at its closing, by its outcome; every other entry by its kind; openings and
 segments belong to their exchange and are not counted unless their kind is asked for. The newest time is
-counted first, and where the time to work is spent before the oldest, the timeline says so.
+counted first, and where the time to work is spent before the oldest, the timeline says so. Where people
+do not say when it begins and ends, its parts lie at whole milliseconds, as their forms hold them: a search
+within a part finds what the part counted.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from appliance.errors import RequestError
 BUDGET_US: Final = 100_000
 MAX_BUCKETS: Final = 400
 _STEP_US: Final = 8_000
+_GRAIN_US: Final = 1_000
 _FIRST_PIECE: Final = 8_192  # places
 _PARTS: Final = frozenset({Kind.REQUEST_OPENED, Kind.REQUEST_SEGMENT})
 
@@ -85,7 +88,7 @@ def timeline(
         budget = Budget.of(clock or SystemClock(), budget_us)
         span = span_of(connection, filters)
         begin_us, end_us = _times(connection, filters, span)
-        bucket_us = max(1, -(-(end_us - begin_us) // buckets))
+        bucket_us = _up(-(-(end_us - begin_us) // buckets))
         counting = _Counting(connection, filters, blinds or {}, span)
         counts: list[dict[str, int]] = [{} for _ in range(buckets)]
         edge = span.high  # everything from here on is counted
@@ -195,10 +198,14 @@ def _times(connection: Connection, filters: Filters, span: Span) -> tuple[int, i
     """The time that is shown: what the filters say, else what there is."""
     begin, end = filters.since_us, filters.until_us
     if begin is None:
-        begin = 0 if span.is_empty else _ts(connection, span.low, 0)
+        begin = 0 if span.is_empty else _ts(connection, span.low, 0) // _GRAIN_US * _GRAIN_US
     if end is None:
-        end = begin + 1 if span.is_empty else _ts(connection, span.high - 1, begin) + 1
+        end = begin + 1 if span.is_empty else _up(_ts(connection, span.high - 1, begin) + 1)
     return begin, max(end, begin + 1)
+
+
+def _up(microseconds: int) -> int:
+    return -(-microseconds // _GRAIN_US) * _GRAIN_US
 
 
 def _ts(connection: Connection, seq: int, default: int) -> int:
