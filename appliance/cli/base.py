@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from appliance import config, control, db
+from appliance.bundle.refusals import BundleRefused
 from appliance.commands import Answer, Command, Done, Problem
 from appliance.config import Home
 from appliance.databases.base import Database
@@ -52,6 +53,8 @@ def report(error: ApplianceError) -> int:
     click.echo(f"appliance: error: {error.message}", err=True)
     if error.hint:
         click.echo(f"appliance: hint: {error.hint}", err=True)
+    if isinstance(error, BundleRefused):
+        return int(error.exit)
     return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
 
 

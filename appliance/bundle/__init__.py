@@ -1,0 +1,1 @@
+"""Offline bundles: built, signed, carried, verified, installed, upgraded and rolled back."""
