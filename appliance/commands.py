@@ -161,6 +161,31 @@ class TakeCosignatures(_Message, frozen=True):
     note: str
 
 
+class SelfTest(_Message, frozen=True):
+    """`appliance doctor --live`: is it ready, and, with `generate`, does the model answer on the record?"""
+
+    generate: bool = True
+
+
+class OpenDoors(_Message, frozen=True):
+    """The installer has committed: callers come in."""
+
+
+class RecordBundle(_Message, frozen=True):
+    """What became of an offline bundle goes on the record."""
+
+    event: Literal[
+        "bundle:verified",
+        "bundle:refused",
+        "bundle:installed",
+        "bundle:rolled_back",
+        "bundle:repaired",
+        "bundle:uninstalled",
+    ]
+    public: dict[str, str | int]
+    content: dict[str, Annotated[str, Meta(max_length=2000)]]
+
+
 Command = (
     CreateKey
     | RevokeKey
@@ -181,5 +206,8 @@ Command = (
     | Verified
     | AddWitness
     | TakeCosignatures
+    | SelfTest
+    | OpenDoors
+    | RecordBundle
 )
 Answer = Done | Problem

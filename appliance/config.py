@@ -216,6 +216,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "control.sock"
 
     @property
+    def probation(self) -> Path:
+        """There while an upgrade may yet be undone: the gateway lets nobody in (`doors`)."""
+        return self.root / "probation"
+
+    @property
     def backups(self) -> Path:
         return self.root / "backups"
 

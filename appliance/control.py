@@ -12,6 +12,7 @@ import contextlib
 import os
 import socket
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +36,24 @@ from appliance.commands import (
     LiftHold,
     ListAccounts,
     ListKeys,
+    OpenDoors,
     PlaceHold,
     Problem,
+    RecordBundle,
     RecordReading,
     Recover,
     ResetAccount,
     Retain,
     RevokeKey,
+    SelfTest,
     TakeCosignatures,
     Verified,
 )
-from appliance.errors import ApplianceError, RequestError, SetupError
+from appliance.doors import Doors
+from appliance.errors import ApplianceError, RequestError, SetupError, Unavailable
 from appliance.log import get_logger
 from appliance.people import MadeAccount
+from appliance.selftest import SelfTest as OwnTest
 
 MAX_LINE_BYTES = 1 << 20  # of a command
 MAX_ANSWER_BYTES = 1 << 26  # a list of every key ever made
@@ -68,16 +74,49 @@ _READINGS = frozenset(
 )
 
 
-async def perform(command: Command, alone: Alone) -> Answer:
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What only a running gateway has."""
+
+    doors: Doors
+    test: OwnTest
+
+
+async def perform(command: Command, alone: Alone, live: Live | None = None) -> Answer:
     """Carry out one command. What goes wrong is an answer too."""
     try:
+        if isinstance(command, SelfTest | OpenDoors):
+            return Done(result=await _perform_live(command, live))
+        if live is not None and not live.doors.is_open and not isinstance(command, RecordBundle):
+            raise Unavailable(
+                "the appliance is being upgraded, and what is done now may be undone",
+                code="upgrading",
+                hint="wait until the installer has committed: appliance bundle list",
+            )
         return Done(result=await _perform(command, alone))
     except ApplianceError as error:
         return Problem(code=error.code, message=error.message, hint=error.hint, family=type(error).__name__)
 
 
+async def _perform_live(command: SelfTest | OpenDoors, live: Live | None) -> dict[str, Any]:
+    if live is None:
+        raise SetupError("no gateway runs", code="not_running", hint="start the service, or: appliance serve")
+    if isinstance(command, SelfTest):
+        return await live.test.run(generate=command.generate)
+    was_open = live.doors.is_open
+    live.doors.open()
+    return {"was_open": was_open}
+
+
 async def _perform(command: Command, alone: Alone) -> dict[str, Any]:
     match command:
+        case RecordBundle():
+            receipt = await alone.audit.append(
+                entry.Entry(
+                    kind=Kind(command.event), public=command.public, content=command.content, actor=PROGRAM
+                )
+            )
+            return {"record": receipt.record}
         case CreateKey():
             made = await alone.administration.create_key(
                 command.name,
@@ -232,9 +271,10 @@ def _told_of(made: MadeAccount) -> dict[str, Any]:
 class ControlServer:
     """Listens in the home. Owner of the socket file: the process that holds the home's lock."""
 
-    def __init__(self, path: Path, alone: Alone) -> None:
+    def __init__(self, path: Path, alone: Alone, live: Live | None = None) -> None:
         self._path = path
         self._alone = alone
+        self._live = live
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -278,7 +318,7 @@ class ControlServer:
             command = msgspec.json.decode(await reader.readuntil(b"\n"), type=Command)
         except (msgspec.MsgspecError, asyncio.LimitOverrunError):
             return Problem(code="invalid_command", message="the command is not understood")
-        return await perform(command, self._alone)
+        return await perform(command, self._alone, self._live)
 
 
 def send(path: Path, command: Command, *, timeout_seconds: float = 60) -> Answer | None:

@@ -37,11 +37,12 @@ from appliance.auditing import Auditing
 from appliance.catalog import Catalog
 from appliance.clock import Clock, SystemClock
 from appliance.config import EMBEDDED, Home, Settings
-from appliance.control import ControlServer
+from appliance.control import ControlServer, Live
 from appliance.copies import Copies
 from appliance.core import ModelSpec, Role
 from appliance.custody import Custody
 from appliance.databases.base import Database
+from appliance.doors import Doors
 from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
 from appliance.engine.tunings import Tunings
@@ -56,6 +57,7 @@ from appliance.people import People
 from appliance.refusals import Refusals
 from appliance.reviewing import Reviewing
 from appliance.searches import Searches
+from appliance.selftest import SelfTest
 from appliance.trends import Trends
 from appliance.verification import Verifications
 from appliance.witnessing import Witnessing
@@ -108,6 +110,7 @@ class Services:
     inference: Inference
     exporting: Exporting
     hosted: Hosted
+    doors: Doors
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def served(self) -> list[ModelSpec]:
@@ -273,7 +276,9 @@ async def run_services(
         if alone.audit.is_ready:
             await approvals.tidy()
         refusals = Refusals(alone.audit, clock, burst=settings.audit.refusal_burst)
-        control = ControlServer(home.control_socket, alone)
+        doors = Doors(home)
+        test = SelfTest(audit=alone.audit, catalog=catalog, engines=engines, inference=inference)
+        control = ControlServer(home.control_socket, alone, Live(doors, test))
         services = Services(
             settings=settings,
             home=home,
@@ -308,6 +313,7 @@ async def run_services(
             inference=inference,
             exporting=alone.exporting,
             hosted=alone.hosted,
+            doors=doors,
         )
         await control.start()
         refusals.start()

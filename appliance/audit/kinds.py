@@ -70,9 +70,16 @@ class Kind(StrEnum):
     HOLD_PLACED = "hold:placed"
     HOLD_LIFTED = "hold:lifted"
     RETENTION_APPLIED = "retention:applied"
+    BUNDLE_VERIFIED = "bundle:verified"
+    BUNDLE_REFUSED = "bundle:refused"
+    BUNDLE_INSTALLED = "bundle:installed"
+    BUNDLE_ROLLED_BACK = "bundle:rolled_back"
+    BUNDLE_REPAIRED = "bundle:repaired"
+    BUNDLE_UNINSTALLED = "bundle:uninstalled"
 
 
 _ROW = frozenset({"row_table", "row_id", "row_sha256"})
+_BUNDLE = frozenset({"serial", "release", "sums_sha256"})
 _OLD_LOG = frozenset({"old_origin", "old_size", "old_root", "lost_from", "lost_until", "num_open"})
 # What a header may say in plaintext, by kind. Everything else belongs into the sealed content.
 PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
@@ -162,4 +169,11 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.HOLD_LIFTED: _ROW,
     Kind.RETENTION_APPLIED: frozenset({"of_kind", "from_ts", "before_ts", "num_removed", "kept_sha256"}),
     Kind.CONTENT_ERASED: frozenset({"shares_sha256", "num_shares", "num_approvers", "act_sha256"}),
+    Kind.BUNDLE_VERIFIED: _BUNDLE | {"key_ids", "num_files"},
+    Kind.BUNDLE_REFUSED: _BUNDLE | {"reason"},
+    Kind.BUNDLE_INSTALLED: _BUNDLE | {"from_serial"},
+    # The log that going back put aside, where the schema had changed: what it held was the installer's own.
+    Kind.BUNDLE_ROLLED_BACK: _BUNDLE | {"reason", "discarded_size", "discarded_root"},
+    Kind.BUNDLE_REPAIRED: _BUNDLE | {"python"},
+    Kind.BUNDLE_UNINSTALLED: _BUNDLE,
 }

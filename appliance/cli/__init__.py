@@ -26,6 +26,7 @@ _COMMANDS = {
     "model": ("appliance.cli.model", "model"),
     "audit": ("appliance.cli.audit", "audit"),
     "db": ("appliance.cli.db", "database"),
+    "bundle": ("appliance.cli.bundle", "bundle"),
     "bench": ("appliance.cli.bench", "bench"),
     "doctor": ("appliance.cli.doctor", "doctor"),
 }

@@ -15,7 +15,8 @@ from cryptography.hazmat.backends.openssl import backend
 from appliance import config, db
 from appliance.audit import checkpoint, files, profiles, store, surroundings
 from appliance.catalog import Catalog
-from appliance.cli.base import database_of, home_option, json_option, show
+from appliance.cli.base import command_gateway, database_of, home_option, json_option, show
+from appliance.commands import SelfTest
 from appliance.config import Home
 from appliance.errors import ApplianceError, InternalError, SetupError
 
@@ -34,14 +35,24 @@ class Check:
 
 
 @click.command()
+@click.option("--live", is_flag=True, help="Ask the running gateway for its own test: one short answer.")
+@click.option("--no-answer", is_flag=True, hidden=True, help="With --live: only whether it could give one.")
 @home_option
 @json_option
-def doctor(home: Home, *, as_json: bool) -> None:
+def doctor(home: Home, *, live: bool, no_answer: bool, as_json: bool) -> None:
     """Check this home and host; exit code 1 where something would keep it from serving.
 
+    With --live a running gateway tests itself: ready, and one answer of the model, which is on the record.
+
     \b
-    Example: appliance doctor
+    Examples: appliance doctor
+              appliance doctor --live
     """
+    if live:
+        found = command_gateway(home, SelfTest(generate=not no_answer))
+        said = f", answer on the record as {found['record']}" if "record" in found else ""
+        show(found, [f"ok   {found['model']} is ready, {found['tree_size']} entries{said}"], as_json=as_json)
+        return
     checks = examine(home)
     lines = [
         f"{'ok ' if each.is_green else 'RED'}  {each.name}: {each.says}"

@@ -123,9 +123,11 @@ async def _serve(
         api = create_app(services)
         sessions = new_sessions(services)
         sessions.start()
-        servers = [(_server(settings, api), listeners.api)]
+        guard = services.doors.guard
+        servers = [(_server(settings, guard(api)), listeners.api)]
         if listeners.console is not None:
-            servers.append((_server(settings, create_console(services, sessions, api)), listeners.console))
+            console = guard(create_console(services, sessions, api))
+            servers.append((_server(settings, console), listeners.console))
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, _end, [server for server, _ in servers], each)
