@@ -7,8 +7,8 @@
    file.
 2. Digests come from the bundle's `SHA256SUMS` as soon as the volume with it came, from the volume's own list
    until then; when it comes, what was copied before is held against it.
-3. Models that the store holds already are hashed there again and linked, as one file in place of their parts
-   (`holding.py`); and so is what a delta leaves out.
+3. Models that the store holds already are hashed there again and not copied (`holding.py`); a delta relies on
+   that. `Taken.present` tells which: the verification reads them once more.
 4. Nothing is believed. What is installed is what `verifying.verify` finds in the folder afterwards.
 """
 
@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from appliance import durable
 from appliance.bundle import layout, manifest, notes, reading, room, sources, store, sums
-from appliance.bundle.holding import Held, find_held, is_linked, link_held
+from appliance.bundle.holding import Held, check_held, find_held
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Manifest
 from appliance.bundle.missing import Lists, Missing, find_missing, is_staged
@@ -37,7 +37,10 @@ _PART = re.compile(layout.BLOBS + r"/[0-9a-f]{2}/[0-9a-f]{64}(\.p[0-9]{4})?")
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A staged copy. `manifest`: None until the volume with it came. `missing`: empty when all is here."""
+    """A staged copy. `manifest`: None until the volume with it came. `missing`: empty when all is here.
+
+    `present`: what the store holds in place of staged files, by SHA-256, as `verifying.verify` takes it.
+    """
 
     staging: Path
     serial: int
@@ -45,7 +48,7 @@ class Taken:
     missing: tuple[Missing, ...]
     num_copied: int
     num_skipped: int
-    num_linked: int
+    present: Mapping[str, Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def take(paths: Sequence[Path], site: Site, *, progress: Progress | None = None)
     """Copy what these media hold of one bundle; call it again with the next ones.
 
     BundleRefused, after everything good was kept: 11 for what is malformed or of two bundles, 14 where there
-    is nothing or a delta's base is not held, 16 for altered bytes or a file that nobody listed, 17 for an
+    is nothing or a delta's base is not held, 16 for altered bytes or a file that nobody listed, 18 for an
     altered base, 22 for a full disk or a medium that can not be read, 30 while another import runs.
     """
     with notes.locked(site):
@@ -108,12 +111,14 @@ def take(paths: Sequence[Path], site: Site, *, progress: Progress | None = None)
         lists = _lists(given, staging, known)
         held = find_held(site, staging, lists.manifest) if lists else []
         if lists is not None:
-            _drop_foreign(staging, known, lists, given, held)
+            _drop_foreign(staging, known, lists, given)
         items = [item for each in given for item in _items(each, lists)]
         total = _require_room(site, staging, items, held, lists)
+        total += sum(each.size for each in held if each.sha256 not in known.held)
         meter = _Meter(progress, total)
-        linked = link_held(site, staging, held, meter.told)
-        covered = {path for each in linked for path in each.replaces}
+        good = check_held(site, known, held, meter.told)
+        known = known.keep_held(each.sha256 for each in good)
+        covered = {path for each in good for path in each.paths}
         tally = _Tally()
         for item in items:
             if item.path not in covered:
@@ -129,7 +134,7 @@ def take(paths: Sequence[Path], site: Site, *, progress: Progress | None = None)
         missing=missing,
         num_copied=len(tally.copied),
         num_skipped=len(tally.skipped),
-        num_linked=len(linked),
+        present={each.sha256: store.place(site, each.sha256) for each in good},
     )
 
 
@@ -141,10 +146,10 @@ def state(site: Site, serial: int) -> Taken | None:
     staging = site.staging / str(serial)
     lists = _staged_lists(staging, known)
     held = find_held(site, staging, lists.manifest) if lists else []
-    linked = [each for each in held if is_linked(site, staging, each)]
-    covered = {path for each in linked for path in each.replaces}
-    missing = find_missing(staging, known, lists, covered)
-    return Taken(staging, serial, lists.manifest if lists else None, missing, 0, 0, len(linked))
+    good = [each for each in held if each.sha256 in known.held]
+    missing = find_missing(staging, known, lists, {path for each in good for path in each.paths})
+    present = {each.sha256: store.place(site, each.sha256) for each in good}
+    return Taken(staging, serial, lists.manifest if lists else None, missing, 0, 0, present)
 
 
 def _refuse_another(site: Site, given: Sequence[Source]) -> None:
@@ -226,14 +231,11 @@ def _items(source: Source, lists: Lists | None) -> Iterator[_Item]:
             yield _Item(source, path, tuple(sorted(found)), lists.sums[path], sizes[path][1], is_exact=True)
 
 
-def _drop_foreign(
-    staging: Path, known: Notes, lists: Lists, given: Sequence[Source], held: Sequence[Held]
-) -> None:
+def _drop_foreign(staging: Path, known: Notes, lists: Lists, given: Sequence[Source]) -> None:
     """Remove what an earlier run copied and the bundle's lists do not know, or know with another digest."""
     unlisted = {path for each in known.lists.values() for path in each}
     unlisted |= {path for each in given for path in each.digests}
     allowed = set(lists.sums) | {path for path in unlisted if layout.UNLISTED.fullmatch(path)}
-    allowed |= {each.path for each in held}
     foreign = set(reading.list_files(staging)) - allowed
     for each in known.lists.values():
         foreign |= {path for path, digest in each.items() if lists.sums.get(path, digest) != digest}
@@ -244,15 +246,13 @@ def _drop_foreign(
 def _require_room(
     site: Site, staging: Path, items: Iterable[_Item], held: Sequence[Held], lists: Lists | None
 ) -> int:
-    """Bytes that this run reads. BundleRefused (22) where the disk can not take all that is still to come."""
-    covered = {path for each in held for path in (each.path, *each.replaces)}
+    """Bytes that this run copies. BundleRefused (22) where the disk can not take all that is to come."""
+    covered = {path for each in held for path in each.paths}
     wanted = {each.path: each.size for each in items if each.path not in covered}
-    total = sum(wanted.values()) + sum(each.size for each in held if not is_linked(site, staging, each))
+    total = sum(wanted.values())
     if lists is not None:  # also what other volumes hold: better told now than at the third disc
         wanted |= {
-            path: size
-            for path, (_, size) in manifest.digests(lists.manifest).items()
-            if path in lists.sums and path not in covered
+            path: size for path, (_, size) in manifest.digests(lists.manifest).items() if path not in covered
         }
     room.require(site.staging, [size for path, size in wanted.items() if not is_staged(staging / path, size)])
     return total

@@ -1,28 +1,28 @@
-"""What the store holds of a bundle already: hashed there again, and linked into the staged copy.
+"""What the store holds of a bundle already, so that no medium needs to give it.
 
-A model then lies in `staging/` as one file, `blobs/sha256/ab/<digest>`, in place of its parts; a wheel at its
-own path. A delta leaves out what its host is said to hold: where that is gone or altered, it is refused.
+A model of the release before is hashed in the store again and stays there: `verifying.verify` gets it as
+`present`, and `store.adopt` finds it. A delta leaves out what its host is said to hold: where that is gone or
+altered, the delta is refused.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance import durable
-from appliance.bundle import layout, room, store
+from appliance.bundle import store
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Manifest
 from appliance.bundle.missing import is_staged
+from appliance.bundle.notes import Notes
 from appliance.bundle.reading import Told
 from appliance.bundle.refusals import BundleRefused, Exit
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Content that the store is to give. `replaces`: the parts in whose place it lies.
+    """Content that the store is to give, in place of these paths of the bundle.
 
     `is_base`: the bundle leaves it out, so that nothing else can give it.
     """
@@ -30,9 +30,8 @@ class Held:
     sha256: str
     size: int
     name: str
-    path: str
-    replaces: tuple[str, ...] = ()
-    is_base: bool = False
+    paths: tuple[str, ...]
+    is_base: bool
 
 
 def find_held(site: Site, staging: Path, of: Manifest) -> list[Held]:
@@ -42,41 +41,36 @@ def find_held(site: Site, staging: Path, of: Manifest) -> list[Held]:
     """
     omitted = set(of.delta.omitted) if of.delta else set()
     found = [
-        Held(each.sha256, each.size, each.path, each.path, is_base=True)
+        Held(each.sha256, each.size, each.path, (each.path,), is_base=True)
         for each in of.files
         if each.sha256 in omitted
     ]
     for blob in of.blobs:
-        whole = layout.blob_path(blob.sha256)
-        parts = tuple(blob.paths) if blob.parts else ()
-        held = Held(blob.sha256, blob.size, blob.name, whole, parts, is_base=blob.sha256 in omitted)
-        copied = bool(parts) and all((staging / path).exists() for path in parts)
-        if held.is_base or (not copied and is_staged(store.place(site, blob.sha256), blob.size)):
-            found.append(held)
+        is_base = blob.sha256 in omitted
+        is_here = all((staging / path).exists() for path in blob.paths)
+        if is_base or (not is_here and is_staged(store.place(site, blob.sha256), blob.size)):
+            found.append(Held(blob.sha256, blob.size, blob.name, tuple(blob.paths), is_base))
     if unknown := omitted - {each.sha256 for each in found}:
         raise BundleRefused(Exit.BAD_METADATA, f"the delta leaves out {min(unknown)}, which it does not list")
     return found
 
 
-def is_linked(site: Site, staging: Path, held: Held) -> bool:
-    """Whether an earlier run hashed and linked it."""
-    target, place = staging / held.path, store.place(site, held.sha256)
-    return target.exists() and place.exists() and target.samefile(place)
+def check_held(site: Site, known: Notes, every: Sequence[Held], told: Told) -> list[Held]:
+    """Which of them are in the store, unaltered: read in full, once in an import.
 
-
-def link_held(site: Site, staging: Path, every: Sequence[Held], told: Told) -> list[Held]:
-    """Link what is unaltered; returned is what lies in the staged copy now.
-
-    BundleRefused: 14 where a delta's base is not held, 17 where it is altered; each is named.
+    BundleRefused: 14 where a delta's base is not held, 18 where it is altered; each is named.
     """
-    linked: list[Held] = []
+    good: list[Held] = []
     gone: list[Held] = []
     altered: list[Held] = []
-    for held in every:
-        if is_linked(site, staging, held) or _link(site, staging, held, told):
-            linked.append(held)
-        elif held.is_base:
-            (altered if store.place(site, held.sha256).exists() else gone).append(held)
+    for each in every:
+        place = store.place(site, each.sha256)
+        if (each.sha256 in known.held and is_staged(place, each.size)) or (
+            store.is_whole(site, each.sha256, told)
+        ):
+            good.append(each)
+        elif each.is_base:
+            (altered if place.exists() else gone).append(each)
     if altered:
         raise BundleRefused(
             Exit.BAD_BASE,
@@ -89,24 +83,9 @@ def link_held(site: Site, staging: Path, every: Sequence[Held], told: Told) -> l
             f"this delta relies on files that this host does not hold: {_named(gone)}",
             hint="bring the full bundle, or a delta made from a new inventory of this host",
         )
-    return linked
-
-
-def _link(site: Site, staging: Path, held: Held, told: Told) -> bool:
-    if not store.is_whole(site, held.sha256, told):
-        return False
-    target = staging / held.path
-    with room.writing(target):
-        store.make_folder(target.parent)
-        target.unlink(missing_ok=True)
-        os.link(store.place(site, held.sha256), target)
-        for path in held.replaces:
-            (staging / path).unlink(missing_ok=True)
-        durable.fsync_dir(target.parent)
-    return True
+    return good
 
 
 def _named(every: Sequence[Held]) -> str:
-    return ", ".join(f"{each.name} (sha256 {each.sha256})" for each in every[:5]) + (
-        f" and {len(every) - 5} more" if len(every) > 5 else ""
-    )
+    more = f" and {len(every) - 5} more" if len(every) > 5 else ""
+    return ", ".join(f"{each.name} (sha256 {each.sha256})" for each in every[:5]) + more

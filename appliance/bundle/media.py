@@ -31,7 +31,6 @@ from appliance.errors import RequestError
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 PIECE_BYTES: Final = 16 * 1024 * 1024
-_LIST_BYTES: Final = 1024 * 1024  # volume.json, the lists, and folders of a volume
 _NOT_OURS: Final = {"lost+found", "System Volume Information"}
 
 
@@ -40,12 +39,14 @@ class Media:
     """A sort of medium. `payload_bytes`: what one takes; None where that has no bound, or is given.
 
     `file_bytes`: the largest file. `block_bytes`: what every file's size is rounded up to.
+    `overhead_bytes`: a volume's folders and lists.
     """
 
     name: str
     payload_bytes: int | None
     file_bytes: int | None = None
     block_bytes: int = 2048
+    overhead_bytes: int = 1024 * 1024
     is_diode: bool = False
 
 
@@ -154,7 +155,7 @@ def _plan(sizes: Mapping[str, int], media: Media) -> list[list[_Entry]]:
     ]
     lists = [_Entry(path, path, 0, sizes[path]) for path in core if _is_list(path)]
     planned = [[each for path in core for each in _entries(path, sizes[path], media)]]
-    used = [_cost(planned[0], media)]
+    used = [media.overhead_bytes + _cost(planned[0], media)]
     if media.payload_bytes is not None and used[0] > media.payload_bytes:
         raise RequestError(
             f"volume 1 holds all that is not a model: {room.in_words(used[0])}, and one medium takes "
@@ -165,17 +166,16 @@ def _plan(sizes: Mapping[str, int], media: Media) -> list[list[_Entry]]:
     for path in blobs:
         entry = _Entry(path, path, 0, sizes[path])
         cost = _cost([entry], media)
-        if media.is_diode and len(planned) == 1:
-            planned.append([])  # what can refuse is sent, and can be looked at, before models are
-            used.append(_LIST_BYTES)
-        if media.payload_bytes is not None and used[-1] + cost > media.payload_bytes:
+        is_full = media.payload_bytes is not None and used[-1] + cost > media.payload_bytes
+        # Through a diode what can refuse goes alone: it is looked at there before models are sent.
+        if is_full or (media.is_diode and len(planned) == 1):
             planned.append([])
-            used.append(_LIST_BYTES)
+            used.append(media.overhead_bytes)
         planned[-1].append(entry)
         used[-1] += cost
     if media.is_diode:
         planned.append(lists)
-        used.append(_cost(lists, media))
+        used.append(media.overhead_bytes + _cost(lists, media))
     _refuse_too_large(planned, used, media)
     return planned
 
@@ -212,7 +212,7 @@ def _entries(path: str, size: int, media: Media) -> Iterator[_Entry]:
 
 def _cost(entries: Sequence[_Entry], media: Media) -> int:
     blocks = sum(-(-each.size // media.block_bytes) * media.block_bytes for each in entries)
-    return blocks + sum(2 * (len(each.path) + 67) for each in entries) + _LIST_BYTES
+    return blocks + sum(2 * (len(each.path) + 67) for each in entries)  # lines: in its list, and in a copy
 
 
 def _make_fresh(out: Path, *, wipe: bool) -> None:

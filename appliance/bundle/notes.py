@@ -1,6 +1,8 @@
 """What an import knows between two media: which bundle it copies, and what each volume lists.
 
-staging/.volumes/<serial>/volume.json, VOLUME-NN.SHA256SUMS, complete
+staging/.volumes/<serial>/volume.json, VOLUME-NN.SHA256SUMS
+    staging/.volumes/<serial>/held         digests that the store holds, hashed during this import
+    staging/.volumes/<serial>/complete     nothing is missing
 staging/.volumes/lock                  held while somebody copies
 """
 
@@ -9,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from appliance.bundle.volumes import Volume
 
 _FOLDER: Final = ".volumes"
 _COMPLETE: Final = "complete"
+_HELD: Final = "held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Notes:
     folder: Path
     volume: Volume
     lists: Mapping[int, Mapping[str, str]]
+    held: frozenset[str] = frozenset()
 
     @property
     def copying(self) -> Path:
@@ -52,6 +56,16 @@ class Notes:
             for number in lists.keys() - self.lists.keys():
                 durable.write_file(self.folder / volumes.list_name(number), volumes.dump_list(lists[number]))
         return replace(self, lists={**self.lists, **lists})
+
+    def keep_held(self, held: Iterable[str]) -> Notes:
+        """Remember what was hashed in the store, so that the next disc need not wait for it again."""
+        every = self.held | set(held)
+        if every != self.held:
+            with room.writing(self.folder):
+                durable.write_file(
+                    self.folder / _HELD, "".join(f"{each}\n" for each in sorted(every)).encode()
+                )
+        return replace(self, held=every)
 
     def set_complete(self, *, complete: bool) -> None:
         """So that another bundle's volume is not refused because this one lies here."""
@@ -111,7 +125,9 @@ def read(site: Site, serial: int) -> Notes | None:
         for each in sorted(folder.iterdir())
         if (match := volumes.LIST.fullmatch(each.name))
     }
-    return Notes(folder, volumes.parse(path.read_bytes()), lists)
+    kept = folder / _HELD
+    held = frozenset(kept.read_text(encoding="ascii").split()) if kept.exists() else frozenset()
+    return Notes(folder, volumes.parse(path.read_bytes()), lists, held)
 
 
 def unfinished(site: Site) -> list[int]:

@@ -88,11 +88,14 @@ def verify(site: Site, sha256: str, told: Told | None = None) -> None:
 def put(site: Site, sha256: str, source: Path, told: Told | None = None) -> None:
     """Take a file in: linked where that is possible, copied otherwise, and hashed in its place.
 
-    An altered file of that name is replaced. BundleRefused: 16 where the bytes are others, 22 on a full disk.
+    An altered file of that name is replaced. BundleRefused: 14 where neither the store nor `source` has it,
+    16 where the bytes are others, 22 on a full disk.
     """
     target = place(site, sha256)
     if target.exists() and is_whole(site, sha256, told):
         return
+    if not source.exists():
+        raise BundleRefused(Exit.MISSING, f"{source.name} is neither staged nor in the store")
     temporary = target.with_name(f".{sha256}{_PUTTING}")
     with room.writing(site.store):
         _make_folders(site, target.parent)
@@ -115,12 +118,10 @@ def adopt(site: Site, staging: Path, of: Manifest, told: Told | None = None) -> 
         if each.role == "wheel":
             put(site, each.sha256, staging / each.path, told)
     for blob in of.blobs:
-        whole = staging / layout.blob_path(blob.sha256)
-        if whole.exists():
-            if not _is_same(whole, place(site, blob.sha256)):
-                put(site, blob.sha256, whole, told)
-        else:
+        if blob.parts:
             join(site, blob, staging, told)
+        else:
+            put(site, blob.sha256, staging / layout.blob_path(blob.sha256), told)
 
 
 def join(site: Site, blob: Blob, staging: Path, told: Told | None = None) -> None:
@@ -289,7 +290,3 @@ def make_folder(path: Path) -> None:
     path.mkdir()
     path.chmod(FOLDER_MODE)
     durable.fsync_dir(path.parent)
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    return other.exists() and one.samefile(other)
