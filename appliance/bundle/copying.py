@@ -262,9 +262,6 @@ def _take(item: _Item, staging: Path, known: Notes, meter: _Meter, tally: _Tally
     if item.path in tally.copied | tally.skipped:
         return  # given twice
     target = staging / item.path
-    if item.size > item.limit or (item.is_exact and item.size != item.limit):
-        tally.failed[item.path] = _altered(item, f"has {item.size} bytes, not {item.limit}")
-        return
     if item.digest and is_staged(target, item.size):
         if reading.hash_file(staging, item.path, meter.told).sha256 == item.digest:
             tally.skipped.add(item.path)
@@ -272,17 +269,18 @@ def _take(item: _Item, staging: Path, known: Notes, meter: _Meter, tally: _Tally
             return
         meter.total += item.size  # torn: it is read from the medium after all
     try:
+        if item.size > item.limit or (item.is_exact and item.size != item.limit):
+            raise _altered(item, f"has {item.size} bytes, not {item.limit}")
         _copy(item, target, known.copying, meter)
     except OSError as error:
         tally.failed[item.path] = BundleRefused(
             Exit.DISK,
             f"{item.source.root}: {item.path} can not be read: {error.strerror}",
-            hint="clean the medium or try another drive, then run the same command again: "
-            "what was copied is kept",
+            hint=reading.TRY_AGAIN,
         )
     except BundleRefused as error:
         if error.exit is not Exit.WRONG_DIGEST:
-            raise
+            raise  # this host's disk
         tally.failed[item.path] = error
     else:
         tally.copied.add(item.path)

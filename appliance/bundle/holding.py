@@ -43,7 +43,7 @@ def find_held(site: Site, staging: Path, of: Manifest) -> list[Held]:
     found = [
         Held(each.sha256, each.size, each.path, (each.path,), is_base=True)
         for each in of.files
-        if each.sha256 in omitted
+        if each.role == "wheel" and each.sha256 in omitted
     ]
     for blob in of.blobs:
         is_base = blob.sha256 in omitted

@@ -17,6 +17,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import BinaryIO, Final
 
 from appliance import durable
 from appliance.bundle import layout, manifest, reading, room, sums, volumes
+from appliance.bundle.inventory import left_out
 from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.bundle.volumes import Volume
 from appliance.errors import RequestError
@@ -95,11 +97,12 @@ def split(
     output folder is not fresh (`wipe` removes volumes of an earlier run, and nothing else) or a file fits no
     medium; BundleRefused: 11, 16 where the bundle is not what it lists, 22 where the disk gives out.
     """
-    sizes = reading.list_files(bundle)
-    listed = reading.read_small(bundle, layout.SUMS, layout.MAX_SUMS_BYTES)
-    digests = sums.parse(listed)
-    _check(sizes, digests)
-    of = manifest.parse(reading.read_small(bundle, layout.MANIFEST, layout.MAX_MANIFEST_BYTES))
+    with reading.readable(bundle):
+        sizes = reading.list_files(bundle)
+        listed = reading.read_small(bundle, layout.SUMS, layout.MAX_SUMS_BYTES)
+        digests = sums.parse(listed)
+        of = manifest.parse(reading.read_small(bundle, layout.MANIFEST, layout.MAX_MANIFEST_BYTES))
+    _check(sizes, digests.keys() - left_out(of).keys())
     media = replace(media, payload_bytes=payload_bytes or media.payload_bytes)
     planned = _plan(sizes, media)
     _make_fresh(out, wipe=wipe)
@@ -137,9 +140,9 @@ class _Meter:
             self.progress(self.done, self.total)
 
 
-def _check(sizes: Mapping[str, int], digests: Mapping[str, str]) -> None:
-    missing = sorted(digests.keys() - sizes.keys())
-    extra = sorted(path for path in sizes.keys() - digests.keys() if not layout.UNLISTED.fullmatch(path))
+def _check(sizes: Mapping[str, int], listed: AbstractSet[str]) -> None:
+    missing = sorted(listed - sizes.keys())
+    extra = sorted(path for path in sizes.keys() - listed if not layout.UNLISTED.fullmatch(path))
     if missing or extra:
         what = f"{missing[0]} is missing" if missing else f"nobody listed {extra[0]}"
         raise RequestError(f"this is no whole bundle: {what}", code="bundle_incomplete")
@@ -261,7 +264,7 @@ def _cut(
     """A file of the bundle as one of the volume or as several; their digests by path."""
     found: dict[str, str] = {}
     whole = hashlib.sha256()
-    with reading.opened(bundle, source) as (fd, _size):
+    with reading.readable(bundle / source), reading.opened(bundle, source) as (fd, _size):
         chunks = reading.chunks(fd)
         left = memoryview(b"")
         for each in entries:

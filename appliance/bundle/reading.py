@@ -21,6 +21,9 @@ from appliance.bundle.refusals import BundleRefused, Exit
 MAX_FILES: Final = 200_000
 MAX_DEPTH: Final = 32
 CHUNK_BYTES: Final = 1024 * 1024  # stays in the processor's cache between reading and hashing
+TRY_AGAIN: Final = (
+    "clean the medium or try another drive, then run the same command again: what was copied is kept"
+)
 
 Told = Callable[[int], None]  # bytes since the last call
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,6 +56,21 @@ def list_files(root: Path) -> dict[str, int]:
             if len(folded) > MAX_FILES:
                 raise _bad(f"over {MAX_FILES} files")
     return found
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Reads what somebody gave us. BundleRefused: 14 where it is not there, 22 where it can not be read."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleRefused(Exit.MISSING, f"{error.filename or path} is not there") from error
+    except OSError as error:
+        raise BundleRefused(
+            Exit.DISK,
+            f"{path} can not be read: {error.strerror}",
+            hint=TRY_AGAIN,
+        ) from error
 
 
 @contextmanager

@@ -88,13 +88,11 @@ def _named(volume: Volume) -> str:
 
 def _folders(path: Path) -> Iterator[Path]:
     """A volume or bundle itself; or those directly in a folder, such as a stick's."""
-    try:
+    with reading.readable(path):
         if _is_source(path):
-            yield path
-            return
-        inner = sorted(each for each in path.iterdir() if each.is_dir() and _is_source(each))
-    except OSError as error:
-        raise _unreadable(path, error) from error
+            inner = [path]
+        else:
+            inner = sorted(each for each in path.iterdir() if each.is_dir() and _is_source(each))
     if not inner:
         raise BundleRefused(
             Exit.MISSING,
@@ -110,23 +108,14 @@ def _is_source(path: Path) -> bool:
 
 
 def _read(root: Path) -> Source:
-    try:
+    with reading.readable(root):
         sizes = reading.list_files(root)
-    except OSError as error:
-        raise _unreadable(root, error) from error
     if volumes.NAME in sizes:
         return _volume(root, sizes)
-    digests = sums.parse(_small(root, layout.SUMS, layout.MAX_SUMS_BYTES))
-    listed = _small(root, layout.MANIFEST, layout.MAX_MANIFEST_BYTES)
-    found = manifest.parse(listed)
-    volume = Volume(
-        volumes.FORMAT,
-        found.release,
-        found.serial,
-        reading.hash_file(root, layout.SUMS).sha256,
-        number=1,
-        of=1,
-    )
+    listed = _small(root, layout.SUMS, layout.MAX_SUMS_BYTES)
+    digests = sums.parse(listed)
+    found = manifest.parse(_small(root, layout.MANIFEST, layout.MAX_MANIFEST_BYTES))
+    volume = Volume(volumes.FORMAT, found.release, found.serial, reading.digest_of(listed), number=1, of=1)
     unlisted = {path: "" for path in sizes if layout.UNLISTED.fullmatch(path)}
     return _matched(Source(root, volume, digests | unlisted, sizes, {}))
 
@@ -169,17 +158,5 @@ def _more(paths: Sequence[str]) -> str:
 
 
 def _small(root: Path, path: str, limit: int) -> bytes:
-    try:
+    with reading.readable(root / path):
         return reading.read_small(root, path, limit)
-    except OSError as error:
-        raise _unreadable(root / path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> BundleRefused:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return BundleRefused(Exit.MISSING, f"{path} is not there")
-    return BundleRefused(
-        Exit.DISK,
-        f"{path} can not be read: {error.strerror}",
-        hint="clean the medium or try another drive, then run the same command again",
-    )

@@ -14,7 +14,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -159,7 +159,8 @@ def collect(site: Site) -> Collected:
 
     A release whose manifest can't be read keeps everything: BundleRefused (11) names it.
     """
-    keep = {digest for each in _kept(site) for digest in needed(each)}
+    kept = [*_listed(site.releases), *_listed(site.staging)]
+    keep = {digest for each in _manifests(kept) for digest in needed(each)}
     removed: list[str] = []
     num_bytes = num_kept = 0
     for path in list(_files(site)):
@@ -174,8 +175,13 @@ def collect(site: Site) -> Collected:
     return Collected(tuple(removed), num_bytes, num_kept)
 
 
-def _kept(site: Site) -> Iterator[Manifest]:
-    for folder in sorted([*_listed(site.releases), *_listed(site.staging)]):
+def releases(site: Site) -> Iterator[Manifest]:
+    """Manifests of the releases that this host keeps."""
+    return _manifests(_listed(site.releases))
+
+
+def _manifests(folders: Iterable[Path]) -> Iterator[Manifest]:
+    for folder in sorted(folders):
         if folder.name.startswith("."):
             continue  # notes about volumes, temporary files
         path = folder / layout.MANIFEST

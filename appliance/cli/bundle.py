@@ -1,0 +1,18 @@
+"""`appliance bundle`: gathers its commands, each from the file of those who need it."""
+
+from __future__ import annotations
+
+import click
+
+from appliance.cli import carrying
+
+
+@click.group()
+def bundle() -> None:
+    """Offline bundles: carry them in."""
+
+
+bundle.add_command(carrying.split)
+bundle.add_command(carrying.import_)
+bundle.add_command(carrying.inventory)
+bundle.add_command(carrying.delta)
