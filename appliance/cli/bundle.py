@@ -1,16 +1,20 @@
-"""`appliance bundle`: offline bundles. The commands lie in files of their own."""
+"""`appliance bundle`: gathers its commands, each from the file of those who need it."""
 
 from __future__ import annotations
 
 import click
 
-from appliance.cli import installing
+from appliance.cli import carrying, installing
 
 
 @click.group()
 def bundle() -> None:
-    """Offline bundles: install, upgrade, roll back, repair, uninstall."""
+    """Offline bundles: carry in, verify, install, upgrade, roll back."""
 
 
+bundle.add_command(carrying.split)
+bundle.add_command(carrying.import_)
+bundle.add_command(carrying.inventory)
+bundle.add_command(carrying.delta)
 for each in installing.COMMANDS:
     bundle.add_command(each)

@@ -148,6 +148,11 @@ WITHOUT_A_HOME = {
     ("audit", "open"),
     ("audit", "witness", "keygen"),
     ("audit", "witness", "cosign"),
+    # They are about media, and about the host rather than a home.
+    ("bundle", "split"),
+    ("bundle", "import"),
+    ("bundle", "inventory"),
+    ("bundle", "delta"),
 }
 
 
