@@ -19,6 +19,7 @@ class Exit(IntEnum):
     MISSING = 14  # a file, a part or a volume
     BAD_SIGNATURE = 15  # wrong key, too few signers, cut or altered signature
     WRONG_DIGEST = 16  # a file's bytes are not what was signed, or a file nobody signed lies there
+    REVOKED = 18  # its signers took it back
     PREFLIGHT = 20
     WRONG_PLATFORM = 21
     DISK = 22  # full, or a medium that can not be read
@@ -36,6 +37,7 @@ _CODES: Final = {
     Exit.MISSING: "bundle_incomplete",
     Exit.BAD_SIGNATURE: "bundle_bad_signature",
     Exit.WRONG_DIGEST: "bundle_wrong_digest",
+    Exit.REVOKED: "bundle_revoked",
     Exit.PREFLIGHT: "preflight_failed",
     Exit.WRONG_PLATFORM: "wrong_platform",
     Exit.DISK: "disk_failed",
