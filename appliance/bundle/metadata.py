@@ -129,6 +129,11 @@ def unsigned(
     return _content(document.signed)
 
 
+def listed(targets: bytes) -> dict[str, tuple[str, int]]:
+    """The files that a targets document names, (SHA-256, bytes) by path; nothing verified."""
+    return _content(_document(targets, Targets).signed)[0]
+
+
 def believe(
     bootstrap: bytes, files: Mapping[str, bytes], remembered: Mapping[str, bytes], now_us: int
 ) -> Believed:

@@ -10,7 +10,7 @@ import base64
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,7 +23,7 @@ from appliance.bundle.keys import Kind
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Moment, Serial, Sha256, Text
 from appliance.bundle.refusals import BundleRefused, Exit
-from appliance.bundle.trusted import Verified, moment
+from appliance.bundle.trusted import Verified, make_folder, moment
 
 FORMAT: Final = "appliance-receipt/1"
 _KEY: Final = "receipts.key"
@@ -91,7 +91,7 @@ def write(
         keys.of_private(secret).pem.decode(),
         base64.b64encode(secret.sign(canonical(receipt))).decode(),
     )
-    durable.make_private_dir(site.receipts)
+    make_folder(site.receipts)
     path = _free(site.receipts, f"{re.sub('[:-]', '', receipt.when)}-{receipt.serial}-{what}")
     durable.write_file(path, msgspec.json.encode(signed, order="sorted") + b"\n", mode=0o644)
     return path
@@ -100,6 +100,12 @@ def write(
 def canonical(receipt: Receipt) -> bytes:
     """What is signed: sorted keys, UTF-8, no spaces."""
     return msgspec.json.encode(receipt, order="sorted")
+
+
+def fields(receipt: Receipt) -> dict[str, Any]:
+    """For JSON."""
+    found: dict[str, Any] = msgspec.to_builtins(receipt)
+    return found
 
 
 def parse(data: bytes) -> tuple[Receipt, keys.PublicKey]:
@@ -132,7 +138,7 @@ def host_key(site: Site) -> Ed25519PrivateKey:
     """This host's own key, made at first use. Only root reads it."""
     path = site.trust / _KEY
     if not path.exists():
-        durable.make_private_dir(site.trust)
+        make_folder(site.trust)
         durable.write_file(path, Ed25519PrivateKey.generate().private_bytes_raw())
     data = path.read_bytes()
     try:

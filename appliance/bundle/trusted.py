@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
@@ -23,6 +24,7 @@ from appliance import durable
 from appliance.bundle import roots
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Manifest, Moment, Serial, Sha256
+from appliance.bundle.metadata import Believed
 from appliance.bundle.refusals import BundleRefused, Exit
 
 FORMAT: Final = "appliance-trust/1"
@@ -106,31 +108,24 @@ def accept(site: Site, verified: Verified, now: int) -> State:
     the metadata that is remembered nor the highest serial.
     """
     before = load(site)
+    serial = verified.manifest.serial
+    entry = Accepted(serial, verified.key_ids, verified.revoked)
+    if before is None:
+        # A clock that runs ahead must not lock this host out for ever: the floor is what signers wrote.
+        return _write(site, _state(verified, (entry,), min(verified.manifest.built, moment(now))))
+    accepted = _merged((*before.accepted, entry))
+    floor = max(before.time_floor, verified.manifest.built)
+    if serial >= highest(before, roots.check(verified.chain)):
+        return _write(site, _state(verified, accepted, floor))
     chain = tuple(each.decode() for each in verified.chain)
-    root = roots.check(verified.chain)
-    accepted = _merged(
-        (
-            *(before.accepted if before else ()),
-            Accepted(verified.manifest.serial, verified.key_ids, verified.revoked),
-        )
-    )
-    is_newest = before is None or verified.manifest.serial >= highest(before, root)
-    known = [verified.manifest.built, *([before.time_floor] if before else [])]
-    state = State(
-        format=FORMAT,
-        roots=chain,
-        timestamp=_newer(before, verified.timestamp, "timestamp", take=is_newest),
-        snapshot=_newer(before, verified.snapshot, "snapshot", take=is_newest),
-        targets=_newer(before, verified.targets, "targets", take=is_newest),
-        accepted=accepted,
-        time_floor=min(max(known), moment(now)) if before is None else max(known),
-    )
-    durable.make_private_dir(site.trust)
-    site.trust.chmod(0o755)
-    durable.write_file(
-        site.trust / _FILE, msgspec.json.format(msgspec.json.encode(state)) + b"\n", mode=0o644
-    )
-    return state
+    changed = msgspec.structs.replace(before, roots=chain, accepted=accepted, time_floor=floor)
+    return _write(site, changed)
+
+
+def refreshed(site: Site, before: State, found: Believed) -> State:
+    """Remember later metadata of the bundle that was accepted last."""
+    entry = Accepted(found.claims.serial, found.signers, found.claims.revoked)
+    return _write(site, _state(found, _merged((*before.accepted, entry)), before.time_floor))
 
 
 def highest(state: State, root: Root) -> int:
@@ -153,8 +148,31 @@ def _believed(state: State, root: Root) -> list[Accepted]:
     return [each for each in state.accepted if len(set(role.keyids) & set(each.signers)) >= role.threshold]
 
 
-def _newer(before: State | None, data: bytes, name: str, *, take: bool) -> str:
-    return data.decode() if take or before is None else str(getattr(before, name))
+def _state(found: Verified | Believed, accepted: tuple[Accepted, ...], floor: str) -> State:
+    return State(
+        format=FORMAT,
+        roots=tuple(each.decode() for each in found.chain),
+        timestamp=found.timestamp.decode(),
+        snapshot=found.snapshot.decode(),
+        targets=found.targets.decode(),
+        accepted=accepted,
+        time_floor=floor,
+    )
+
+
+def make_folder(path: Path) -> None:
+    """A folder that everybody may read, durably: the service's user passes through some of its parents."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    durable.make_private_dir(path)
+    for each in missing:
+        each.chmod(0o755)
+
+
+def _write(site: Site, state: State) -> State:
+    make_folder(site.trust)
+    data = msgspec.json.format(msgspec.json.encode(state)) + b"\n"
+    durable.write_file(site.trust / _FILE, data, mode=0o644)
+    return state
 
 
 def _merged(entries: Iterable[Accepted]) -> tuple[Accepted, ...]:

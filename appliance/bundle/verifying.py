@@ -89,6 +89,25 @@ def verify(
     )
 
 
+def take_refresh(refresh: Path, site: Site, clock: Clock) -> Believed:
+    """Remember, durably, later metadata of the newest bundle accepted here. BundleRefused otherwise.
+
+    It moves the date of expiry, and may bring new signers and serials that were taken back.
+    """
+    state = trusted.load(site)
+    if state is None:
+        raise BundleRefused(Exit.BAD_SIGNATURE, "this host believes no signer yet: verify a bundle first")
+    _check_clock(state.time_floor, clock)
+    chain = tuple(each.encode() for each in state.roots)
+    files = metadata.read(refresh / layout.METADATA)
+    found = metadata.believe(chain[-1], files, state.remembered, clock.now_us())
+    found = replace(found, chain=(*chain[:-1], *found.chain))
+    if found.files != metadata.listed(state.targets.encode()):
+        raise BundleRefused(Exit.BAD_METADATA, "this is no refresh of the bundle taken last")
+    trusted.refreshed(site, state, found)
+    return found
+
+
 def _read(staged: Path, prints: tuple[str, ...], held: Mapping[str, Path]) -> _Read:
     """Steps 1 to 3, and the manifest."""
     files = shellview.walk(staged)
@@ -116,17 +135,20 @@ def _read(staged: Path, prints: tuple[str, ...], held: Mapping[str, Path]) -> _R
 
 def _check_fit(found: Manifest, state: State | None, clock: Clock, machine: str) -> None:
     """Step 4, before The Update Framework says "expired" of a clock that is wrong."""
+    _check_clock(max(found.built, state.time_floor if state is not None else ""), clock)
+    if found.platform.arch != machine:
+        raise BundleRefused(
+            Exit.WRONG_PLATFORM, f"the bundle is for {found.platform.arch}, this machine is {machine}"
+        )
+
+
+def _check_clock(floor: str, clock: Clock) -> None:
     now = trusted.moment(clock.now_us())
-    floor = max(found.built, state.time_floor if state is not None else "")
     if now < floor:
         raise BundleRefused(
             Exit.CLOCK_WRONG,
             f"this host's clock says {now}, and it is known to be later than {floor}",
             hint="set the clock, and try again",
-        )
-    if found.platform.arch != machine:
-        raise BundleRefused(
-            Exit.WRONG_PLATFORM, f"the bundle is for {found.platform.arch}, this machine is {machine}"
         )
 
 
