@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from appliance.cli import carrying, installing
+from appliance.cli import carrying, ceremony, installing, signing, trusting
 
 
 @click.group()
@@ -12,6 +12,11 @@ def bundle() -> None:
     """Offline bundles: carry in, verify, install, upgrade, roll back."""
 
 
+bundle.add_command(ceremony.keys)
+bundle.add_command(signing.sign)
+bundle.add_command(signing.refresh)
+bundle.add_command(trusting.verify)
+bundle.add_command(trusting.receipts)
 bundle.add_command(carrying.split)
 bundle.add_command(carrying.import_)
 bundle.add_command(carrying.inventory)
