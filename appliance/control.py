@@ -85,15 +85,14 @@ class Live:
 async def perform(command: Command, alone: Alone, live: Live | None = None) -> Answer:
     """Carry out one command. What goes wrong is an answer too."""
     try:
-        if isinstance(command, SelfTest | OpenDoors):
-            return Done(result=await _perform_live(command, live))
-        if live is not None and not live.doors.is_open and not isinstance(command, RecordBundle):
+        may_wait = not isinstance(command, RecordBundle | SelfTest | OpenDoors)
+        if live is not None and not live.doors.is_open and may_wait:
             raise Unavailable(
                 "the appliance is being upgraded, and what is done now may be undone",
                 code="upgrading",
                 hint="wait until the installer has committed: appliance bundle list",
             )
-        return Done(result=await _perform(command, alone))
+        return Done(result=await _perform(command, alone, live))
     except ApplianceError as error:
         return Problem(code=error.code, message=error.message, hint=error.hint, family=type(error).__name__)
 
@@ -108,8 +107,10 @@ async def _perform_live(command: SelfTest | OpenDoors, live: Live | None) -> dic
     return {"was_open": was_open}
 
 
-async def _perform(command: Command, alone: Alone) -> dict[str, Any]:
+async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[str, Any]:
     match command:
+        case SelfTest() | OpenDoors():
+            return await _perform_live(command, live)
         case RecordBundle():
             receipt = await alone.audit.append(
                 entry.Entry(

@@ -1,8 +1,9 @@
-"""Whether callers come in. During an upgrade that changes the schema they wait outside: going back would lose them.
+"""Whether callers come in. During an upgrade that changes the schema they wait outside: going back would lose
+them.
 
-The installer leaves `probation` in the home before it starts the gateway; the gateway serves then, but answers 503
-to everybody until the installer, over the control socket, lets them in. The file goes first: a restart in between
-serves as well.
+The installer leaves `probation` in the home before it starts the gateway; the gateway serves then, but
+answers 503 to everybody until the installer, over the control socket, lets them in. The file goes first: a
+restart in between serves as well.
 """
 
 from __future__ import annotations

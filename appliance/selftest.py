@@ -1,4 +1,5 @@
-"""The gateway's own test, for whoever installs: is it ready, does the model answer, is the answer on the record?
+"""The gateway's own test, for whoever installs: is it ready, does the model answer, is the answer on the
+record?
 
 It goes the way of every request (`inference`), opening and closing included, as a caller of its own.
 """

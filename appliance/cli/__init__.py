@@ -27,7 +27,6 @@ _COMMANDS = {
     "audit": ("appliance.cli.audit", "audit"),
     "bundle": ("appliance.cli.bundle", "bundle"),
     "db": ("appliance.cli.db", "database"),
-    "bundle": ("appliance.cli.bundle", "bundle"),
     "bench": ("appliance.cli.bench", "bench"),
     "doctor": ("appliance.cli.doctor", "doctor"),
 }

@@ -1,24 +1,29 @@
-"""`appliance bundle install | upgrade | rollback | repair | uninstall | list | settle`: root's commands on a host."""
+"""`appliance bundle install | upgrade | rollback | repair | uninstall | list | settle`: root's commands on a
+host.
+"""
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from appliance import config
-from appliance.bundle.install import beginnings, checks, journal, machine, probation, releases, removal, repair
+from appliance.bundle.install import beginnings, checks, journal, probation, releases, removal
 from appliance.bundle.install import service as services
 from appliance.bundle.install.machine import Machine, Options, Outcome, Told
 from appliance.bundle.install.steps import State
 from appliance.bundle.layout import Site
-from appliance.bundle.refusals import Exit
+from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.cli.base import FILE, command_gateway, home_option, json_option, show, warn, when
+from appliance.cli.progress import Progress
+from appliance.cli.site import FOLDER, site_option
+from appliance.clock import SystemClock
 from appliance.commands import OpenDoors, RecordBundle
 from appliance.config import Home
 from appliance.errors import RequestError, SetupError
@@ -41,16 +46,6 @@ _WORDS = {
 }
 
 
-def _root_option(function: _F) -> _F:
-    return click.option(
-        "--root",
-        default="/",
-        hidden=True,
-        metavar="DIR",
-        callback=lambda _context, _parameter, value: Site(Path(value).resolve()),
-    )(function)
-
-
 def _probation_options(function: _F) -> _F:
     for option in (
         click.option(
@@ -69,8 +64,10 @@ def _probation_options(function: _F) -> _F:
 
 
 @click.command()
-@click.option("--staged", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
-              metavar="DIR", help="The copy on this host's disk that was verified: appliance bundle import.")  # fmt: skip
+@click.option("--staged", required=True, type=FOLDER, metavar="DIR",
+              help="The copy on this host's disk: appliance bundle import.")  # fmt: skip
+@click.option("--fingerprint", multiple=True,
+              help="First installation: of a signer, from paper (twice at least).")  # fmt: skip
 @click.option("--config", "config_file", type=FILE, help="First installation: the home's appliance.toml.")
 @click.option("--profile", type=click.Choice(["dev", "production"]), help="First installation: as in init.")
 @click.option("--reading", help="First installation: as in init.")
@@ -79,10 +76,16 @@ def _probation_options(function: _F) -> _F:
 @click.option("--recovery", multiple=True, type=FILE, help="First installation: as in init (repeatable).")
 @click.option("--privacy", multiple=True, type=FILE, help="First installation: as in init (repeatable).")
 @_probation_options
-@_root_option
+@site_option
 @json_option
 def install(
-    staged: Path, config_file: Path | None, site: Site | None = None, *, as_json: bool, **chosen: Any
+    staged: Path,
+    fingerprint: tuple[str, ...],
+    config_file: Path | None,
+    site: Site,
+    *,
+    as_json: bool,
+    **chosen: Any,
 ) -> None:
     """Install a verified bundle on a bare host; on one that has a release, upgrade it.
 
@@ -90,29 +93,31 @@ def install(
     Example: appliance bundle install --staged /var/lib/appliance/staging/37
     """
     words = [
-        word for name in ("profile", "reading", "crypto") if chosen[name] for word in (f"--{name}", chosen[name])
+        word
+        for name in ("profile", "reading", "crypto")
+        if chosen[name]
+        for word in (f"--{name}", chosen[name])
     ]
     files = tuple((f"--{name}", file) for name in _INIT_FILES for file in chosen[name])
     first = beginnings.First(words=tuple(words), files=files, config=config_file)
     options = Options(terms=_terms(chosen), first=first, who=_who())
-    with _machine(chosen["root"], options) as installer:
+    with _machine(site, options, fingerprints=fingerprint) as installer:
         _tell(installer.install(staged.resolve()), as_json=as_json)
 
 
 @click.command()
-@click.option("--staged", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
-              metavar="DIR", help="The copy on this host's disk: appliance bundle import.")  # fmt: skip
+@click.option("--staged", required=True, type=FOLDER, metavar="DIR",
+              help="The copy on this host's disk: appliance bundle import.")  # fmt: skip
 @click.option("--allow-downgrade", is_flag=True, help="Take a bundle that is older than what was installed.")
 @_probation_options
-@_root_option
+@site_option
 @json_option
-def upgrade(staged: Path, *, allow_downgrade: bool, as_json: bool, **chosen: Any) -> None:
+def upgrade(staged: Path, site: Site, *, allow_downgrade: bool, as_json: bool, **chosen: Any) -> None:
     """Verify a staged bundle, try it, switch to it, watch it; whatever fails ends with what served before.
 
     \b
     Example: appliance bundle upgrade --staged /var/lib/appliance/staging/38
     """
-    site = chosen["root"]
     if releases.current(site) is None:
         raise RequestError(
             "no release is installed here", code="not_installed", hint="appliance bundle install"
@@ -124,19 +129,19 @@ def upgrade(staged: Path, *, allow_downgrade: bool, as_json: bool, **chosen: Any
 
 @click.command()
 @click.option("--restore-backup", is_flag=True,
-              help="Where the kept release does not read today's schema: put the record of before the upgrade "
-                   "back. The log stays closed until its auditors let another one begin.")  # fmt: skip
+              help="Where the kept release does not read today's schema: put the record "
+                   "of before the upgrade back. The log stays closed until its auditors agree.")  # fmt: skip
 @_probation_options
-@_root_option
+@site_option
 @json_option
-def rollback(*, restore_backup: bool, as_json: bool, **chosen: Any) -> None:
+def rollback(site: Site, *, restore_backup: bool, as_json: bool, **chosen: Any) -> None:
     """Go back to the release that was kept. It was verified once and needs no medium.
 
     \b
     Example: appliance bundle rollback
     """
     options = Options(terms=_terms(chosen), restore_backup=restore_backup, who=_who())
-    with _machine(chosen["root"], options) as installer:
+    with _machine(site, options) as installer:
         outcome = installer.rollback()
         _tell(outcome, as_json=as_json)
     if outcome.plan.restores:
@@ -146,16 +151,16 @@ def rollback(*, restore_backup: bool, as_json: bool, **chosen: Any) -> None:
 
 @click.command(name="repair")
 @click.option("--force", is_flag=True, help="Also where the environment looks whole.")
-@_root_option
+@site_option
 @json_option
-def repair_(root: Site, *, force: bool, as_json: bool) -> None:
+def repair_(site: Site, *, force: bool, as_json: bool) -> None:
     """Build the release's environment again, off line: the operating system brought another Python.
 
     \b
     Example: appliance bundle repair
     """
-    with journal.locked(root):
-        result = removal.mend(root, services.of(root.root), force=force, who=_who())
+    with journal.locked(site):
+        result = removal.mend(site, services.of(site.root), force=force, who=_who())
     lines = [f"{each['release']}: {each['said']}" for each in result["releases"]]
     show(result, lines, as_json=as_json)
 
@@ -163,31 +168,31 @@ def repair_(root: Site, *, force: bool, as_json: bool) -> None:
 @click.command()
 @click.option("--purge", is_flag=True, help="Data as well: the home with its record and keys, store, trust.")
 @click.confirmation_option(prompt="Take the appliance off this host?")
-@_root_option
+@site_option
 @json_option
-def uninstall(root: Site, *, purge: bool, as_json: bool) -> None:
+def uninstall(site: Site, *, purge: bool, as_json: bool) -> None:
     """Stop it, and remove units, releases and the account; data only with --purge. Tells what remains.
 
     \b
     Example: appliance bundle uninstall --yes
     """
-    with journal.locked(root):
-        result = removal.uninstall(root, services.of(root.root), purge=purge, who=_who())
+    with journal.locked(site):
+        result = removal.uninstall(site, services.of(site.root), purge=purge, who=_who())
     lines = [f"removed: {each}" for each in result["removed"]]
     lines += [f"remains: {each}" for each in result["remains"]]
     show(result, lines, as_json=as_json)
 
 
 @click.command(name="list")
-@_root_option
+@site_option
 @json_option
-def list_(root: Site, *, as_json: bool) -> None:
+def list_(site: Site, *, as_json: bool) -> None:
     """Show the releases on this host, and how the last runs of the installer ended.
 
     \b
     Example: appliance bundle list
     """
-    here, kept = releases.current(root), releases.previous(root)
+    here, kept = releases.current(site), releases.previous(site)
     found = [
         {
             "serial": each.about.serial,
@@ -197,9 +202,9 @@ def list_(root: Site, *, as_json: bool) -> None:
             else "left over" if each.is_complete else "unfinished",
             "runnable": each.is_runnable,
         }
-        for each in releases.every(root)
+        for each in releases.every(site)
     ]  # fmt: skip
-    last = {line.run: line for line in journal.read(root.journal)}
+    last = {line.run: line for line in journal.read(site.journal)}
     runs = [
         {
             "at": when(line.at_us),
@@ -224,18 +229,22 @@ def list_(root: Site, *, as_json: bool) -> None:
 
 
 @click.command()
-@_root_option
+@site_option
 @json_option
-def settle(root: Site, *, as_json: bool) -> None:
-    """End what an interrupted installation left: undone where it was not committed. The service's start runs it.
+def settle(site: Site, *, as_json: bool) -> None:
+    """End what an interrupted installation left: undone where it was not committed. The service's start runs
+    it.
 
     \b
     Example: appliance bundle settle
     """
     try:
-        with _machine(root, Options(who=_who()), settles=False) as installer:
+        with _machine(site, Options(who=_who()), settles=False) as installer:
             outcome = installer.settle()
-    except machine.Busy:  # an installer is at work and starts the service itself
+    except BundleRefused as refused:
+        if refused.exit is not Exit.BUSY:
+            raise
+        # An installer is at work, and starts the service itself.
         show({"settled": False}, [], as_json=as_json)
         return
     if outcome is None:
@@ -282,7 +291,9 @@ def _terms(chosen: dict[str, Any]) -> probation.Terms:
 
 
 @contextmanager
-def _machine(site: Site, options: Options, *, settles: bool = True) -> Iterator[Machine]:
+def _machine(
+    site: Site, options: Options, *, settles: bool = True, fingerprints: Sequence[str] = ()
+) -> Iterator[Machine]:
     """The installer, alone on this host; what somebody else left half done is ended first."""
     if site.root == Path("/") and os.geteuid() != 0:
         raise SetupError("only root installs", code="not_root", hint="sudo appliance bundle …")
@@ -290,7 +301,10 @@ def _machine(site: Site, options: Options, *, settles: bool = True) -> Iterator[
     bar = _Bar()
     told = Told(step=bar.step, looks=bar.looks)
     with journal.locked(site):
-        installer = Machine(site, services.of(site.root), checks.standard(), options, told=told)
+        known = checks.standard(
+            SystemClock(), fingerprints=fingerprints, progress=Progress(of_bytes=True).update
+        )
+        installer = Machine(site, services.of(site.root), known, options, told=told)
         if settles and (left := installer.settle()) is not None:
             warn(f"an earlier run was undone first: {left.message}")
         yield installer
@@ -301,7 +315,9 @@ class _Bar:
 
     def step(self, state: State, word: str) -> None:
         steps = list(_WORDS)
-        number = f"{steps.index(state) + 1:>2}/{len(steps) - 1}" if state is not State.ROLLING_BACK else " !  "
+        number = (
+            f"{steps.index(state) + 1:>2}/{len(steps) - 1}" if state is not State.ROLLING_BACK else " !  "
+        )
         click.echo(f"[{number}] {_WORDS[state]}{': ' if word else ''}{word}", err=True)
 
     def looks(self, done: int, total: int) -> None:
@@ -338,5 +354,8 @@ def _tell(outcome: Outcome, *, as_json: bool) -> None:
 
 
 def _who() -> str:
-    """Who types: sudo's word for it, else the user that runs this."""
-    return config.operator_name()
+    """Who types: the user who logged in, else the one that runs this."""
+    try:
+        return os.getlogin()
+    except OSError:
+        return getpass.getuser()

@@ -153,6 +153,13 @@ WITHOUT_A_HOME = {
     ("bundle", "import"),
     ("bundle", "inventory"),
     ("bundle", "delta"),
+    ("bundle", "install"),
+    ("bundle", "upgrade"),
+    ("bundle", "rollback"),
+    ("bundle", "repair"),
+    ("bundle", "uninstall"),
+    ("bundle", "list"),
+    ("bundle", "settle"),
 }
 
 

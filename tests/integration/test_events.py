@@ -165,7 +165,16 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
     "db restore-shares": (None, []),  # shares:restored: test_restore
     "audit begin-anew": (None, []),  # log:restored, state:carried: test_anew
     "db status": (_plain("db", "status"), []),
-    "doctor": (_plain("doctor"), []),
+    "doctor": (_plain("doctor", "--live"), ANSWER),
+    "bundle install": (None, []),  # bundle:verified, bundle:installed: test_machine
+    "bundle upgrade": (None, []),  # the same, bundle:refused, bundle:rolled_back: test_machine
+    "bundle rollback": (None, []),  # bundle:installed: test_machine
+    "bundle repair": (None, []),  # bundle:repaired: test_repair
+    "bundle uninstall": (None, []),  # bundle:uninstalled: test_machine
+    "bundle list": (None, []),
+    "bundle settle": (None, []),  # bundle:rolled_back: test_kill
+    "bundle tell": (None, []),  # whichever it is given: test_doors
+    "bundle open": (_plain("bundle", "open"), []),
 }  # fmt: skip
 
 

@@ -21,7 +21,9 @@ _SQLITE: Final = "appliance.db"
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """What a first installation gives to `appliance init`; `files` are copied to where the account reads them."""
+    """What a first installation gives to `appliance init`; `files` are copied to where the account reads
+    them.
+    """
 
     words: tuple[str, ...] = ()
     files: tuple[tuple[str, Path], ...] = ()  # (option, file)
@@ -58,12 +60,14 @@ def check_schema(
     *,
     restore_backup: bool,
 ) -> None:
-    """The schema will change. BundleRefused (20) where that can not be undone, or loses what nobody agreed to lose."""
+    """The schema will change. BundleRefused (20) where that can not be undone, or loses what nobody agreed to
+    lose.
+    """
     if not str(schema["database"]).endswith(_SQLITE):
         raise BundleRefused(
             Exit.PREFLIGHT,
-            "the record lies on a server, and this release brings another schema: going back could not be automatic",
-            hint="deploy/guides/bundles.md, PostgreSQL: dump, upgrade the schema by hand, then run this again",
+            "the record lies on a server, and this release brings another schema: there would be no way back",
+            hint="deploy/guides/bundles.md says how to upgrade a server's schema by hand first",
         )
     if plan.what is not What.ROLLBACK:
         return
@@ -77,10 +81,10 @@ def check_schema(
     if not restore_backup:
         raise BundleRefused(
             Exit.PREFLIGHT,
-            f"{plan.release} does not read the schema that {schema['revision']} brought: going back means the record "
-            f"as it was with {then} entries, and {now - then} entries after it would be missing",
-            hint="with --restore-backup the record is put back, what stands there moves into the archive, and the "
-            "log stays closed until a quorum of its auditors lets another one begin (deploy/guides/backup.md)",
+            f"{plan.release} does not read schema {schema['revision']}: going back means the record as it "
+            f"was with {then} entries, and {now - then} entries after it would be missing",
+            hint="with --restore-backup the record is put back, what stands there moves to the archive, "
+            "and the log stays closed until a quorum of auditors lets another begin: deploy/guides/backup.md",
         )
 
 

@@ -6,30 +6,21 @@ A value with functions, so that the installer's own steps are tested by themselv
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
+from appliance.bundle import notes, receipts, store, trusted, verifying
+from appliance.bundle.install import hosts
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Manifest
 from appliance.bundle.refusals import BundleRefused, Exit
+from appliance.bundle.trusted import Verified
+from appliance.clock import Clock
 
-
-class Verified(Protocol):
-    """A staged bundle that was read to its last byte."""
-
-    @property
-    def manifest(self) -> Manifest: ...
-
-    @property
-    def key_ids(self) -> Sequence[str]: ...
-
-    @property
-    def sums_sha256(self) -> str: ...
-
-    @property
-    def num_files(self) -> int: ...
+_WORDS: Final = {"install": "installed", "upgrade": "upgraded", "rollback": "rolled_back"}  # on receipts
 
 
 class Verify(Protocol):
@@ -46,12 +37,14 @@ class Checks:
     accept: Callable[[Site, Verified], None]  # durable: what is believed from now on
     preflight: Callable[[Manifest, Site, Path | None], None]  # BundleRefused: 20, 21, 22
     adopt: Callable[[Site, Path, Manifest], None]  # models and wheels into the store
-    collect: Callable[[Site, int], None]  # the staged copy of a serial, and what no release needs, leave
+    collect: Callable[[Site, str], None]  # a folder of `staging`, and what no release needs, leave
     receipt: Callable[[Site, Verified, str, str], None]  # (…, what, who)
 
     @staticmethod
     def read(path: Path, most: int) -> bytes:
-        """A small file that somebody else made. BundleRefused: 14 where it is missing, 11 where it is too large."""
+        """A small file that somebody else made. BundleRefused: 14 where it is missing, 11 where it is too
+        large.
+        """
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
@@ -61,3 +54,43 @@ class Checks:
         if len(data) > most:
             raise BundleRefused(Exit.BAD_METADATA, f"{path} is too large")
         return data
+
+
+def standard(
+    clock: Clock, *, fingerprints: Sequence[str] = (), progress: Callable[[int, int], None] | None = None
+) -> Checks:
+    """The real ones. `fingerprints`: from paper, for a host that believes nobody yet."""
+
+    def verify(staged: Path, site: Site, *, allow_downgrade: bool) -> Verified:
+        held = {digest: store.place(site, digest) for digest in store.held(site)}
+        return verifying.verify(
+            staged,
+            site,
+            clock,
+            fingerprints=fingerprints,
+            progress=progress,
+            allow_downgrade=allow_downgrade,
+            present=held,
+        )
+
+    def collect(site: Site, staged: str) -> None:
+        if staged.isdecimal():
+            notes.discard(site, int(staged))
+        elif staged:
+            shutil.rmtree(site.staging / staged, ignore_errors=True)
+        store.collect(site)
+
+    return Checks(
+        verify=verify,
+        accept=lambda site, found: _ignore(trusted.accept(site, found, clock.now_us())),
+        preflight=hosts.check,
+        adopt=store.adopt,
+        collect=collect,
+        receipt=lambda site, found, what, who: _ignore(
+            receipts.write(site, found, _WORDS[what], who, clock.now_us())
+        ),
+    )
+
+
+def _ignore(_result: object) -> None:
+    """What is wanted is what was done."""

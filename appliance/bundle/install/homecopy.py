@@ -1,14 +1,16 @@
-"""A copy of the home while nobody serves, and the way back. Runs as the service's user, with Python's library only.
+"""A copy of the home while nobody serves, and the way back. Runs as the service's user, with Python's library
+only.
 
     python -I -m appliance.bundle.install.homecopy take HOME COPY
     python -I -m appliance.bundle.install.homecopy put-back HOME COPY FAILED
     python -I -m appliance.bundle.install.homecopy thin FOLDER
     python -I -m appliance.bundle.install.homecopy link HOME STORE DIGEST…
 
-Databases are copied by SQLite's backup interface and held against themselves, everything else byte by byte; the
-list of digests (`copy.json`) is written last. Models, backups and archives are not copied: no release changes them.
-What stands in the home when the copy is put back is moved to FAILED first, so nothing is lost. Secrets leave both
-(`thin`) as soon as nothing depends on them: a share that lives on here would survive its erasure.
+Databases are copied by SQLite's backup interface and held against themselves, everything else byte by byte;
+the list of digests (`copy.json`) is written last. Models, backups and archives are not copied: no release
+changes them. What stands in the home when the copy is put back is moved to FAILED first, so nothing is lost.
+Secrets leave both (`thin`) as soon as nothing depends on them: a share that lives on here would survive its
+erasure.
 """
 
 from __future__ import annotations
@@ -89,7 +91,9 @@ def put_back(home: Path, copy: Path, failed: Path) -> None:
 
 
 def discarded(failed: Path) -> dict[str, str | int]:
-    """Size and root of the log that was moved aside, as its head file remembers them; empty where it has none."""
+    """Size and root of the log that was moved aside, as its head file remembers them; empty where it has
+    none.
+    """
     try:
         lines = (failed / "head").read_text(encoding="utf-8").splitlines()
         return {"discarded_size": int(lines[1]), "discarded_root": lines[2]}
@@ -98,7 +102,9 @@ def discarded(failed: Path) -> dict[str, str | int]:
 
 
 def thin(folder: Path) -> None:
-    """Destroy what opens or signs anything: shares and keys. The record itself, its head and public keys stay."""
+    """Destroy what opens or signs anything: shares and keys. The record itself, its head and public keys
+    stay.
+    """
     for path in [each for each in folder.rglob("*") if each.is_file() and not each.is_symlink()]:
         is_secret = path.parent.name == "keys" and path.suffix != ".vkey"
         if is_secret or path.name.startswith("shares.db"):
@@ -201,7 +207,7 @@ def main(words: list[str]) -> None:
                 link(Path(home), Path(store), digests)
             case _:
                 sys.exit(
-                    "usage: take HOME COPY | put-back HOME COPY FAILED | thin FOLDER | link HOME STORE DIGEST…"
+                    "usage: take HOME COPY | put-back HOME COPY FAILED | thin FOLDER | link HOME STORE …"
                 )
     except (OSError, ValueError, sqlite3.Error) as error:
         sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""What root does around the home: the account that owns it, and the programs that work in it as that account."""
+"""What root does around the home: the account that owns it, and programs that work in it as that account."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def back_up(site: Site, name: str, account: Account | None) -> None:
 
 
 def put_back(site: Site, name: str, account: Account | None) -> dict[str, str | int]:
-    """The home as it was copied. What stands there moves to `backups/<name>-failed`; what its log remembers."""
+    """The home as it was copied; what the log that moves to `backups/<name>-failed` remembers."""
     failed = site.backups / f"{name}-failed"
     if not failed.exists():
         make_owned(failed, account)

@@ -1,7 +1,8 @@
-"""`install.jsonl`: a line of JSON for each finished step, on the disk before the next one begins; and the lock.
+"""`install.jsonl`: a line of JSON for each finished step, on the disk before the next one begins; and the
+lock.
 
-Owner: the process that holds the lock. A torn last line (a power cut) is not there; a line before it that can not
-be read means that somebody else wrote into the file, and nothing goes on.
+Owner: the process that holds the lock. A torn last line (a power cut) is not there; a line before it that
+can not be read means that somebody else wrote into the file, and nothing goes on.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Plan(msgspec.Struct, frozen=True):
     previous: Name = ""  # the folder that served before; empty: none
     previous_serial: int = 0
     restores: bool = False  # the schema changes: going back takes the copy of the home
+    staged: Name = ""  # the copy that it is installed from: its folder below `staging`
     copy: Name = ""  # of the home: its folder below `backups`; empty: not made
     sums_sha256: Name = ""
     key_ids: tuple[Name, ...] = ()
@@ -49,7 +51,9 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One finished step. Unknown fields of a later release are passed over: it may have to be undone by this one."""
+    """One finished step. Unknown fields of a later release are passed over: it may have to be undone by this
+    one.
+    """
 
     run: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
     state: State

@@ -28,7 +28,7 @@ from appliance.bundle.install import (
     smoke,
     steps,
 )
-from appliance.bundle.install.checks import Checks, Verified
+from appliance.bundle.install.checks import Checks
 from appliance.bundle.install.journal import Line, Plan
 from appliance.bundle.install.owed import Event
 from appliance.bundle.install.programs import Account, Program
@@ -37,6 +37,7 @@ from appliance.bundle.install.steps import State, Undo, What
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Manifest
 from appliance.bundle.refusals import BundleRefused, Exit
+from appliance.bundle.trusted import Verified
 from appliance.clock import Clock, SystemClock
 from appliance.errors import ApplianceError
 
@@ -48,14 +49,15 @@ _EXITS: Final = {
     State.VENV_BUILT: Exit.DISK,
 }
 _MAX_MESSAGE: Final = 1000
+_Why = tuple[str, int, str]  # code, exit code, message
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """What whoever installs chose."""
 
-    terms: probation.Terms = probation.Terms()
-    first: beginnings.First = beginnings.First()
+    terms: probation.Terms = field(default_factory=probation.Terms)
+    first: beginnings.First = field(default_factory=beginnings.First)
     owner_url: str = ""  # of a server's schema
     allow_downgrade: bool = False
     restore_backup: bool = False  # rollback across a schema
@@ -120,6 +122,7 @@ class Machine:
             folder=self._site.release(about.serial, about.release).name,
             previous=here.name if here else "",
             previous_serial=here.about.serial if here else 0,
+            staged=staged.name if staged.parent == self._site.staging else "",
         )
         if here and here.name == plan.folder:
             return Outcome(plan, State.COMMITTED, reason="already_installed")
@@ -143,7 +146,9 @@ class Machine:
         return self._run(plan, kept.about, None)
 
     def settle(self) -> Outcome | None:
-        """End what a crash left: undone where it was not committed, tidied where it was. None: nothing to undo."""
+        """End what a crash left: undone where it was not committed, tidied where it was. None: nothing to
+        undo.
+        """
         lines = journal.read(self._site.journal)
         if not lines:
             return None
@@ -163,7 +168,7 @@ class Machine:
 
     def _run(self, plan: Plan, about: Manifest, staged: Path | None) -> Outcome:
         run, done = journal.new_run(), None
-        work = {
+        work: dict[State, Callable[[Plan], Plan]] = {
             State.STAGED: lambda plan: plan,
             State.VERIFIED: lambda plan: self._verify(plan, staged),
             State.PREFLIGHTED: lambda plan: self._preflight(plan, about, staged),
@@ -197,12 +202,11 @@ class Machine:
         self._verified = self._checks.verify(
             staged, self._site, allow_downgrade=self._options.allow_downgrade
         )
-        self._checks.accept(self._site, self._verified)
         plan = msgspec.structs.replace(
             plan, sums_sha256=self._verified.sums_sha256, key_ids=tuple(self._verified.key_ids)
         )
-        public = {"key_ids": " ".join(plan.key_ids), "num_files": self._verified.num_files}
-        self._owe(Event.VERIFIED, plan, public, "")
+        key_ids, num_files = " ".join(plan.key_ids), self._verified.num_files
+        self._owe(Event.VERIFIED, plan, {"key_ids": key_ids, "num_files": num_files}, "")
         if plan.previous:
             owed.settle(self._site, self._program(self._site.current))
         return plan
@@ -211,6 +215,9 @@ class Machine:
         here = releases.current(self._site)
         beginnings.check_order(plan, about, here, allow_downgrade=self._options.allow_downgrade)
         self._checks.preflight(about, self._site, staged)
+        if self._verified is not None:
+            # Not before everything that can refuse has been asked: what is believed is never forgotten.
+            self._checks.accept(self._site, self._verified)
         if here is None:
             self._account = beginnings.prepare(self._site)
             return plan
@@ -285,9 +292,9 @@ class Machine:
 
     # --- and back ------------------------------------------------------------------------------------------
 
-    def _undo(self, run: str, plan: Plan, done: State | None, why: tuple[str, int, str]) -> Outcome:
+    def _undo(self, run: str, plan: Plan, done: State | None, why: _Why) -> Outcome:
         """Take the host back to where it was. BundleRefused (50) where that fails."""
-        reason, code, message = why
+        reason, _, message = why
         self._write(run, State.ROLLING_BACK, plan, why)
         kept: dict[str, str | int] = {}
         try:
@@ -338,7 +345,8 @@ class Machine:
     # --- behind the commit point ---------------------------------------------------------------------------
 
     def _tidy(self, run: str, plan: Plan) -> int:
-        """What follows from a commit, done again by `settle` until it is through; how many entries the log waits for.
+        """What follows from a commit, done again by `settle` until it is through; how many entries the log
+        waits for.
 
         Callers come in first: they were kept out for as long as going back would have lost what they did.
         """
@@ -352,7 +360,7 @@ class Machine:
         homes.thin(self._site, plan.copy, self._account)
         homes.drop_backups(self._site, plan.copy)
         releases.drop(self._site, [plan.folder, plan.previous])
-        self._checks.collect(self._site, plan.serial)
+        self._checks.collect(self._site, plan.staged)
         self._write(run, State.TIDIED, plan)
         return owed.settle(self._site, program)
 
@@ -361,16 +369,19 @@ class Machine:
     def _program(self, folder: Path) -> Program:
         return Program(folder, self._account)
 
-    def _write(self, run: str, state: State, plan: Plan, why: tuple[str, int, str] = ("", 0, "")) -> None:
+    def _write(self, run: str, state: State, plan: Plan, why: _Why = ("", 0, "")) -> None:
         reason, code, message = why
         line = Line(run, state, self._clock.now_us(), plan, reason, code, message[:_MAX_MESSAGE])
         journal.append(self._site.journal, line)
         self._told.after(state)
 
     def _owe(self, event: Event, plan: Plan, public: dict[str, str | int], message: str) -> None:
-        said = {"serial": plan.serial, "release": plan.release, "sums_sha256": plan.sums_sha256}
         content = {"who": self._options.who, "what": str(plan.what), "message": message}
-        owed.put(self._site, event, {**said, **public}, content)
+        owed.put(self._site, event, {**_named(plan), **public}, content)
+
+
+def _named(plan: Plan) -> dict[str, str | int]:
+    return {"serial": plan.serial, "release": plan.release, "sums_sha256": plan.sums_sha256}
 
 
 def _refusal(error: BaseException, state: State) -> BundleRefused:

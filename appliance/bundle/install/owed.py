@@ -1,6 +1,7 @@
 """Entries that the audit log is owed: written down at once, told to the log as soon as one can be written.
 
-One file each, removed once the entry is on the record: a crash between the two tells it twice, never not at all.
+One file each, removed once the entry is on the record: a crash between the two tells it twice, never not at
+all.
 """
 
 from __future__ import annotations

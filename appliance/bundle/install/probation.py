@@ -1,4 +1,6 @@
-"""A release on probation: it serves, and is looked at again and again. Enough good looks, and it is committed."""
+"""A release on probation: it serves, and is looked at again and again. Enough good looks, and it is
+committed.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def wait(site: Site, program: Program, seconds: float) -> dict[str, Any]:
 
 
 def look(site: Site, program: Program, *, generate: bool) -> dict[str, Any]:
-    """Ask the running gateway for its own test: ready, and one answer with its record. ProgramFailed otherwise."""
+    """Ask the running gateway for its own test: ready, and one answer with its record. ProgramFailed
+    otherwise.
+    """
     words = ["doctor", "--live", "--home", str(site.home), *([] if generate else ["--no-answer"])]
     return program.ask(*words, seconds=_LOOK_SECONDS)
 

@@ -64,7 +64,9 @@ class Program:
         return self.folder / "bin/appliance"
 
     def run(self, *words: str, seconds: float = _SECONDS, given: str = "") -> str:
-        """What it said on standard output. ProgramFailed, with the last lines of its errors, unless it ends with 0."""
+        """What it said on standard output. ProgramFailed, with the last lines of its errors, unless it ends
+        with 0.
+        """
         return run([str(self.path), *words], self.account, seconds=seconds, given=given)
 
     def ask(self, *words: str, seconds: float = _SECONDS, given: str = "") -> dict[str, Any]:
@@ -106,4 +108,4 @@ def run(command: Sequence[str], account: Account | None, *, seconds: float, give
         raise ProgramFailed(words, -1, f"can not be run: {error.strerror}") from error
     if done.returncode:
         raise ProgramFailed(words, done.returncode, "; ".join(done.stderr.strip().splitlines()[-3:]))
-    return done.stdout
+    return str(done.stdout)

@@ -2,8 +2,8 @@
 
     <serial>-<release>/{app,lock,venv,bin/appliance,manifest.json,SHA256SUMS,.complete}
 
-Needs nothing but Python's own library: `install.sh` runs it with the system's Python from the verified staged copy,
-before any environment exists. Root owns everything; the service's user reads.
+Needs nothing but Python's own library: `install.sh` runs it with the system's Python from the verified staged
+copy, before any environment exists. Root owns everything; the service's user reads.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ Wheel = Callable[[str, str], Path]  # (path in the bundle, SHA-256) → where it
 
 
 def build(staged: Path, folder: Path, python: Path, tell: Tell = lambda _word: None) -> None:
-    """Build a release from a verified staged copy. Does nothing where it is complete; begins anew where it is not.
+    """Build a release from a verified staged copy. Does nothing where it is complete; begins anew where it is
+    not.
 
     BundleRefused (16) where the copy changed since it was verified.
     """
@@ -56,7 +57,9 @@ def build(staged: Path, folder: Path, python: Path, tell: Tell = lambda _word: N
 
 
 def build_environment(folder: Path, python: Path, wheel: Wheel, tell: Tell = lambda _word: None) -> None:
-    """(Re)build a release's environment from wheels that are looked up by digest; `.complete` is written last."""
+    """(Re)build a release's environment from wheels that are looked up by digest; `.complete` is written
+    last.
+    """
     (folder / COMPLETE).unlink(missing_ok=True)
     sums = read_sums(folder)
     venv, gathered = folder / "venv", folder / ".wheels"
@@ -68,7 +71,8 @@ def build_environment(folder: Path, python: Path, wheel: Wheel, tell: Tell = lam
             if path.startswith(f"{layout.WHEELS}/"):
                 _place_wheel(wheel(path, digest), gathered / path.rpartition("/")[2], digest)
         tell("environment")
-        # By its full name (python3.11): another minor version takes the name python3 over, and never this one.
+        # By its full name (python3.11): another minor version takes the name python3 over, and never this
+        # one.
         _run([str(python.resolve()), "-I", "-m", "venv", "--without-pip", str(venv)])
         _install(folder, gathered, sums)
         tell("program")
@@ -118,7 +122,7 @@ def find_python(*preferred: str) -> Path:
     names = (*preferred, "python3", *(f"python3.{minor}" for minor in (14, 13, 12, 11)))
     for name in names:
         found = shutil.which(name, path=_CLEAN["PATH"] + ":/usr/local/bin")
-        if found and _version(Path(found)) >= OLDEST_PYTHON:
+        if found and version_of(Path(found)) >= OLDEST_PYTHON:
             return Path(found).resolve()
     raise SetupError(
         "this host has no Python of version 3.11 or newer",
@@ -129,7 +133,7 @@ def find_python(*preferred: str) -> Path:
 
 def python_of(venv: Path) -> str:
     """The version that an environment was built for, as 3.11."""
-    return ".".join(map(str, _version(venv / "bin/python")[:2]))
+    return ".".join(map(str, version_of(venv / "bin/python")[:2]))
 
 
 def make_folder(path: Path) -> None:
@@ -144,18 +148,17 @@ def main(arguments: list[str]) -> None:
     """`install.sh` calls this: STAGED FOLDER. Ends with the exit code of what is wrong."""
     staged, folder = (Path(each) for each in arguments)
     try:
-        build(
-            staged, folder, find_python(sys.executable), lambda word: print(f"building: {word}", flush=True)
-        )  # noqa: T201 - a person reads this
+        build(staged, folder, find_python(sys.executable), lambda word: _say(f"building: {word}"))
     except BundleRefused as error:
-        sys.exit(_say(error.message, int(error.exit)))
+        _say(error.message)
+        sys.exit(int(error.exit))
     except SetupError as error:
-        sys.exit(_say(f"{error.message}\n{error.hint}", int(Exit.PREFLIGHT)))
+        _say(f"{error.message}\n{error.hint}")
+        sys.exit(int(Exit.PREFLIGHT))
 
 
-def _say(message: str, code: int) -> int:
-    print(message, file=sys.stderr)  # noqa: T201 - a person reads this
-    return code
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)  # noqa: T201 - a person reads this
 
 
 def _install(folder: Path, gathered: Path, sums: Mapping[str, str]) -> None:
@@ -208,7 +211,9 @@ case "${{1-}} ${{2-}}" in
   'bundle repair' | 'bundle settle')
     for python in python3 python3.14 python3.13 python3.12 python3.11; do
       "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || continue
-      "$python" -I -B -c 'import sys; sys.path.insert(0, sys.argv.pop(1)); from appliance.bundle.install import repair
+      "$python" -I -B -c 'import sys
+sys.path.insert(0, sys.argv.pop(1))
+from appliance.bundle.install import repair
 repair.main(sys.argv[1:])' "$here/app" "$here" || exit $?
       exec "$here/venv/bin/python" -I -m appliance "$@"
     done ;;
@@ -257,7 +262,8 @@ def _write(path: Path, text: str, mode: int) -> None:
         os.close(fd)
 
 
-def _version(python: Path) -> tuple[int, ...]:
+def version_of(python: Path) -> tuple[int, ...]:
+    """(3, 11, 2); (0,) where it does not run."""
     try:
         said = subprocess.run(  # noqa: S603 - the system's own Python
             [str(python), "-I", "-c", "import sys; print(*sys.version_info[:3])"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -33,11 +32,8 @@ class Installed:
 
 def every(site: Site) -> list[Installed]:
     """Every release whose folder can be read, the newest first."""
-    found = []
-    if site.releases.is_dir():
-        for folder in site.releases.iterdir():
-            if (known := read(folder)) is not None:
-                found.append(known)
+    folders = site.releases.iterdir() if site.releases.is_dir() else ()
+    found = [known for folder in folders if (known := read(folder)) is not None]
     return sorted(found, key=lambda each: each.about.serial, reverse=True)
 
 
@@ -54,7 +50,7 @@ def current(site: Site) -> Installed | None:
     """The release that `current` leads to. SetupError where it leads elsewhere."""
     if not site.current.is_symlink():
         return None
-    folder = Path(os.readlink(site.current))
+    folder = site.current.readlink()
     if folder.parent != site.releases:
         raise SetupError(f"{site.current} leads out of {site.releases}", code="install_current")
     return read(folder)

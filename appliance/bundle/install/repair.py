@@ -1,7 +1,7 @@
 """A release's environment, built again off line: the operating system replaced the Python that it stood on.
 
-Needs nothing but Python's own library, and runs under whatever Python the system has now. The wheels lie in the
-store, under digests that the release's own verified list names.
+Needs nothing but Python's own library, and runs under whatever Python the system has now. The wheels lie in
+the store, under digests that the release's own verified list names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The service: put in place, started, stopped, asked. By systemd where it runs, else by a script of SysV's kind."""
+"""The service: put in place, started, stopped, asked. By systemd where it runs, else by a script of SysV's
+kind.
+"""
 
 from __future__ import annotations
 
@@ -182,7 +184,7 @@ def _call(*command: str, must: bool = True) -> str:
 
 
 def _run(command: Sequence[str], env: dict[str, str], *, must: bool) -> tuple[bool, str]:
-    """(whether it ended with 0, what it said). The service must not inherit a pipe of ours, so it gets files."""
+    """(whether it ended with 0, what it said). A file, because the service would inherit a pipe of ours."""
     import tempfile  # noqa: PLC0415 - only here
 
     with tempfile.TemporaryFile() as said:

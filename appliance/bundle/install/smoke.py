@@ -1,4 +1,5 @@
-"""A release tried before anything is switched: a home of its own, a loopback port, one real answer on a real record.
+"""A release tried before anything is switched: a home of its own, a loopback port, one real answer on a real
+record.
 
 The smallest model that the store holds is asked, beside whatever serves now: two large ones may not fit.
 """
@@ -49,7 +50,9 @@ class _Model:
 
 
 def smoke(site: Site, program: Program) -> str:
-    """Serve, answer, verify, stop. The record's name of the answer; BundleRefused (41) where anything is wrong."""
+    """Serve, answer, verify, stop. The record's name of the answer; BundleRefused (41) where anything is
+    wrong.
+    """
     model = _smallest(site, program.folder)
     if model is None:
         raise BundleRefused(
@@ -83,8 +86,7 @@ def _smallest(site: Site, folder: Path) -> _Model | None:
 
 def _serve_and_ask(program: Program, scratch: Path) -> str:
     with _serving(program, scratch) as (port, key):
-        record = _ask(port, key)
-    return record
+        return _ask(port, key)
 
 
 @contextlib.contextmanager
@@ -153,7 +155,7 @@ def _ask(port: int, key: str) -> str:
         answer = connection.getresponse()
         body = json.loads(answer.read(1 << 20))
         record = answer.getheader("x-audit-record", "")
-        if answer.status != 200 or not record or not body["choices"][0]["finish_reason"]:  # noqa: PLR2004
+        if answer.status != 200 or not record or not body["choices"][0]["finish_reason"]:
             raise BundleRefused(Exit.UNHEALTHY, f"the new release answered {answer.status} in its trial")
     except (OSError, ValueError, KeyError, IndexError, http.client.HTTPException) as error:
         raise BundleRefused(

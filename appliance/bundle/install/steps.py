@@ -1,14 +1,15 @@
 """The steps of an installation: which follow which, and what a crash behind each of them means. Pure.
 
-One rule decides every crash: **what was not committed is undone.** A line of the journal says that a step is done,
-so behind the last line the next step may be half done: undoing takes that one into account. Whoever calls again
-finds what is expensive already there (the staged copy, the store, the release's folder) and is soon as far.
+One rule decides every crash: **what was not committed is undone.** A line of the journal says that a step is
+done, so behind the last line the next step may be half done: undoing takes that one into account. Whoever
+calls again finds what is expensive already there (the staged copy, the store, the release's folder) and is
+soon as far.
 
-    install, upgrade   staged verified preflighted venv_built smoke | quiesced db_backed_up migrated switched probation
-    rollback                          preflighted           smoke | quiesced db_backed_up migrated switched probation
-                                                                  | from here on nobody is served: undoing serves again
-    all end with       committed tidied                           (committed is the one commit point)
-                  or   rolling_back rolled_back
+    install, upgrade  staged verified preflighted venv_built smoke ┐
+    rollback                          preflighted            smoke ┴ then, while nobody is served:
+                      quiesced db_backed_up migrated switched probation
+    all end with      committed tidied            (committed is the one commit point)
+              or      rolling_back rolled_back
 """
 
 from __future__ import annotations
@@ -103,15 +104,16 @@ def may_follow(what: What, before: State | None, state: State) -> bool:
 
 
 def is_undone(state: State) -> bool:
-    """Whether a run whose last line this is will be undone by whoever comes next; a committed one is tidied."""
+    """Whether a run that ends with this line is undone by whoever comes next; a committed one is tidied."""
     return state not in ENDS and state is not State.COMMITTED
 
 
 def undoing(what: What, done: State | None, *, has_previous: bool, restores: bool) -> tuple[Undo, ...]:
-    """What must be done, in order, to undo a run whose last finished step is `done` (of its path, not of undoing).
+    """What must be done, in order, to undo a run whose last finished step is `done` (of its path, not of
+    undoing).
 
-    The step behind it may be half done. `restores`: the schema changes, so that going back takes the home's copy.
-    Without a previous release there is nothing to start again.
+    The step behind it may be half done. `restores`: the schema changes, so that going back takes the home's
+    copy. Without a previous release there is nothing to start again.
     """
     if done is None or not is_undone(done) or done is State.ROLLING_BACK:
         return ()
