@@ -36,11 +36,16 @@ def signed(place: Path, **options: object) -> Path:
 
 def discs(made: Path, out: Path, *, parts: int = 1) -> list[Path]:
     """Four volumes: the first has room for one part of the model, beside all that can refuse."""
-    core = media._plan(
-        {path: len(data) for path, data in files(made).items() if not path.startswith("blobs/")}, DISC
-    )
-    room = DISC.overhead_bytes + media._cost(core[0], DISC) + parts * PART_COST
+    room = room_for(made, DISC) + (parts - 1) * PART_COST
     return media.split(made, out, DISC, payload_bytes=room)
+
+
+def room_for(made: Path, medium: Media = media.PRESETS["none"]) -> int:
+    """Bytes of a medium that takes all that can refuse, and one part."""
+    core = media._plan(
+        {path: len(data) for path, data in files(made).items() if not path.startswith("blobs/")}, medium
+    )
+    return medium.overhead_bytes + media._cost(core[0], medium) + PART_COST
 
 
 def digest(data: bytes) -> str:
