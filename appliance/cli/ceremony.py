@@ -163,7 +163,7 @@ def _tell(folder: Path, *, as_json: bool) -> None:
     newest = roots.parse(files[-1]).signed
     missing = roots.missing(files[-1], files[-2] if files[:-1] else None)
     result: dict[str, Any] = {
-        "root": len(files),
+        "number": len(files),
         "expires": f"{newest.expires:%Y-%m-%dT%H:%M:%SZ}",
         "in_force": not missing,
         "missing": [{"of": each.what, "num": each.num, "names": list(each.names)} for each in missing],
