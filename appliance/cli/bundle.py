@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import click
 
-from appliance.cli import carrying
+from appliance.cli import carrying, ceremony, signing, trusting
 
 
 @click.group()
 def bundle() -> None:
-    """Offline bundles: carry them in."""
+    """Offline bundles: sign, carry in, verify."""
 
 
+bundle.add_command(ceremony.keys)
+bundle.add_command(signing.sign)
+bundle.add_command(signing.refresh)
+bundle.add_command(trusting.verify)
+bundle.add_command(trusting.receipts)
 bundle.add_command(carrying.split)
 bundle.add_command(carrying.import_)
 bundle.add_command(carrying.inventory)

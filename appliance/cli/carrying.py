@@ -62,7 +62,7 @@ def split(
     if size and stick is not None:
         raise RequestError("--size and --stick both say how large a medium is", code="medium_size")
     payload = _bytes_of(size) if size else media.room_of(stick) if stick is not None else None
-    progress = Progress("writing", in_bytes=True)
+    progress = Progress("writing", of_bytes=True)
     folders = media.split(
         bundle, out, media.PRESETS[name], payload_bytes=payload, wipe=wipe, progress=progress.update
     )
@@ -97,7 +97,7 @@ def import_(sources: tuple[Path, ...], serial: int | None, root: Path, *, as_jso
     if not sources:
         _tell_unfinished(site, as_json=as_json)
         return
-    progress = Progress("copying", in_bytes=True)
+    progress = Progress("copying", of_bytes=True)
     taken = copying.take(sources, site, progress=progress.update)
     copied = f"{taken.num_copied} files copied, {taken.num_skipped} were here"
     held = [f"{len(taken.present)} models and wheels are in the store already"] if taken.present else []
@@ -120,7 +120,7 @@ def inventory(out: Path | None, root: Path, *, as_json: bool) -> None:
     """
     if out is not None:
         require_new(out)
-    progress = Progress("reading", in_bytes=True)
+    progress = Progress("reading", of_bytes=True)
     stock = inventories.take_stock(Site(root), progress=progress.update)
     for each in stock.altered:
         warn(f"the store's file {each} is altered, so it is left out: import its bundle again")
@@ -159,7 +159,7 @@ def delta(bundle: Path, listed: Path | None, base: Path | None, out: Path, *, as
             held = inventories.parse(reading.read_small(listed.parent, listed.name, inventories.MAX_BYTES))
     else:
         held = inventories.of_bundle(_manifest_of(base or Path()))
-    progress = Progress("writing", in_bytes=True)
+    progress = Progress("writing", of_bytes=True)
     deltas.delta(bundle, held, out, progress=progress.update)
     made = _manifest_of(out)
     num_omitted = len(made.delta.omitted) if made.delta else 0

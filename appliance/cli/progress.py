@@ -11,7 +11,7 @@ import msgspec
 from appliance.verification import Told
 
 _FROM = 20_000
-_FROM_BYTES = 64_000_000
+_FROM_BYTES = 500_000_000
 _EVERY_SECONDS = 0.2
 _WIDTH = 30
 
@@ -23,17 +23,17 @@ class Progress:
     """
 
     def __init__(
-        self, word: str = "verifying", *, for_programs: bool = False, in_bytes: bool = False
+        self, word: str = "verifying", *, for_programs: bool = False, of_bytes: bool = False
     ) -> None:
         self._word = word
+        self._of_bytes = of_bytes
         self._for_programs = for_programs
-        self._in_bytes = in_bytes
         self._begin: int | None = None
         self._began = 0.0
         self._told = 0.0
 
     def update(self, done: int, total: int) -> None:
-        """Called every few thousand entries, or every few million bytes; first with where it begins."""
+        """Called every few thousand entries; first with where it begins."""
         now = time.monotonic()
         if self._begin is None:
             self._begin, self._began = done, now
@@ -46,21 +46,21 @@ class Progress:
         if self._for_programs:
             click.echo(msgspec.json.encode(Told(done, total)).decode(), err=True)
             return
-        told = line(done, total, self._begin, now - self._began, self._word, in_bytes=self._in_bytes)
-        click.echo("\r" + told, err=True, nl=is_end)
+        drawn = line(done, total, self._begin, now - self._began, self._word, of_bytes=self._of_bytes)
+        click.echo("\r" + drawn, err=True, nl=is_end)
 
     @property
     def _from(self) -> int:
-        return _FROM_BYTES if self._in_bytes else _FROM
+        return _FROM_BYTES if self._of_bytes else _FROM
 
 
 def line(
-    done: int, total: int, begin: int, seconds: float, word: str = "verifying", *, in_bytes: bool = False
+    done: int, total: int, begin: int, seconds: float, word: str = "verifying", *, of_bytes: bool = False
 ) -> str:
     """The bar after `seconds`, having begun at `begin`."""
     share = (done - begin) / (total - begin) if total > begin else 1.0
     rate = (done - begin) / seconds if seconds > 0 else 0.0
     left = f"{(total - done) / rate:4.0f} s left" if rate else ""
     bar = "#" * int(share * _WIDTH)
-    speed = f"{rate / 1e6:9,.0f} MB/s" if in_bytes else f"{rate:9,.0f} entries/s"
+    speed = f"{rate / 1e6:7,.0f} MB/s" if of_bytes else f"{rate:9,.0f} entries/s"
     return f"{word} [{bar:-<{_WIDTH}}] {share:4.0%}  {speed}  {left:12}"

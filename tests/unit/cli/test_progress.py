@@ -16,6 +16,7 @@ def test_line_tells_share_rate_and_time_left() -> None:
     assert "20,000 entries/s" in line
     assert "2 s left" in line
     assert "100%" in progress.line(10, 10, 10, 0.0)
+    assert "300 MB/s" in progress.line(900_000_000, 1_200_000_000, 300_000_000, 2.0, of_bytes=True)
 
 
 def test_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

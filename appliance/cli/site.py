@@ -1,0 +1,29 @@
+"""`--root DIR`: which host a command is about, for those that are about a host and not about a home."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from appliance.bundle.layout import Site
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def site_option(function: _F) -> _F:
+    """`--root DIR`, handed to the command as a `Site`."""
+    return click.option(
+        "--root",
+        "site",
+        metavar="DIR",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path("/"),
+        callback=lambda _context, _parameter, value: Site(value),
+        help="The host's root folder (default: /).",
+    )(function)
