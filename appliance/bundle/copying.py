@@ -94,7 +94,7 @@ def take(paths: Sequence[Path], site: Site, *, progress: Progress | None = None)
     """Copy what these media hold of one bundle; call it again with the next ones.
 
     BundleRefused, after everything good was kept: 11 for what is malformed or of two bundles, 14 where there
-    is nothing or a delta's base is not held, 16 for altered bytes or a file that nobody listed, 18 for an
+    is nothing or a delta's base is not held, 16 for altered bytes or a file that nobody listed, 17 for an
     altered base, 22 for a full disk or a medium that can not be read, 30 while another import runs.
     """
     with notes.locked(site):
