@@ -69,7 +69,7 @@ def verify(public: bytes, signature: bytes, message: bytes) -> bool:
 def public_key(pem: bytes, fingerprint: str) -> bytes:
     """The key in a PEM file. ValueError where it is no Ed25519 key, or not the one on paper."""
     lines = pem.decode("ascii").strip().splitlines()
-    if lines[0] != "-----BEGIN PUBLIC KEY-----" or lines[-1] != "-----END PUBLIC KEY-----":
+    if len(lines) < 3 or lines[0] != "-----BEGIN PUBLIC KEY-----" or lines[-1] != "-----END PUBLIC KEY-----":
         raise ValueError("not a public key")
     der = base64.b64decode("".join(lines[1:-1]), validate=True)
     if hashlib.sha256(der).hexdigest() != fingerprint or len(der) != 44 or not der.startswith(DER_PREFIX):

@@ -11,12 +11,12 @@ from appliance.bundle.media import Media
 from tests import bundles
 
 DISC = Media("disc", None, block_bytes=512, overhead_bytes=1000)
-PARTS = 12
+PARTS = 16
 PART_COST = 4096 + 400
 
 
 def model(seed: int = 0, size: int = PARTS * bundles.PART_BYTES - 100) -> bytes:
-    """Bytes that no two seeds share: twelve parts of a tiny bundle, the last one shorter."""
+    """Bytes that no two seeds share: sixteen parts of a tiny bundle, the last one shorter."""
     found = b"".join(hashlib.sha256(f"{seed} {each}".encode()).digest() for each in range(-(-size // 32)))
     return found[:size]
 
@@ -34,13 +34,22 @@ def signed(place: Path, **options: object) -> Path:
     return made
 
 
-def discs(made: Path, out: Path) -> list[Path]:
+def discs(made: Path, out: Path, *, parts: int = 1) -> list[Path]:
     """Four volumes: the first has room for one part of the model, beside all that can refuse."""
-    core = media._plan(
-        {path: len(data) for path, data in files(made).items() if not path.startswith("blobs/")}, DISC
-    )
-    room = DISC.overhead_bytes + media._cost(core[0], DISC) + PART_COST
+    room = room_for(made, DISC) + (parts - 1) * PART_COST
     return media.split(made, out, DISC, payload_bytes=room)
+
+
+def room_for(made: Path, medium: Media = media.PRESETS["none"]) -> int:
+    """Bytes of a medium that takes all that can refuse, and one part."""
+    core = media._plan(
+        {path: len(data) for path, data in files(made).items() if not path.startswith("blobs/")}, medium
+    )
+    return medium.overhead_bytes + media._cost(core[0], medium) + PART_COST
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def files(root: Path) -> dict[str, bytes]:

@@ -94,7 +94,7 @@ def take(paths: Sequence[Path], site: Site, *, progress: Progress | None = None)
     """Copy what these media hold of one bundle; call it again with the next ones.
 
     BundleRefused, after everything good was kept: 11 for what is malformed or of two bundles, 14 where there
-    is nothing or a delta's base is not held, 16 for altered bytes or a file that nobody listed, 18 for an
+    is nothing or a delta's base is not held, 16 for altered bytes or a file that nobody listed, 17 for an
     altered base, 22 for a full disk or a medium that can not be read, 30 while another import runs.
     """
     with notes.locked(site):
@@ -102,8 +102,9 @@ def take(paths: Sequence[Path], site: Site, *, progress: Progress | None = None)
         _refuse_another(site, given)
         known = notes.begin(site, given[0].volume)
         known.set_complete(complete=False)
+        before = known.lists
         for each in given:
-            known = known.keep(each.lists)
+            known = known.keep(each.lists, prevail=each.has_lists)
         staging = site.staging / str(known.volume.serial)
         with room.writing(staging):
             store.make_folder(staging)
@@ -111,7 +112,7 @@ def take(paths: Sequence[Path], site: Site, *, progress: Progress | None = None)
         lists = _lists(given, staging, known)
         held = find_held(site, staging, lists.manifest) if lists else []
         if lists is not None:
-            _drop_foreign(staging, known, lists, given)
+            _drop_foreign(staging, lists, [*before.values(), *known.lists.values()], given)
         items = [item for each in given for item in _items(each, lists)]
         total = _require_room(site, staging, items, held, lists)
         total += sum(each.size for each in held if each.sha256 not in known.held)
@@ -231,13 +232,15 @@ def _items(source: Source, lists: Lists | None) -> Iterator[_Item]:
             yield _Item(source, path, tuple(sorted(found)), lists.sums[path], sizes[path][1], is_exact=True)
 
 
-def _drop_foreign(staging: Path, known: Notes, lists: Lists, given: Sequence[Source]) -> None:
+def _drop_foreign(
+    staging: Path, lists: Lists, listed: Sequence[Mapping[str, str]], given: Sequence[Source]
+) -> None:
     """Remove what an earlier run copied and the bundle's lists do not know, or know with another digest."""
-    unlisted = {path for each in known.lists.values() for path in each}
+    unlisted = {path for each in listed for path in each}
     unlisted |= {path for each in given for path in each.digests}
     allowed = set(lists.sums) | {path for path in unlisted if layout.UNLISTED.fullmatch(path)}
     foreign = set(reading.list_files(staging)) - allowed
-    for each in known.lists.values():
+    for each in listed:
         foreign |= {path for path, digest in each.items() if lists.sums.get(path, digest) != digest}
     for path in foreign:
         (staging / path).unlink(missing_ok=True)

@@ -58,7 +58,7 @@ def find_held(site: Site, staging: Path, of: Manifest) -> list[Held]:
 def check_held(site: Site, known: Notes, every: Sequence[Held], told: Told) -> list[Held]:
     """Which of them are in the store, unaltered: read in full, once in an import.
 
-    BundleRefused: 14 where a delta's base is not held, 18 where it is altered; each is named.
+    BundleRefused: 14 where a delta's base is not held, 17 where it is altered; each is named.
     """
     good: list[Held] = []
     gone: list[Held] = []

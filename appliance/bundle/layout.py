@@ -38,7 +38,7 @@ MAX_METADATA_BYTES: Final = 4 * 1024 * 1024
 MAX_PATH_CHARACTERS: Final = 240
 
 # Relative, plain ASCII, no component that begins with a dot or a dash.
-PATH: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*(?:/[A-Za-z0-9_][A-Za-z0-9._+-]*)*")
+PATH: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]*(?:/[A-Za-z0-9_][A-Za-z0-9._+@-]*)*")
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 # What the signers' keys sign online with each signature, and so stands in no list of digests.
 UNLISTED: Final = re.compile(

@@ -42,19 +42,22 @@ class Notes:
         """Where a file lies until its digest is known to be right; on the same disk as the staged ones."""
         return self.folder / "copying"
 
-    def keep(self, lists: Mapping[int, Mapping[str, str]]) -> Notes:
-        """Remember what volumes list. BundleRefused (11) where one said something else before."""
-        for number, each in lists.items():
-            known = self.lists.get(number, each)
-            if known != each:
+    def keep(self, lists: Mapping[int, Mapping[str, str]], *, prevail: bool) -> Notes:
+        """Remember what volumes list; those of a volume with the bundle's own lists prevail.
+
+        BundleRefused (11) where a volume without them says something else than is known.
+        """
+        changed = {number: each for number, each in lists.items() if self.lists.get(number) != each}
+        for number in changed:
+            if number in self.lists and not prevail:
                 raise BundleRefused(
                     Exit.BAD_METADATA,
                     f"volume {number} does not list what it listed before: it was made in another run",
                     hint=f"appliance bundle import --discard {self.volume.serial} starts anew",
                 )
         with room.writing(self.folder):
-            for number in lists.keys() - self.lists.keys():
-                durable.write_file(self.folder / volumes.list_name(number), volumes.dump_list(lists[number]))
+            for number, each in changed.items():
+                durable.write_file(self.folder / volumes.list_name(number), volumes.dump_list(each))
         return replace(self, lists={**self.lists, **lists})
 
     def keep_held(self, held: Iterable[str]) -> Notes:

@@ -19,8 +19,8 @@ class Exit(IntEnum):
     MISSING = 14  # a file, a part or a volume
     BAD_SIGNATURE = 15  # wrong key, too few signers, cut or altered signature
     WRONG_DIGEST = 16  # a file's bytes are not what was signed, or a file nobody signed lies there
-    BAD_BASE = 18  # a delta's base, in this host's own store, is not what it was
-    REVOKED = 19  # its signers took it back
+    BAD_BASE = 17  # a delta's base, in this host's own store, is not what it was
+    REVOKED = 18  # its signers took it back
     PREFLIGHT = 20
     WRONG_PLATFORM = 21
     DISK = 22  # full, or a medium that can not be read

@@ -122,9 +122,8 @@ def _read(staged: Path, prints: tuple[str, ...], held: Mapping[str, Path]) -> _R
     _same(layout.MANIFEST, manifest_bytes, listed)
     found = manifest.parse(manifest_bytes)
     metadata.compare(listed, found)
-    places = _stand_ins(staged, files, found, listed, held)
-    stand_ins = {path for path in files if staged / path in {place for place, _ in places.values()}}
-    shellview.check_set({path: files[path] for path in files.keys() - stand_ins}, listed, places)
+    places = _stand_ins(files, found, listed, held)
+    shellview.check_set(files, listed, places)
     documents = metadata.read(staged / layout.METADATA)
     for name, data in documents.items():
         path = f"{layout.METADATA}/{name}"
@@ -202,23 +201,15 @@ def _newest(files: Mapping[str, bytes], remembered: Mapping[str, bytes], serial:
 
 
 def _stand_ins(
-    staged: Path,
-    files: Mapping[str, int],
-    found: Manifest,
-    listed: Mapping[str, str],
-    held: Mapping[str, Path],
+    files: Mapping[str, int], found: Manifest, listed: Mapping[str, str], held: Mapping[str, Path]
 ) -> dict[str, tuple[Path, str]]:
-    """For paths that the folder lacks: where their content lies instead, and that file's digest.
+    """For paths that the folder lacks: the host's file that stands in, and its digest.
 
-    Content is held by its own digest, or by that of the whole blob that it is a part of; a whole blob may lie
-    in the folder in place of its parts.
+    Content is held by its own digest, or by that of the whole blob that it is a part of.
     """
     places = {path: (held[sha256], sha256) for path, sha256 in listed.items() if sha256 in held}
     for blob in found.blobs:
-        whole = layout.blob_path(blob.sha256)
-        if blob.parts and whole in files:
-            places |= dict.fromkeys(blob.paths, (staged / whole, blob.sha256))
-        elif blob.sha256 in held:
+        if blob.sha256 in held:
             places |= dict.fromkeys(blob.paths, (held[blob.sha256], blob.sha256))
     return {path: place for path, place in places.items() if path not in files}
 

@@ -13,7 +13,7 @@ from appliance.bundle import roots
 from appliance.bundle.keys import PublicSigner
 from appliance.bundle.refusals import BundleRefused
 from appliance.cli.base import FILE, json_option, require_new, show
-from appliance.cli.signer import asked, chosen, key_options, opened, passphrase_option, pkcs11_option
+from appliance.cli.signer import chosen, key_options, opened, passphrase_option, pin_of, pkcs11_option
 from appliance.cli.site import FOLDER, NEW_FOLDER
 from appliance.clock import SystemClock
 from appliance.errors import RequestError
@@ -42,7 +42,7 @@ def create(name: str, out: Path, pkcs11: str | None, passphrase_file: Path | Non
     secret, public = out / f"{name}.signer", out / f"{name}.pub"
     if pkcs11 is not None:
         require_new(public)
-        found = signer_keys.from_token(name, pkcs11, lambda _what: asked(passphrase_file, "PIN of the token"))
+        found = signer_keys.from_token(name, pkcs11, pin_of(passphrase_file))
         lines = [f"the secret key stays on the token: {pkcs11}"]
     else:
         found, sealed = signer_keys.create(name)
@@ -163,7 +163,7 @@ def _tell(folder: Path, *, as_json: bool) -> None:
     newest = roots.parse(files[-1]).signed
     missing = roots.missing(files[-1], files[-2] if files[:-1] else None)
     result: dict[str, Any] = {
-        "root": len(files),
+        "number": len(files),
         "expires": f"{newest.expires:%Y-%m-%dT%H:%M:%SZ}",
         "in_force": not missing,
         "missing": [{"of": each.what, "num": each.num, "names": list(each.names)} for each in missing],

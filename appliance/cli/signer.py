@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,9 +48,19 @@ def opened(key: Path | None, pkcs11: str | None, passphrase_file: Path | None) -
     if (key is None) == (pkcs11 is None):
         raise RequestError("give one key: --key FILE, or --pkcs11 URI", code="no_key", param="key")
     if pkcs11 is not None:
-        return keys.from_token("token", pkcs11, lambda _what: asked(passphrase_file, "PIN of the token"))
+        return keys.from_token("token", pkcs11, pin_of(passphrase_file))
     assert key is not None  # noqa: S101 - one of both was given
     return keys.load(key.read_bytes(), asked(passphrase_file, f"passphrase of {key.name}"))
+
+
+def pin_of(file: Path | None) -> Callable[[str], str]:
+    """What a token asks for its PIN, each time it signs; a person types it once."""
+
+    @functools.cache
+    def pin(_what: str) -> str:
+        return asked(file, "PIN of the token")
+
+    return pin
 
 
 def asked(file: Path | None, what: str) -> str:
