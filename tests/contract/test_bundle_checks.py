@@ -13,6 +13,7 @@ from tuf.api.exceptions import DownloadHTTPError, RepositoryError
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
+from appliance.bundle import layout
 from appliance.bundle.keys import Kind
 from tests import signed
 from tests.signed import Office
@@ -156,6 +157,16 @@ def test_verify_sh_on_one_volume_names_what_lies_elsewhere(bundle: Path, office:
     assert run(["sh", str(VERIFY), *office.prints()], bundle).returncode == 14
     (bundle / "README.txt").write_bytes(b"other")
     assert run(["sh", str(VERIFY), "--volume", *office.prints()], bundle).returncode == 16
+
+
+def test_verify_sh_allows_the_names_that_the_program_allows() -> None:
+    """One pattern of paths, and one of what stands in no list, in both."""
+    text = VERIFY.read_text()
+    component = layout.PATH.pattern.split("(?:")[0]
+
+    assert f"unlisted='{layout.UNLISTED.pattern}'" in text
+    assert f"part='{component}'" in text
+    assert component.replace("]*", "/]*").replace("-/]", "/-]") in GUIDE
 
 
 def test_verify_sh_is_short_enough_to_be_read() -> None:
