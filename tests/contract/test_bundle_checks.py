@@ -169,6 +169,19 @@ def test_verify_sh_allows_the_names_that_the_program_allows() -> None:
     assert component.replace("]*", "/]*").replace("-/]", "/-]") in GUIDE
 
 
+def test_verify_sh_runs_no_other_program_of_the_folder(bundle: Path, office: Office) -> None:
+    """With --python it knows the digest of the one that it runs; a bundle's word for it is not enough."""
+    program = bundle / "ed25519_verify.py"
+    assert signed.sha(program.read_bytes()) in VERIFY.read_text()
+    program.write_text("raise SystemExit(0)\n")
+    lines = (bundle / "SHA256SUMS").read_text().splitlines()
+    digest = signed.sha(program.read_bytes())
+    lines = [f"{digest}{each[64:]}" if each.endswith("  ed25519_verify.py") else each for each in lines]
+    (bundle / "SHA256SUMS").write_text("\n".join(lines) + "\n")
+
+    assert run(["sh", str(VERIFY), "--python", *office.prints()], bundle).returncode == 16
+
+
 def test_verify_sh_is_short_enough_to_be_read() -> None:
     """A person reads it before they run it."""
     code = [line for line in VERIFY.read_text().splitlines() if line.strip() and not line.startswith("#")]
