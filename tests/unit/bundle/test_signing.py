@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from appliance.bundle import layout, manifest, signing
 from appliance.bundle.keys import Kind
-from appliance.bundle.manifest import Delta
 from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.errors import RequestError
 from tests import signed
@@ -110,17 +108,10 @@ def test_large_files_may_be_elsewhere(begun: Path, office: Office) -> None:
 
 def test_delta_is_listed_whole_and_signed_without_what_it_leaves_out(office: Office, tmp_path: Path) -> None:
     """Its host holds the model: the lists name it, the folder does not have it."""
-    bundle = signed.build(tmp_path / "d", 5)
-    found = manifest.parse((bundle / layout.MANIFEST).read_bytes())
-    blob = found.blobs[0]
-    for path in blob.paths:
-        (bundle / path).unlink()
-    delta = msgspec.structs.replace(found, kind="delta", delta=Delta((4,), (blob.sha256,)))
-    (bundle / layout.MANIFEST).write_bytes(manifest.dump(delta))
-    signing.start(bundle, office.folder, 300)
-    for key in office.some:
-        signing.sign(bundle, key)
+    bundle = signed.delta(tmp_path / "d", office, 5)
+    blob = manifest.parse((bundle / layout.MANIFEST).read_bytes()).blobs[0]
 
+    assert not any((bundle / path).exists() for path in blob.paths)
     assert all(path in (bundle / layout.SUMS).read_text() for path in blob.paths)
 
 
