@@ -130,7 +130,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
     "model verify": (_plain("model", "verify", "default"), []),
     "audit search": (_plain("audit", "search", "--limit", "1"), [Kind.AUDIT_SEARCHED]),
     "audit show": (lambda stage: ["audit", "show", stage.request_id], [Kind.AUDIT_READ]),
-    "audit release": (lambda stage: ["audit", "release", stage.request_id, "--purpose", "p", "--out",
+    "audit release": (lambda stage: ["audit", "release", stage.request_id, "--purpose", "case", "--out",
                                      stage.file("a.release")], [Kind.AUDIT_RELEASED]),
     "audit verify": (_plain("audit", "verify"), [Kind.LOG_VERIFIED]),
     "audit erase": (_draft("audit", "erase", "--user", "x", "--reason", "r", "--basis", "b"), []),
