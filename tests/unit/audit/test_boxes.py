@@ -90,6 +90,15 @@ def test_other_files_are_refused(name: str) -> None:
         boxes.open_box(data, reader)
 
 
+@pytest.mark.parametrize("name", ["", "../copy.db", "/etc/passwd", "a/b", ".hidden", "x" * 201])
+def test_copies_lie_beside_their_box(name: str) -> None:
+    """What a box says was made with it has a plain name: no path leads elsewhere."""
+    reader = recovery()
+    for bad in (replace(BOX, database=Part(name, "0" * 64)), replace(BOX, shares=Part(name, "0" * 64))):
+        with pytest.raises(VerificationError, match="something else"):
+            boxes.open_box(boxes.seal(bad, [reader.recipient]), reader)
+
+
 def test_missing_files_are_refused() -> None:
     """A box without a key is none."""
     reader = recovery()
