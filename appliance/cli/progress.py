@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Literal
 
 import click
 import msgspec
 
 from appliance.verification import Told
 
-_FROM = 20_000
+_FROM = {"entries": 20_000, "bytes": 64_000_000}
 _EVERY_SECONDS = 0.2
 _WIDTH = 30
 
@@ -21,9 +22,16 @@ class Progress:
     `for_programs`: a line of JSON each time instead, wherever standard error goes.
     """
 
-    def __init__(self, word: str = "verifying", *, for_programs: bool = False) -> None:
+    def __init__(
+        self,
+        word: str = "verifying",
+        *,
+        for_programs: bool = False,
+        unit: Literal["entries", "bytes"] = "entries",
+    ) -> None:
         self._word = word
         self._for_programs = for_programs
+        self._unit = unit
         self._begin: int | None = None
         self._began = 0.0
         self._told = 0.0
@@ -33,7 +41,7 @@ class Progress:
         now = time.monotonic()
         if self._begin is None:
             self._begin, self._began = done, now
-        if not self._for_programs and (total - self._begin < _FROM or not sys.stderr.isatty()):
+        if not self._for_programs and (total - self._begin < _FROM[self._unit] or not sys.stderr.isatty()):
             return
         is_end = done >= total
         if now - self._told < _EVERY_SECONDS and not is_end:
@@ -42,13 +50,17 @@ class Progress:
         if self._for_programs:
             click.echo(msgspec.json.encode(Told(done, total)).decode(), err=True)
             return
-        click.echo("\r" + line(done, total, self._begin, now - self._began, self._word), err=True, nl=is_end)
+        bar = line(done, total, self._begin, now - self._began, self._word, self._unit)
+        click.echo("\r" + bar, err=True, nl=is_end)
 
 
-def line(done: int, total: int, begin: int, seconds: float, word: str = "verifying") -> str:
+def line(
+    done: int, total: int, begin: int, seconds: float, word: str = "verifying", unit: str = "entries"
+) -> str:
     """The bar after `seconds`, having begun at `begin`."""
     share = (done - begin) / (total - begin) if total > begin else 1.0
     rate = (done - begin) / seconds if seconds > 0 else 0.0
     left = f"{(total - done) / rate:4.0f} s left" if rate else ""
     bar = "#" * int(share * _WIDTH)
-    return f"{word} [{bar:-<{_WIDTH}}] {share:4.0%}  {rate:9,.0f} entries/s  {left:12}"
+    speed = f"{rate / 1e6:9,.0f} MB/s" if unit == "bytes" else f"{rate:9,.0f} entries/s"
+    return f"{word} [{bar:-<{_WIDTH}}] {share:4.0%}  {speed}  {left:12}"
