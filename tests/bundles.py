@@ -130,18 +130,28 @@ def tiny_model() -> bytes:
 
 def tiny_wheel() -> bytes:
     """A wheel that pip takes: one module, its metadata, the same bytes each time."""
-    info = "tiny-1.0.dist-info"
+    return wheel(TINY_WHEEL.partition("/")[2])
+
+
+def wheel(file_name: str, extra: Mapping[str, bytes] | None = None, licence: str = "MIT") -> bytes:
+    """The bytes of a wheel of this name; the same bytes each time."""
+    name, version, tag = file_name.removesuffix(".whl").split("-", 2)
+    info = f"{name}-{version}.dist-info"
+    terms = f"License-Expression: {licence}\n" if licence else ""
+    about = f"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: {tag}\n"
     entries = {
-        "tiny.py": b"",
-        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\nLicense-Expression: MIT\n",
-        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/licenses/LICENSE": b"MIT\n",
+        f"{name}.py": b"",
+        **(extra or {}),
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{terms}".encode(),
+        f"{info}/WHEEL": about.encode(),
     }
-    entries[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*entries, f"{info}/RECORD"]).encode()
+    if licence:
+        entries[f"{info}/licenses/LICENSE"] = f"{licence}\n".encode()
+    entries[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*entries, f"{info}/RECORD"]).encode()
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
-        for name, data in entries.items():
-            archive.writestr(zipfile.ZipInfo(name), data)
+        for path, data in entries.items():
+            archive.writestr(zipfile.ZipInfo(path), data)
     return made.getvalue()
 
 
@@ -152,7 +162,7 @@ def built(serial: int = 1, release: str = "1.0.0", pythons: Sequence[str] = ()) 
     Wheels are for `pythons`; without them for the running Python, 3.11 and 3.13. Read it, never write into
     it: `derived` gives one to alter. It needs what `make wheelhouse` fetches.
     """
-    wanted = sorted({*pythons} or {f"3.{sys.version_info.minor}", "3.11", "3.13"})
+    wanted = sorted({*pythons} or _pythons())
     given = _prepared()
     key = _key(given, serial, release, wanted)
     place = cache_dir() / "bundles" / key
@@ -164,6 +174,11 @@ def built(serial: int = 1, release: str = "1.0.0", pythons: Sequence[str] = ()) 
             found = _build(place, given, serial, release, wanted)
         os.utime(place)
     return found
+
+
+def again(place: Path) -> Path:
+    """What `built()` gives, built once more, in the folder `place`."""
+    return _build(place, _prepared(), 1, "1.0.0", sorted(_pythons()))
 
 
 def derived(
@@ -202,6 +217,10 @@ def derived(
     folder.write_manifest(place, after)
     folder.seal(place)
     return place
+
+
+def _pythons() -> set[str]:
+    return {f"3.{sys.version_info.minor}", "3.11", "3.13"}
 
 
 def _build(place: Path, given: Mapping[str, Path], serial: int, release: str, pythons: Sequence[str]) -> Path:
