@@ -237,6 +237,7 @@ def _build(place: Path, given: Mapping[str, Path], serial: int, release: str, py
         tree=tree,
         models=[model],
         pythons=pythons,
+        tools=[name for name in building.TOOLS if (ROOT / "deploy" / name).is_file()],
         part_bytes=REAL_PART_BYTES,
     )
     found = building.build(inputs)

@@ -53,7 +53,8 @@ class GivenModel:
 class Inputs:
     """Everything that goes into a bundle. `out` is the folder that the bundle's own folder is made in.
 
-    `release` is for people (default: the project's version); `serial` alone says what is newer.
+    `release` is for people (default: the project's version); `serial` alone says what is newer. `tools` are
+    the files of `deploy/` that lie beside the lists, where a person on a bare host looks for them.
     """
 
     out: Path
@@ -66,6 +67,7 @@ class Inputs:
     pythons: Sequence[str] = wheelhouse.PYTHONS
     os_packages: Path | None = None
     upgrade_from: manifest.UpgradeFrom = field(default_factory=manifest.UpgradeFrom)
+    tools: Sequence[str] = TOOLS
     part_bytes: int = layout.PART_BYTES
     allow_dirty: bool = False
 
@@ -105,7 +107,7 @@ def _fill(
 ) -> None:
     built = datetime.fromtimestamp(found.seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     subject = sbom.Subject(release, inputs.serial, built, found.commit)
-    _pack_project(place, inputs.tree, found)
+    _pack_project(place, inputs, found)
     wheels, needed = _pack_wheels(place, inputs)
     licences.write(place, [each.package for each in wheels])
     models = tuple(_pack_models(place, inputs, bar("packing models")))
@@ -157,12 +159,18 @@ def _release(inputs: Inputs, found: source.Source) -> str:
     return f"{inputs.release}{'.' if '+' in inputs.release else '+'}dirty"
 
 
-def _pack_project(place: Path, tree: Path, found: source.Source) -> None:
+def _pack_project(place: Path, inputs: Inputs, found: source.Source) -> None:
+    packed = {path for path, _ in found.files}
+    if missing := [name for name in inputs.tools if f"deploy/{name}" not in packed]:
+        raise RequestError(
+            f"the project has no {', '.join(f'deploy/{name}' for name in missing)}",
+            code="tool_missing",
+            hint="a bare host verifies and installs with them",
+        )
     for path, is_program in found.files:
-        _copy(tree / path, place / layout.APP / path, is_program=is_program)
-    for name in TOOLS:
-        if (tree / "deploy" / name).is_file():
-            _copy(tree / "deploy" / name, place / name, is_program=True)
+        _copy(inputs.tree / path, place / layout.APP / path, is_program=is_program)
+    for name in inputs.tools:
+        _copy(inputs.tree / "deploy" / name, place / name, is_program=True)
 
 
 def _pack_wheels(place: Path, inputs: Inputs) -> tuple[list[_Wheel], int]:

@@ -259,6 +259,16 @@ def test_what_is_no_checkout_is_told(project: Project) -> None:
         building.build(project.inputs())
 
 
+@pytest.mark.parametrize("tool", building.TOOLS)
+def test_a_release_without_its_tools_is_refused(tool: str, project: Project) -> None:
+    """A bare host would have nothing to verify it with, or to install it with."""
+    (project.tree / "deploy" / tool).unlink()
+    project.commit()
+
+    with pytest.raises(RequestError, match=f"the project has no deploy/{tool}"):
+        building.build(project.inputs())
+
+
 def test_a_release_is_not_built_over_another(project: Project) -> None:
     """The one that is there may be signed already."""
     bundle = building.build(project.inputs())

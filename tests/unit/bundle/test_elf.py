@@ -174,7 +174,7 @@ def test_the_portable_wheel_is_packed_the_same_whatever_the_order(tmp_path: Path
     assert {each.date_time for each in entries} == {(1980, 1, 1, 0, 0, 0)}
     assert record == [
         "a.py,sha256=ypeBEsobvcr6wjGzmiPcTaeG7_gUfE5yuYB3ha_uSLs,1",
-        "b.py,sha256=PiPoFgA5WUoziU9lZOGxNIu9egCI1CxKy3PurtWcJ-0,1",
+        "b.py,sha256=PiPoFgA5WUoziU9lZOGxNIu9egCI1CxKy3PurtWcAJ0,1",
         "p.dist-info/WHEEL,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0",
         "p.dist-info/RECORD,,",
     ]
