@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
-from appliance.cli import carrying, ceremony, installing, signing, trusting
+from appliance.cli import bundling, carrying, ceremony, installing, signing, trusting
 
 
 @click.group()
 def bundle() -> None:
-    """Offline bundles: carry in, verify, install, upgrade, roll back."""
+    """Releases: build, sign, carry, verify, install."""
 
 
+bundle.add_command(bundling.build)
 bundle.add_command(ceremony.keys)
 bundle.add_command(signing.sign)
 bundle.add_command(signing.refresh)
