@@ -1,34 +1,30 @@
-"""May this bundle go onto this host? What the installer itself needs, before anything is changed."""
+"""May this bundle go onto this host? Everything that preflight looks at, before anything is changed."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
+from appliance.bundle import preflight
 from appliance.bundle.install import release
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Manifest
-from appliance.bundle.refusals import BundleRefused, Exit
 
 
 def check(about: Manifest, site: Site, staged: Path | None) -> None:
-    """BundleRefused: 21 for another Python than the bundle's wheels are for, 22 where room is missing."""
-    python = release.find_python()
-    version = ".".join(map(str, release.version_of(python)[:2]))
-    if version not in about.platform.pythons:
-        raise BundleRefused(
-            Exit.WRONG_PLATFORM,
-            f"the bundle is for Python {', '.join(about.platform.pythons)}; this host has {version}",
-            hint="install one of these from the operating system's own medium",
-        )
-    if staged is None:
-        return
-    free = shutil.disk_usage(site.state).free
-    # The staged copy is there already, and its models are moved, not copied.
-    needed = max(0, about.needs.disk_peak_bytes - about.needs.disk_bytes)
-    if free < needed:
-        raise BundleRefused(
-            Exit.DISK,
-            f"{free >> 20} MiB are free below {site.state}, {needed >> 20} MiB are needed",
-            hint="remove what is left over: appliance bundle list",
-        )
+    """BundleRefused: 21 where this is another machine than the bundle is for, 20 where it can be mended."""
+    serves = site.current.is_symlink()
+    found = preflight.run(
+        about,
+        site,
+        python=release.find_python(),
+        # What serves now holds the ports and its home's lock: that is no other instance.
+        home=site.state / "none" if serves else site.home,
+        ports=() if serves or site.root != Path("/") else (8080, 8090),
+        staged_bytes=_bytes(staged) if staged is not None else 0,
+        clock_floor=about.built,
+    )
+    preflight.require(found)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(each.lstat().st_size for each in folder.rglob("*") if each.is_file())
