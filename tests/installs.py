@@ -23,6 +23,7 @@ from appliance.bundle.layout import Site
 from tests import bundles
 from tests.signed import BUILT, Office, office, with_manifest
 
+DEPLOY = Path(__file__).parent.parent / "deploy"
 FAKE = Path(__file__).with_name("fakes") / "release.py"
 # What the release's program runs with the system's Python, where its own is gone.
 _REPAIRING = ("errors.py", "bundle/__init__.py", "bundle/layout.py", "bundle/refusals.py",
@@ -81,7 +82,11 @@ def release(
     bundles.tiny(
         place, serial=serial, release=f"1.{serial}.0", built=BUILT, files=files, upgrade_from=upgrade_from
     )
-    with_manifest(place, db=manifest.Database(alembic_head=schema, reads_since=schema))
+    for name in ("verify.sh", "install.sh", "ed25519_verify.py"):
+        (place / name).write_bytes((DEPLOY / name).read_bytes())
+    with_manifest(
+        place, files=folder.describe_all(place), db=manifest.Database(alembic_head=schema, reads_since=schema)
+    )
     folder.seal(place)
     signing.start(place, who.folder, 3000)
     for key in who.some:
@@ -99,6 +104,7 @@ class Host:
 
     def __post_init__(self) -> None:
         self.root.mkdir(exist_ok=True)
+        (self.root / "proc").symlink_to("/proc")  # the processor and the memory are this machine's
         self.site = Site(self.root)
         papers = self.root.parent / "papers"
         papers.mkdir(exist_ok=True)

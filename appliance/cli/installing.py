@@ -29,6 +29,7 @@ from appliance.config import Home
 from appliance.errors import RequestError, SetupError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_INIT_WORDS = ("profile", "reading", "crypto", "owner_url")
 _INIT_FILES = ("auditor", "recovery", "privacy")
 _WORDS = {
     State.STAGED: "staged",
@@ -72,6 +73,7 @@ def _probation_options(function: _F) -> _F:
 @click.option("--profile", type=click.Choice(["dev", "production"]), help="First installation: as in init.")
 @click.option("--reading", help="First installation: as in init.")
 @click.option("--crypto", type=click.Choice(["standard", "fips"]), help="First installation: as in init.")
+@click.option("--owner-url", default="", metavar="URL", help="A record on PostgreSQL: as in init.")
 @click.option("--auditor", multiple=True, type=FILE, help="First installation: as in init (repeatable).")
 @click.option("--recovery", multiple=True, type=FILE, help="First installation: as in init (repeatable).")
 @click.option("--privacy", multiple=True, type=FILE, help="First installation: as in init (repeatable).")
@@ -93,10 +95,7 @@ def install(
     Example: appliance bundle install --staged /var/lib/appliance/staging/37
     """
     words = [
-        word
-        for name in ("profile", "reading", "crypto")
-        if chosen[name]
-        for word in (f"--{name}", chosen[name])
+        word for name in _INIT_WORDS if chosen[name] for word in (f"--{name.replace('_', '-')}", chosen[name])
     ]
     files = tuple((f"--{name}", file) for name in _INIT_FILES for file in chosen[name])
     first = beginnings.First(words=tuple(words), files=files, config=config_file)

@@ -228,6 +228,8 @@ def main(words: list[str]) -> None:
                 append(home, text)
         case ["bundle", "settle"]:
             pass
+        case ["bundle", "install"]:  # what install.sh hands over to
+            result = {"words": words}
         case _:
             sys.exit(f"what is {words}?")
     say(json.dumps(result))

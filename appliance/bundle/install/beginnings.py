@@ -67,7 +67,7 @@ def check_schema(
         raise BundleRefused(
             Exit.PREFLIGHT,
             "the record lies on a server, and this release brings another schema: there would be no way back",
-            hint="deploy/guides/bundles.md says how to upgrade a server's schema by hand first",
+            hint="deploy/guides/bundles.md, PostgreSQL: how it is done by hand",
         )
     if plan.what is not What.ROLLBACK:
         return

@@ -1,0 +1,137 @@
+"""`kill -9` behind every line of the journal, and before it, with its work done: somebody comes, and it
+serves.
+
+Real processes: the installer ends itself by SIGKILL (`tests.fakes.installer`), the service goes on or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.bundle.install.steps import State
+from tests.installs import Host
+
+_UNDONE = (
+    State.STAGED,
+    State.VERIFIED,
+    State.PREFLIGHTED,
+    State.VENV_BUILT,
+    State.SMOKE,
+    State.QUIESCED,
+    State.DB_BACKED_UP,
+    State.MIGRATED,
+    State.SWITCHED,
+    State.PROBATION,
+)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A host that serves release 1, with another schema and the same one staged as 2 and 3."""
+    made = Host(tmp_path_factory.mktemp("kill") / "host")
+    made.install()
+    made.stage(2, schema="0002")
+    made.stage(3)
+    yield made
+    made.close()
+
+
+def staged(host: Host, serial: int) -> list[str]:
+    return ["upgrade", "--staged", str(host.site.staging / str(serial))]
+
+
+def test_nothing_that_was_killed_before_its_commit_stays(host: Host) -> None:
+    """After each state, and before the lines of the dangerous ones: the old release serves, its record whole.
+
+    Whoever comes next finds it so: `settle`, which the service's start runs, or the next call.
+    """
+    points = [str(each) for each in _UNDONE]
+    points += [f"before:{each}" for each in _UNDONE if each not in {State.STAGED, State.VERIFIED}]
+    points += [f"before:{State.COMMITTED}"]
+    host.ask()
+    kept = host.entries()
+    for number, point in enumerate(points):
+        killed = host.run(*staged(host, 2 if number % 2 else 3), kill=point)
+        assert killed.returncode == -9, (point, killed.stderr)
+        settled = host.run("settle")
+        assert settled.returncode == 0, (point, settled.stderr)
+        assert host.current() == 1, point
+        assert host.ask() == 200, point
+        found = host.entries()
+        assert found[: len(kept)] == kept, point
+        assert host.states()[-1] is State.ROLLED_BACK, point
+        kept = found
+
+
+@pytest.mark.parametrize("point", [State.ROLLING_BACK, f"before:{State.ROLLED_BACK}", State.ROLLED_BACK])
+def test_going_back_is_begun_again(host: Host, point: str) -> None:
+    """Killed while it goes back from a failed release: it still arrives, with the record as it was."""
+    if not (host.site.staging / "4").exists():
+        host.stage(4, schema="0002", fails=["health"])
+    host.ask()
+    kept = host.entries()
+    assert host.run(*staged(host, 4), kill=str(point)).returncode == -9
+
+    assert host.run("settle").returncode == 0
+
+    assert host.current() == 1
+    assert host.ask() == 200
+    assert host.entries()[: len(kept)] == kept
+    assert host.states()[-1] is State.ROLLED_BACK
+
+
+def test_next_call_undoes_and_then_does(host: Host) -> None:
+    """Nobody settled: the next upgrade ends what was left, and goes through."""
+    host.ask()
+    kept = host.entries()
+    assert host.run(*staged(host, 2), kill=str(State.SWITCHED)).returncode == -9
+
+    done = host.run(*staged(host, 2))
+
+    assert done.returncode == 0, done.stderr
+    assert "was undone first" in done.stderr
+    assert host.current() == 2
+    assert host.ask() == 200
+    assert host.entries()[: len(kept)] == kept
+
+
+@pytest.mark.parametrize("point", [State.COMMITTED, f"before:{State.TIDIED}"])
+def test_what_was_committed_stays(host: Host, point: str) -> None:
+    """Killed behind the commit: the new release serves, callers come in, and the tidying is made up for."""
+    serial = 5 if point is State.COMMITTED else 6
+    schema = f"000{serial}"
+    staging = host.stage(serial, schema=schema)
+    host.ask()
+    kept = host.entries()
+    assert host.run("upgrade", "--staged", str(staging), kill=str(point)).returncode == -9
+
+    assert host.run("settle").returncode == 0
+
+    assert host.current() == serial
+    assert host.ask() == 200
+    assert host.entries()[: len(kept)] == kept
+    assert host.states()[-1] is State.TIDIED
+    assert not staging.exists()
+
+
+@pytest.mark.parametrize("point", [State.VENV_BUILT, State.MIGRATED, State.SWITCHED, State.PROBATION])
+def test_first_installation_begins_again(tmp_path: Path, point: State) -> None:
+    """Killed on a bare host: nothing serves; called again it goes through, and no key was made twice."""
+    host = Host(tmp_path / "host")
+    try:
+        words = ["install", "--staged", str(host.stage(1)), *host.prints()]
+        assert host.run(*words, kill=str(point)).returncode == -9
+        key = host.site.home / "keys/log.vkey"
+        made = key.stat().st_ino if key.exists() else None
+
+        done = host.run(*words)
+
+        assert done.returncode == 0, done.stderr
+        assert host.current() == 1
+        assert host.ask() == 200
+        assert made is None or key.stat().st_ino == made
+    finally:
+        host.close()
