@@ -347,9 +347,13 @@ def _tell(outcome: Outcome, *, as_json: bool) -> None:
         lines = [f"{plan.serial} ({plan.release}) is installed already"]
     if plan.previous and not outcome.reason:
         lines.append(f"{plan.previous} is kept: appliance bundle rollback")
+    if outcome.reason == "untidied":
+        warn(f"committed, but not tidied: {outcome.message}; run: appliance bundle settle")
     if outcome.waiting:
         lines.append(f"{outcome.waiting} entries wait until the log takes them")
     show(_told(outcome), lines, as_json=as_json)
+    if outcome.reason == "untidied":
+        sys.exit(int(Exit.DONE_RESTART))
 
 
 def _who() -> str:

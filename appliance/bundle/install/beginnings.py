@@ -71,8 +71,8 @@ def check_schema(
         )
     if plan.what is not What.ROLLBACK:
         return
-    copy = site.backups / f"{plan.previous_serial}-{plan.serial}" / "files"
-    if not (copy / _SQLITE).exists():
+    copy = site.backups / plan.source / "files"
+    if not plan.source or not (copy / _SQLITE).exists():
         raise BundleRefused(
             Exit.PREFLIGHT, f"{plan.release} does not read this schema, and no copy in its own is kept"
         )
@@ -121,7 +121,7 @@ def migrate(site: Site, program: Program, copy: str, owner_url: str) -> None:
 
 def restore_database(site: Site, program: Program, plan: Plan) -> None:
     """Put the record back as it was before the release that is left; the log stays closed behind it."""
-    copy = site.backups / f"{plan.previous_serial}-{plan.serial}" / "files" / _SQLITE
+    copy = site.backups / plan.source / "files" / _SQLITE
     with homes.reachable(site):
         program.run("db", "restore", str(copy), "--home", str(site.home))
 

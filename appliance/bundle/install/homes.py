@@ -132,8 +132,8 @@ def reachable(site: Site) -> Iterator[None]:
 
 
 def drop_backups(site: Site, *keep: str) -> None:
-    """Remove copies of earlier upgrades."""
+    """Remove all copies but these."""
     with contextlib.suppress(FileNotFoundError):
         for each in site.backups.iterdir():
-            if each.is_dir() and each.name.removesuffix("-failed") not in keep:
+            if each.is_dir() and each.name not in keep:
                 shutil.rmtree(each)

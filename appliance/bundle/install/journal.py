@@ -44,6 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
     previous_serial: int = 0
     restores: bool = False  # the schema changes: going back takes the copy of the home
     staged: Name = ""  # the copy that it is installed from: its folder below `staging`
+    source: Name = ""  # the copy that a rollback by hand goes back to
     copy: Name = ""  # of the home: its folder below `backups`; empty: not made
     sums_sha256: Name = ""
     key_ids: tuple[Name, ...] = ()
@@ -102,8 +103,10 @@ def append(path: Path, line: Line) -> None:
     if not steps.may_follow(line.plan.what, latest.state if latest else None, line.state):
         raise InternalError(f"the installer's journal can not say {line.state} here")
     if path.exists() and path.stat().st_size > _TRIM_BYTES:
-        kept = b"".join(msgspec.json.encode(each) + b"\n" for each in before[-_KEPT_LINES:])
-        durable.write_file(path, kept)
+        # The last commit stays, however many runs failed since: it says what a rollback goes back to.
+        commits = [each for each in before[:-_KEPT_LINES] if each.state is State.COMMITTED]
+        kept = [*commits[-1:], *before[-_KEPT_LINES:]]
+        durable.write_file(path, b"".join(msgspec.json.encode(each) + b"\n" for each in kept))
     is_new = not path.exists()
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.PRIVATE_FILE)
     try:

@@ -41,13 +41,6 @@ from appliance.bundle.trusted import Verified
 from appliance.clock import Clock, SystemClock
 from appliance.errors import ApplianceError
 
-_REFUSING: Final = frozenset({State.STAGED, State.VERIFIED, State.PREFLIGHTED})  # nothing was touched yet
-_EXITS: Final = {
-    State.STAGED: Exit.DISK,
-    State.VERIFIED: Exit.DISK,
-    State.PREFLIGHTED: Exit.PREFLIGHT,
-    State.VENV_BUILT: Exit.DISK,
-}
 _MAX_MESSAGE: Final = 1000
 _Why = tuple[str, int, str]  # code, exit code, message
 
@@ -142,6 +135,7 @@ class Machine:
             folder=kept.name,
             previous=here.name,
             previous_serial=here.about.serial,
+            source=last.copy if (last := releases.committed(self._site)) is not None else "",
         )
         return self._run(plan, kept.about, None)
 
@@ -168,6 +162,10 @@ class Machine:
 
     def _run(self, plan: Plan, about: Manifest, staged: Path | None) -> Outcome:
         run, done = journal.new_run(), None
+        if (
+            plan.previous
+        ):  # a name of its own: what an earlier attempt left aside is not mixed with this one's
+            plan = msgspec.structs.replace(plan, copy=f"{plan.serial}-{run[:8]}")
         work: dict[State, Callable[[Plan], Plan]] = {
             State.STAGED: lambda plan: plan,
             State.VERIFIED: lambda plan: self._verify(plan, staged),
@@ -188,13 +186,16 @@ class Machine:
                 plan = work[state](plan)
                 self._write(run, state, plan)
             except (ApplianceError, OSError, KeyboardInterrupt) as error:
-                refused = _refusal(error, state)
+                refused = failures.refusal(error, state)
                 self._undo(run, plan, done, (refused.code, int(refused.exit), refused.message))
                 raise refused from error
             done = state
             state = steps.following(plan.what, state) if state is not State.COMMITTED else None
-        waiting = self._tidy(run, plan)
-        return Outcome(plan, State.COMMITTED, waiting=waiting, found=self._found)
+        try:
+            waiting = self._tidy(run, plan)
+        except (ApplianceError, OSError) as error:  # committed is committed: `settle` makes up for it
+            return Outcome(plan, State.COMMITTED, reason="untidied", message=str(error), found=self._found)
+        return Outcome(plan, State.TIDIED, waiting=waiting, found=self._found)
 
     def _verify(self, plan: Plan, staged: Path | None) -> Plan:
         if staged is None:
@@ -228,10 +229,7 @@ class Machine:
             beginnings.check_schema(
                 self._site, plan, schema, self._account, restore_backup=self._options.restore_backup
             )
-        copy = f"{plan.serial}-{plan.previous_serial}"
-        return msgspec.structs.replace(
-            plan, restores=changes, schema=str(schema["revision"] or ""), copy=copy
-        )
+        return msgspec.structs.replace(plan, restores=changes, schema=str(schema["revision"] or ""))
 
     def _build(self, plan: Plan, about: Manifest, staged: Path | None) -> Plan:
         if staged is not None:
@@ -318,11 +316,14 @@ class Machine:
                 f"{message}; and going back failed: {told}"[:_MAX_MESSAGE],
                 hint="mend what it names, then run: appliance bundle settle",
             ) from error
-        self._write(run, State.ROLLED_BACK, plan, why)
         if done in {None, State.STAGED, State.VERIFIED} and reason != "interrupted":
             self._owe(Event.REFUSED, plan, {"reason": reason}, message)
         elif acts or reason != "interrupted":
             self._owe(Event.ROLLED_BACK, plan, {"reason": reason, **kept}, message)
+        self._write(run, State.ROLLED_BACK, plan, why)
+        # Not before the line: until then the copy may have to be put back once more. What failed is kept.
+        last = releases.committed(self._site)
+        homes.drop_backups(self._site, last.copy if last else "", f"{plan.copy}-failed")
         waiting = owed.settle(self._site, self._program(self._site.current)) if plan.previous else 0
         return Outcome(plan, State.ROLLED_BACK, reason, message, waiting, dict(kept))
 
@@ -357,7 +358,8 @@ class Machine:
         self._owe(Event.INSTALLED, plan, {"from_serial": plan.previous_serial}, plan.what)
         if self._verified is not None:
             self._checks.receipt(self._site, self._verified, str(plan.what), self._options.who)
-        homes.thin(self._site, plan.copy, self._account)
+        if plan.copy:
+            homes.thin(self._site, plan.copy, self._account)
         homes.drop_backups(self._site, plan.copy)
         releases.drop(self._site, [plan.folder, plan.previous])
         self._checks.collect(self._site, plan.staged)
@@ -382,21 +384,3 @@ class Machine:
 
 def _named(plan: Plan) -> dict[str, str | int]:
     return {"serial": plan.serial, "release": plan.release, "sums_sha256": plan.sums_sha256}
-
-
-def _refusal(error: BaseException, state: State) -> BundleRefused:
-    """What went wrong, as an exit code: a refusal of its own, or what the step means."""
-    if isinstance(error, BundleRefused):
-        message, hint = error.message, error.hint
-        if state in _REFUSING:
-            return error
-    elif isinstance(error, ApplianceError):
-        message, hint = error.message, error.hint
-    elif isinstance(error, OSError):
-        message, hint = f"{error.strerror or error}: {error.filename or ''}", ""
-    else:
-        message, hint = "interrupted by the operator", ""
-    code = {State.MIGRATED: Exit.MIGRATION_FAILED}.get(state)
-    if code is None:
-        code = error.exit if isinstance(error, BundleRefused) else _EXITS.get(state, Exit.UNHEALTHY)
-    return BundleRefused(code, message, hint=hint)

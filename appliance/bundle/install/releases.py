@@ -10,6 +10,7 @@ from pathlib import Path
 from appliance import durable
 from appliance.bundle import layout, manifest
 from appliance.bundle.install import journal, release
+from appliance.bundle.install.journal import Plan
 from appliance.bundle.install.steps import State
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Manifest
@@ -58,11 +59,17 @@ def current(site: Site) -> Installed | None:
 
 def previous(site: Site) -> Installed | None:
     """The release that the last committed run left behind, if it is still there: what `rollback` goes to."""
+    plan = committed(site)
     here = current(site)
-    for line in reversed(journal.read(site.journal)):
-        if line.state is State.COMMITTED and here is not None and line.plan.folder == here.name:
-            return read(site.releases / line.plan.previous) if line.plan.previous else None
-    return None
+    if plan is None or not plan.previous or here is None or here.name != plan.folder:
+        return None
+    return read(site.releases / plan.previous)
+
+
+def committed(site: Site) -> Plan | None:
+    """What was committed last."""
+    lines = journal.read(site.journal)
+    return next((each.plan for each in reversed(lines) if each.state is State.COMMITTED), None)
 
 
 def link(site: Site, name: str) -> None:

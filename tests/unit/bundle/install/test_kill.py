@@ -30,11 +30,11 @@ _UNDONE = (
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """A host that serves release 1, with another schema and the same one staged as 2 and 3."""
+    """A host that serves release 1, with the same schema staged as 2 and another one as 3."""
     made = Host(tmp_path_factory.mktemp("kill") / "host")
     made.install()
-    made.stage(2, schema="0002")
-    made.stage(3)
+    made.stage(2)
+    made.stage(3, schema="0002")
     yield made
     made.close()
 
@@ -43,27 +43,32 @@ def staged(host: Host, serial: int) -> list[str]:
     return ["upgrade", "--staged", str(host.site.staging / str(serial))]
 
 
-def test_nothing_that_was_killed_before_its_commit_stays(host: Host) -> None:
+_DANGEROUS = _UNDONE[_UNDONE.index(State.SMOKE) :]
+_POINTS = [
+    *((2, str(each)) for each in _DANGEROUS),
+    *((3, str(each)) for each in _UNDONE),
+    *((3, f"before:{each}") for each in (*_DANGEROUS, State.COMMITTED)),
+]
+
+
+@pytest.mark.parametrize(("serial", "point"), _POINTS)
+def test_nothing_that_was_killed_before_its_commit_stays(host: Host, serial: int, point: str) -> None:
     """After each state, and before the lines of the dangerous ones: the old release serves, its record whole.
 
-    Whoever comes next finds it so: `settle`, which the service's start runs, or the next call.
+    `settle`, which the service's start runs, makes it so; with the same schema and with another one.
     """
-    points = [str(each) for each in _UNDONE]
-    points += [f"before:{each}" for each in _UNDONE if each not in {State.STAGED, State.VERIFIED}]
-    points += [f"before:{State.COMMITTED}"]
     host.ask()
     kept = host.entries()
-    for number, point in enumerate(points):
-        killed = host.run(*staged(host, 2 if number % 2 else 3), kill=point)
-        assert killed.returncode == -9, (point, killed.stderr)
-        settled = host.run("settle")
-        assert settled.returncode == 0, (point, settled.stderr)
-        assert host.current() == 1, point
-        assert host.ask() == 200, point
-        found = host.entries()
-        assert found[: len(kept)] == kept, point
-        assert host.states()[-1] is State.ROLLED_BACK, point
-        kept = found
+    killed = host.run(*staged(host, serial), kill=point)
+    assert killed.returncode == -9, killed.stderr
+
+    settled = host.run("settle")
+
+    assert settled.returncode == 0, settled.stderr
+    assert host.current() == 1
+    assert host.ask() == 200
+    assert host.entries()[: len(kept)] == kept
+    assert host.states()[-1] is State.ROLLED_BACK
 
 
 @pytest.mark.parametrize("point", [State.ROLLING_BACK, f"before:{State.ROLLED_BACK}", State.ROLLED_BACK])
@@ -87,13 +92,14 @@ def test_next_call_undoes_and_then_does(host: Host) -> None:
     """Nobody settled: the next upgrade ends what was left, and goes through."""
     host.ask()
     kept = host.entries()
-    assert host.run(*staged(host, 2), kill=str(State.SWITCHED)).returncode == -9
+    assert host.run(*staged(host, 4), kill=str(State.SWITCHED)).returncode == -9
+    staging = host.stage(5, schema="0005")
 
-    done = host.run(*staged(host, 2))
+    done = host.run("upgrade", "--staged", str(staging))
 
     assert done.returncode == 0, done.stderr
     assert "was undone first" in done.stderr
-    assert host.current() == 2
+    assert host.current() == 5
     assert host.ask() == 200
     assert host.entries()[: len(kept)] == kept
 
@@ -101,7 +107,7 @@ def test_next_call_undoes_and_then_does(host: Host) -> None:
 @pytest.mark.parametrize("point", [State.COMMITTED, f"before:{State.TIDIED}"])
 def test_what_was_committed_stays(host: Host, point: str) -> None:
     """Killed behind the commit: the new release serves, callers come in, and the tidying is made up for."""
-    serial = 5 if point is State.COMMITTED else 6
+    serial = 6 if point is State.COMMITTED else 7
     schema = f"000{serial}"
     staging = host.stage(serial, schema=schema)
     host.ask()
