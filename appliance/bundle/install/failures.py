@@ -27,8 +27,10 @@ def refusal(error: BaseException, state: State) -> BundleRefused:
         message, hint = error.message, error.hint
     elif isinstance(error, OSError):
         message, hint = f"{error.strerror or error}: {error.filename or ''}", ""
-    else:
+    elif isinstance(error, KeyboardInterrupt):
         message, hint = "interrupted by the operator", ""
+    else:
+        message, hint = f"the installer itself failed: {type(error).__name__}: {error}"[:500], ""
     code = {State.MIGRATED: Exit.MIGRATION_FAILED}.get(state)
     if code is None:
         code = error.exit if isinstance(error, BundleRefused) else _EXITS.get(state, Exit.UNHEALTHY)

@@ -19,6 +19,7 @@ import msgspec
 from appliance.bundle import layout, manifest
 from appliance.bundle.install import (
     beginnings,
+    failures,
     homes,
     journal,
     owed,
@@ -185,7 +186,7 @@ class Machine:
                 self._told.step(state, "")
                 plan = work[state](plan)
                 self._write(run, state, plan)
-            except (ApplianceError, OSError, KeyboardInterrupt) as error:
+            except (Exception, KeyboardInterrupt) as error:  # a bug of ours must end like any other failure
                 refused = failures.refusal(error, state)
                 self._undo(run, plan, done, (refused.code, int(refused.exit), refused.message))
                 raise refused from error
