@@ -55,6 +55,32 @@ def test_order_does_not_matter_and_twice_does_no_harm(begun: Path, office: Offic
     assert set(map(tuple, signing.signed_by(begun).values())) == {("tara", "theo", "tomo")}
 
 
+def test_signatures_in_copies_are_gathered(begun: Path, office: Office, tmp_path: Path) -> None:
+    """Two sign at the same time; a stranger's and a bad signature stay behind; another list is refused."""
+    tara, theo = office.some
+    copy = signed.copy(begun, tmp_path / "copy")
+    signing.sign(begun, tara)
+    signing.sign(copy, theo)
+    bad = signed.copy(copy, tmp_path / "bad")
+    for each in bad.glob("*.sig"):
+        each.write_bytes(bytes(64))
+    (bad / "SHA256SUMS.0000000000000000.p384.sig").write_bytes(b"x")
+    documents = {path: path.read_text() for path in (bad / "metadata").glob("4000.*")}
+    for path, text in documents.items():
+        path.write_text(text.replace('"sig": "', '"sig": "00'))
+
+    assert signing.gather(begun, bad) == ["metadata/timestamp.json"]
+    assert len(signing.gather(begun, copy)) == 4
+    assert signing.gather(begun, copy) == []
+    assert set(map(tuple, signing.signed_by(begun).values())) == {("tara", "theo")}
+    assert len(list(begun.glob("*.sig"))) == 4
+    other = signed.build(tmp_path / "other", 5)
+    signing.start(other, office.folder, 300)
+    with pytest.raises(BundleRefused) as refused:
+        signing.gather(begun, other)
+    assert refused.value.exit is Exit.BAD_METADATA
+
+
 def test_who_is_not_in_the_root_is_refused(begun: Path, office: Office) -> None:
     """15, and nothing is written: a stranger, a stranger of the same name, a signer of roots."""
     before = contents(begun)
