@@ -156,6 +156,10 @@ def believe(
             raise _refused(error, is_older=_is_older(files, remembered)) from error
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise BundleRefused(Exit.BAD_METADATA, f"the metadata is not in its format: {error}") from error
+        except OSError as error:
+            raise BundleRefused(
+                Exit.DISK, f"the temporary folder can not be written: {error.strerror}"
+            ) from error
         first = roots.parse(bootstrap).signed.version
         history = place / "root_history"
         chain: list[bytes] = []

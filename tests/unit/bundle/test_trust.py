@@ -296,6 +296,32 @@ def test_damaged_trust_is_a_fault_of_the_host(
     assert install(bundle, site, clock).manifest.serial == 1
 
 
+@pytest.mark.parametrize("point", ["os.write", "os.fsync", "pathlib.Path.replace"])
+def test_disk_that_fails_leaves_what_was_believed(
+    point: str,
+    office: Office,
+    site: Site,
+    clock: ManualClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before the rename nothing has changed; accepting again afterwards completes it."""
+    install(signed.bundle(tmp_path / "5", office, 5), site, clock, office)
+    before = trusted.load(site)
+    found = verifying.verify(signed.bundle(tmp_path / "6", office, 6), site, clock)
+
+    def fail(*_words: object) -> None:
+        raise OSError(28, "no space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(point, fail)
+        with pytest.raises(OSError, match="no space"):
+            trusted.accept(site, found, clock.now_us())
+    assert trusted.load(site) == before
+    trusted.accept(site, found, clock.now_us())
+    assert refusal(tmp_path / "5", site, clock) is Exit.DOWNGRADE
+
+
 def test_state_is_readable_by_all_and_written_by_its_owner(
     office: Office, site: Site, clock: ManualClock, tmp_path: Path
 ) -> None:
