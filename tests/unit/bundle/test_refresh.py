@@ -67,6 +67,29 @@ def test_expired_bundle_is_refused_until_it_is_refreshed(
     ]  # fmt: skip
 
 
+def test_refresh_of_strangers_brings_no_root_of_theirs(
+    office: Office, site: Site, clock: ManualClock, tmp_path: Path
+) -> None:
+    """On a bare host as on one that believes: the same files under another root are refused."""
+    bundle = signed.bundle(tmp_path / "b", office)
+    strangers = signed.office(tmp_path / "strangers")
+    evil = tmp_path / "evil"
+    targets, claims = metadata.unsigned(metadata.read(bundle / "metadata"))
+    (evil / "metadata").mkdir(parents=True)
+    later = metadata.make(targets, claims, 1001, roots.day_of(clock.now_us(), 300))
+    for name, data in {**later, "1.root.json": strangers.chain[0]}.items():
+        (evil / "metadata" / name).write_bytes(data)
+    for key in strangers.some:
+        signing.sign(evil, key)
+
+    assert refusal(bundle, site, clock, fingerprints=office.prints(), refresh=evil) is Exit.BAD_SIGNATURE
+    install(bundle, site, clock, office)
+    assert refusal(bundle, site, clock, refresh=evil) is Exit.BAD_SIGNATURE
+    with pytest.raises(BundleRefused) as refused:
+        verifying.take_refresh(evil, site, clock)
+    assert refused.value.exit is Exit.BAD_SIGNATURE
+
+
 def test_refresh_alone_is_remembered(office: Office, site: Site, clock: ManualClock, tmp_path: Path) -> None:
     """A host that installed the bundle takes the later date, once; not that of another bundle."""
     bundle = signed.bundle(tmp_path / "b", office, 5, days=30)
