@@ -67,22 +67,35 @@ def seal(bundle: Path, found: Manifest) -> dict[str, tuple[str, int]]:
 
 
 def sign(
-    bundle: Path, key: SignerKey, progress: Progress | None = None, *, partial: bool = False
+    bundle: Path,
+    key: SignerKey,
+    progress: Progress | None = None,
+    *,
+    partial: bool = False,
+    root: Path | None = None,
 ) -> list[str]:
     """Adds one signer's signatures to all that the root lets them sign; the files that changed.
 
-    Every file is hashed first: nobody signs a list that is not true. `partial`: large files are elsewhere. A
-    refresh is signed the same way. BundleRefused (15) for a signer who is not in the root.
+    Every file is hashed first: nobody signs a list that is not true. `root`: the signer's own copy of the
+    chain of roots; a folder with another one is refused (15), because bare hosts believe a signed list's
+    roots. `partial`: large files are elsewhere. A refresh is signed the same way. BundleRefused (15) for a
+    signer who is not in the root.
     """
     chain = roots.read(bundle / layout.METADATA)
-    root = roots.check(chain)
-    signer = _allowed(root, key)
+    if root is not None and chain[: len(mine := roots.read(root))] != mine:
+        raise BundleRefused(
+            Exit.BAD_SIGNATURE,
+            f"the roots in {bundle} are not those in {root}",
+            hint="begin anew if yours are newer; otherwise find out who put them there",
+        )
+    last = roots.check(chain)
+    signer = _allowed(last, key)
     is_refresh = not (bundle / layout.MANIFEST).exists()
     written = []
     if not is_refresh:
         check(bundle, progress, partial=partial)
         written += _sign_sums(bundle, key, signer)
-    return written + _sign_metadata(bundle / layout.METADATA, key, root)
+    return written + _sign_metadata(bundle / layout.METADATA, key, last)
 
 
 def gather(bundle: Path, other: Path) -> list[str]:

@@ -92,6 +92,25 @@ def test_who_is_not_in_the_root_is_refused(begun: Path, office: Office) -> None:
     assert contents(begun) == before
 
 
+def test_nobody_signs_a_folder_with_other_roots(begun: Path, office: Office, tmp_path: Path) -> None:
+    """A usurper's root names the real signers of bundles, so that their signatures would bring it in."""
+    usurper = Office(tmp_path / "usurper", targets_keys=office.targets_keys).publish()
+    tara, theo = office.some
+    assert len(signing.sign(begun, tara, root=office.folder)) == 5
+    signing.start(begun, usurper.folder, 300)
+
+    with pytest.raises(BundleRefused, match="the roots in") as refused:
+        signing.sign(begun, tara, root=office.folder)
+    assert refused.value.exit is Exit.BAD_SIGNATURE
+    old_copy = signed.copy(office.folder, tmp_path / "old")
+    office.publish()
+    signing.start(begun, office.folder, 300)
+    assert len(signing.sign(begun, theo, root=old_copy)) == 5  # the next root follows from the signer's
+    signing.start(begun, old_copy, 300)
+    with pytest.raises(BundleRefused, match="the roots in"):
+        signing.sign(begun, theo, root=office.folder)
+
+
 def test_nobody_signs_what_is_not_true(begun: Path, office: Office) -> None:
     """A changed, a missing or an extra file, and lists that differ."""
     key = office.some[0]
