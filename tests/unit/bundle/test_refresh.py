@@ -114,6 +114,25 @@ def test_refresh_alone_is_remembered(office: Office, site: Site, clock: ManualCl
     assert verifying.verify(bundle, site, clock).expires == taken.expires
 
 
+def test_serial_is_remembered_when_the_refresh_is_not_believed_any_more(
+    office: Office, site: Site, clock: ManualClock, tmp_path: Path
+) -> None:
+    """The bundle's signers stay, one of the refresh's goes: what they vouched for still counts."""
+    bundle = signed.bundle(tmp_path / "10", office, 10)
+    install(bundle, site, clock, office)
+    later = tmp_path / "later"
+    signing.refresh(bundle, office.folder, later, 900, clock.now_us())
+    for name in ("theo", "tomo"):
+        signing.sign(later, office.targets_keys[name])
+    verifying.take_refresh(later, site, clock)
+    del office.targets_keys["tomo"]
+    office.targets_keys |= signed.people("tess")
+    office.publish()
+
+    assert refusal(signed.bundle(tmp_path / "9", office, 9), site, clock) is Exit.DOWNGRADE
+    assert install(signed.bundle(tmp_path / "11", office, 11), site, clock).manifest.serial == 11
+
+
 def test_full_bundle_and_delta_of_one_serial_follow_each_other(
     office: Office, site: Site, clock: ManualClock, tmp_path: Path
 ) -> None:
