@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tuf.api.metadata import Delegations, Metadata, Targets
 
-from appliance.bundle import layout, signing, trusted, verifying
+from appliance.bundle import layout, metadata, signing, trusted, verifying
 from appliance.bundle.keys import Kind
 from appliance.bundle.layout import Site
 from appliance.bundle.refusals import BundleRefused, Exit
@@ -240,6 +242,48 @@ def test_lists_that_differ_are_refused(
     signed.resign(bundle, office, ("\n".join(lines) + "\n").encode())
 
     assert refusal(bundle, site, clock, fingerprints=office.prints()) is Exit.BAD_METADATA
+
+
+def with_other_serial(targets: Targets) -> None:
+    targets.targets[layout.MANIFEST].unrecognized_fields["custom"]["serial"] = 2
+
+
+def with_other_moment(targets: Targets) -> None:
+    targets.targets[layout.MANIFEST].unrecognized_fields["custom"]["built"] = "2026-09-19T00:00:00Z"
+
+
+def with_other_size(targets: Targets) -> None:
+    targets.targets["README.txt"].length += 1
+
+
+def with_delegations(targets: Targets) -> None:
+    targets.delegations = Delegations({}, {})
+
+
+def as_it_is(targets: Targets) -> None:
+    """The control."""
+
+
+@pytest.mark.parametrize(
+    "change", [with_other_serial, with_other_moment, with_other_size, with_delegations, as_it_is]
+)
+def test_metadata_that_contradicts_the_manifest_is_refused(
+    change: Callable[[Targets], None], office: Office, site: Site, clock: ManualClock, tmp_path: Path
+) -> None:
+    """11, though the right people signed it."""
+    bundle = signed.bundle(tmp_path / "b", office)
+    path = bundle / "metadata/1000.targets.json"
+    document: Metadata[Targets] = Metadata[Targets].from_bytes(path.read_bytes())
+    change(document.signed)
+    document.signatures.clear()
+    for key in office.some:
+        document.sign(key.signers[Kind.ED25519], append=True)
+    path.write_bytes(metadata.dump(document))
+
+    if change is as_it_is:
+        assert install(bundle, site, clock, office).manifest.serial == 1
+    else:
+        assert refusal(bundle, site, clock, fingerprints=office.prints()) is Exit.BAD_METADATA
 
 
 def test_store_stands_in_for_what_the_folder_lacks(
