@@ -18,6 +18,22 @@ def test_line_tells_share_rate_and_time_left() -> None:
     assert "100%" in progress.line(10, 10, 10, 0.0)
 
 
+def test_bytes_are_told_in_megabytes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of gigabytes is told; one of kilobytes is done before one could look."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    for total in (1_000_000, 4_000_000_000):
+        bar = Progress("copying", unit="bytes")
+        for done in (0, total):
+            bar.update(done, total)
+    told = capsys.readouterr().err
+
+    assert told.count("100%") == 1
+    assert "MB/s" in told
+    assert progress.line(3_000_000, 10_000_000, 1_000_000, 2.0, unit="bytes").count("        1 MB/s") == 1
+
+
 def test_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """A program that reads our output finds nothing beside it."""
     bar = Progress()
