@@ -1,6 +1,8 @@
 # Two commands matter: `make run` and `make test`. `make help` lists the rest.
 PYTHON ?= python3
 HOME_DIR ?= var
+OUT ?= dist
+SERIAL ?= 1
 BIN := .venv/bin
 # Tests write into the cache folder, each checkout into a place of its own.
 CACHE := $(or $(APPLIANCE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/appliance)
@@ -10,7 +12,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
         --no-emit-find-links --no-annotate --no-header --no-emit-package llama-cpp-python -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench pictures llama-server test-offline lock clean
+.PHONY: help setup run test check format bench pictures llama-server test-offline wheelhouse bundle lock clean
 
 ##@ Everyday
 setup: ## Make .venv from the lock and fetch the starter model (idempotent)
@@ -21,7 +23,7 @@ run: ## Set up, then serve the starter model on 127.0.0.1:8080, the console on 8
 	@$(BIN)/appliance init --home $(HOME_DIR)
 	@exec $(BIN)/appliance serve --home $(HOME_DIR) --kiosk-key make-run --console-accounts --log-file $(HOME_DIR)/serve.log
 
-test: setup check ## Set up, check, then the whole suite, without network
+test: setup check wheelhouse ## Set up, check, then the whole suite, without network
 	@mkdir -p $(dir $(TEST_ROOT))
 	@$(PYTEST)
 
@@ -51,11 +53,18 @@ test-offline: setup ## The whole suite in a network namespace with loopback only
 	@mkdir -p $(dir $(TEST_ROOT))
 	@deploy/test-offline.sh $(PYTEST)
 
+wheelhouse: setup ## Fetch what a bundle packs, once, into the cache
+	@$(BIN)/python deploy/bootstrap/bundle.py
+
+bundle: setup ## An unsigned bundle of this commit with the starter model (OUT, SERIAL, RELEASE, FLAGS)
+	@$(BIN)/python deploy/bootstrap/bundle.py --out $(OUT) --serial $(SERIAL) $(if $(RELEASE),--release $(RELEASE)) $(FLAGS)
+
 lock: setup ## Resolve the dependencies anew, with hashes
 	@$(BIN)/python -m pip install -q uv
 	@$(LOCK) pyproject.toml -o deploy/lock/runtime.txt
 	@$(LOCK) pyproject.toml --group dev -c deploy/lock/runtime.txt -o deploy/lock/dev.txt
 	@$(LOCK) --group pyproject.toml:build -o deploy/lock/build.txt
+	@$(LOCK) --group pyproject.toml:installer -o deploy/lock/installer.txt
 	@$(LOCK) --group pyproject.toml:bench -c deploy/lock/runtime.txt -o deploy/lock/bench.txt
 
 clean: ## Remove what set-up and runs made here; the cache stays

@@ -135,6 +135,13 @@ class Catalog:
         temporary.replace(spec.path)
         durable.fsync_dir(spec.path.parent)
 
+    def open_to_workers(self, spec: ModelSpec, home: Home) -> None:
+        """Let the users of sandboxes read the model: weights are no secret, and the home stays closed."""
+        folders = [each for each in spec.path.parents if each.is_relative_to(home.models)]
+        for path, mode in [*((each, 0o755) for each in folders), (spec.path, 0o444)]:
+            if path.stat().st_mode & mode != mode:
+                path.chmod(path.stat().st_mode | mode)
+
 
 def read_model(path: Path) -> ModelFile:
     """One catalogue file. SetupError names it and the key that is wrong."""

@@ -96,6 +96,7 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     load_timeout_seconds: Positive = 300
     request_timeout_seconds: Positive = 600
     restart_backoff_max_seconds: Positive = 30
+    worker_socket: str = ""  # where a worker is asked for; empty: the gateway starts it itself
 
 
 class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -240,6 +241,12 @@ def find_home(explicit: str | None) -> Home:
     return Home(root=Path(explicit or os.environ.get(HOME_VARIABLE) or "var").absolute())
 
 
+def variables(*prefixes: str) -> list[str]:
+    """Names in the environment that begin so, in any case; never their values."""
+    wanted = tuple(each.upper() for each in prefixes)
+    return sorted(name for name in os.environ if name.upper().startswith(wanted))
+
+
 def parse(text: str, *, source: str = CONFIG_NAME) -> Settings:
     """Settings from TOML. SetupError names the key that is wrong, and where it stands."""
     try:
@@ -290,6 +297,8 @@ def _check(settings: Settings, source: str) -> None:
         )
     if settings.engine.n_batch <= settings.engine.n_seq_max:
         raise SetupError(f"{source}: engine.n_batch must be above engine.n_seq_max", code="bad_config")
+    if settings.engine.worker_socket and not settings.engine.worker_socket.startswith("/"):
+        raise SetupError(f"{source}: engine.worker_socket must begin with /", code="bad_config")
     names = [each.name for each in settings.engine.shared_prefixes]
     if len(names) != len(set(names)):
         raise SetupError(f"{source}: two engine.shared_prefixes have one name", code="bad_config")

@@ -241,6 +241,8 @@ async def run_services(
             hint="default_model in appliance.toml must name a file in models/",
         )
     await asyncio.to_thread(catalog.verify, spec)
+    if settings.engine.worker_socket:
+        catalog.open_to_workers(spec, home)
     with open_log_alone(home, settings, clock) as alone:
         await _record_settings(alone.audit, home, settings)
         metrics = Metrics()

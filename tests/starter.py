@@ -12,12 +12,17 @@ from appliance.config import Home
 def starter_model() -> Path:
     """The GGUF. AssertionError where set-up has not fetched it: the suite needs it."""
     pinned = read_model(CATALOGUE / "smollm2-135m-instruct.toml")
+    path = cache_dir() / "models" / "sha256" / pinned.sha256
+    assert path.is_file(), f"the starter model is not in the cache: run make setup ({path})"
+    return path
+
+
+def cache_dir() -> Path:
+    """Where set-up keeps what it made, outside the checkout."""
     base = os.environ.get("APPLIANCE_CACHE") or Path(
         os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "appliance"
     )
-    path = Path(base) / "models" / "sha256" / pinned.sha256
-    assert path.is_file(), f"the starter model is not in the cache: run make setup ({path})"
-    return path
+    return Path(base)
 
 
 def link_into(home: Home) -> None:

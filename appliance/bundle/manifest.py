@@ -7,6 +7,7 @@ key, a hostile path or a list that contradicts itself is refused.
 from __future__ import annotations
 
 import json
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -162,11 +163,17 @@ def digests(manifest: Manifest) -> dict[str, tuple[str, int]]:
 def _check(manifest: Manifest) -> None:
     paths = [each.path for each in manifest.files]
     paths += [path for blob in manifest.blobs for path in blob.paths]
-    if hostile := next((each for each in paths if not layout.is_path(each)), None):
-        raise _bad(f"the manifest names a path that no bundle has: {hostile[:80]!r}")
+    hostile = [each for each in paths if not layout.is_path(each)]
+    if hostile:
+        raise _bad(f"the manifest names a path that no bundle has: {hostile[0][:80]!r}")
+    if made := [each for each in paths if each == layout.MANIFEST or layout.UNLISTED.fullmatch(each)]:
+        raise _bad(f"the manifest names {made[0]}, which is made after it")
     folded = [each.casefold() for each in paths]  # a FAT medium holds one of two that differ by case
     if len(set(folded)) != len(folded):
         raise _bad("the manifest names a path twice")
+    names = set(folded)
+    if any(str(above) in names for each in folded for above in PurePosixPath(each).parents):
+        raise _bad("the manifest names a file and its folder as files")
     for blob in manifest.blobs:
         pieces = -(-blob.size // blob.part_size) if blob.part_size else 0
         if blob.part_size < 1 or (blob.parts and len(blob.parts) != pieces):

@@ -1,17 +1,18 @@
-"""`appliance bundle`: gathers commands from files of their own."""
+"""`appliance bundle`: releases that are carried in. The commands lie in files of their own."""
 
 from __future__ import annotations
 
 import click
 
-from appliance.cli import ceremony, signing, trusting
+from appliance.cli import bundling, ceremony, signing, trusting
 
 
 @click.group()
 def bundle() -> None:
-    """Offline bundles: keys, sign, verify, refresh, receipts."""
+    """Releases: build, sign, carry, verify, install."""
 
 
+bundle.add_command(bundling.build)
 bundle.add_command(ceremony.keys)
 bundle.add_command(signing.sign)
 bundle.add_command(signing.refresh)

@@ -14,13 +14,16 @@ from cryptography.hazmat.backends.openssl import backend
 
 from appliance import config, db
 from appliance.audit import checkpoint, files, profiles, store, surroundings
+from appliance.bundle import preflight
+from appliance.bundle.layout import Site
 from appliance.catalog import Catalog
 from appliance.cli.base import database_of, home_option, json_option, show
-from appliance.config import Home
+from appliance.config import Home, Settings
 from appliance.errors import ApplianceError, InternalError, SetupError
 
 _LOW_DISK_BYTES = 1 << 30
 _PRIVATE = 0o077
+_SIGNS = {"ok": "ok   ", "warn": "warn ", "fail": "RED  "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,14 @@ class Check:
     is_green: bool
     says: str
     hint: str = ""
+    is_warning: bool = False  # green, and a person should know it
+
+    @property
+    def level(self) -> str:
+        """`ok`, `warn` or `fail`."""
+        if not self.is_green:
+            return "fail"
+        return "warn" if self.is_warning else "ok"
 
 
 @click.command()
@@ -39,19 +50,28 @@ class Check:
 def doctor(home: Home, *, as_json: bool) -> None:
     """Check this home and host; exit code 1 where something would keep it from serving.
 
+    Of the host (deploy/guides/host.md): the checks that the installer makes, too. A line that begins with
+    "warn" keeps nothing from serving.
+
     \b
     Example: appliance doctor
     """
     checks = examine(home)
     lines = [
-        f"{'ok ' if each.is_green else 'RED'}  {each.name}: {each.says}"
-        + (f"\n     {each.hint}" if each.hint and not each.is_green else "")
+        f"{_SIGNS[each.level]}{each.name}: {each.says}"
+        + (f"\n     {each.hint}" if each.hint and each.level != "ok" else "")
         for each in checks
     ]
     result = {
         "green": all(each.is_green for each in checks),
         "checks": [
-            {"name": each.name, "green": each.is_green, "says": each.says, "hint": each.hint}
+            {
+                "name": each.name,
+                "green": each.is_green,
+                "level": each.level,
+                "says": each.says,
+                "hint": each.hint,
+            }
             for each in checks
         ],
     }
@@ -71,12 +91,38 @@ def examine(home: Home) -> list[Check]:
         ("latch", _latch),
         ("algorithms", _algorithms),
         ("model", _model),
+        ("worker", _worker),
         ("tls", _tls),
         ("disk", _disk),
         ("file system", _filesystem),
     ]
     checks = [_look(name, look, home) for name, look in looks]
-    return [*checks, *_server_checks(home)]
+    return [*checks, *_server_checks(home), *_host_checks(home)]
+
+
+def _host_checks(home: Home) -> list[Check]:
+    """Of the host, as the installer looks at it; with defaults where the configuration can not be read."""
+    try:
+        settings = config.load(home)
+    except ApplianceError:
+        settings = Settings()
+    ports = {settings.server.port} | ({settings.console.port} if settings.console.enabled else set())
+    return [
+        Check(
+            each.name,
+            is_green=each.level is not preflight.Level.FAIL,
+            says=each.found,
+            hint=each.fix,
+            is_warning=each.level is preflight.Level.WARN,
+        )
+        for each in preflight.run(
+            None,
+            Site(),
+            home=home.root,
+            ports=sorted(ports - {0}),
+            needs_gpu=settings.engine.n_gpu_layers != 0,
+        )
+    ]
 
 
 def _server_checks(home: Home) -> list[Check]:
@@ -171,6 +217,22 @@ def _model(home: Home) -> str:
         raise SetupError("no default model", code="model_not_found")
     catalog.verify(spec)
     return f"{spec.id} is in the store, sha256 as pinned"
+
+
+def _worker(home: Home) -> str:
+    settings = config.load(home)
+    path = settings.engine.worker_socket
+    if not path:
+        return "a child of the gateway, with its user"
+    if not Path(path).is_socket():
+        raise SetupError(
+            f"engine.worker_socket: no socket at {path}",
+            code="worker_missing",
+            hint="systemctl enable --now appliance-worker.socket; without systemd leave the key empty",
+        )
+    if not os.access(path, os.W_OK):
+        raise SetupError(f"can not connect to {path}", code="worker_closed", hint="run this as its user")
+    return f"of its own user and sandbox, behind {path}"
 
 
 def _tls(home: Home) -> str:

@@ -7,6 +7,7 @@ long or does not decode is `ChannelError`, and the side that sees it gives the p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 from typing import Generic, TypeVar
@@ -15,6 +16,8 @@ import msgspec
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 _LENGTH_BYTES = 4
+_DROPPED_BYTES = 64 * 1024  # at once, of what a peer says that nobody wants to hear any more
+LEASH = b"L"  # ahead of all frames to a dialled worker: the byte that carries its leash (worker/leash.py)
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -87,6 +90,15 @@ class AsyncChannel(Generic[In, Out]):
         frame = _frame(self._encoder.encode(message))
         if not self._writer.is_closing():  # a transport whose peer died in mid-write is closed already
             self._writer.write(frame)
+
+    async def finish(self) -> None:
+        """Nothing more is said; return when the peer has hung up too. What it still says is dropped."""
+        if not self._writer.is_closing():
+            with contextlib.suppress(OSError):  # it has hung up before us
+                self._writer.write_eof()
+        with contextlib.suppress(OSError):
+            while await self._reader.read(_DROPPED_BYTES):
+                pass
 
     def close(self) -> None:
         """End the connection: the worker sees end of file and exits."""

@@ -192,6 +192,7 @@ class Ready(_Message, frozen=True):
     tuning: Tuning
     setup: Setup  # of reproducible requests
     trials: tuple[Trial, ...] = ()  # what was measured to find the tuning; empty where it was given
+    pid: Number = 0  # for people who look for it; nobody sends it signals
 
 
 class LoadFailed(_Message, frozen=True):

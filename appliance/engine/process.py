@@ -14,11 +14,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.engine.channel import AsyncChannel
-from appliance.engine.messages import LoadModel, Shutdown, ToGateway, ToWorker
+from appliance.engine.messages import LoadModel, Ready, Shutdown, ToGateway, ToWorker
 
 DEFAULT_COMMAND = (sys.executable, "-m", "appliance.engine.worker")
 MAX_LAST_WORDS = 40
 _LINE_BYTES = 64 * 1024
+# What each worker gets in addition; a unit gives it the same (deploy/units).
+VARIABLES = {
+    "GGML_NO_BACKTRACE": "1",
+    "PYTHONUNBUFFERED": "1",
+    # How long the library's threads spin when they wait for each other. Measured on two cores, a
+    # step of eight: spinning for as long as libgomp likes takes 25 ms alone and 1,300 ms beside a
+    # neighbour that wants a core; so short a spin 25 and 67 ms; none at all 40 and 50 ms.
+    "GOMP_SPINCOUNT": "2000",
+}
 # After Ready the worker has seen prompts: of its words only the library's own assertions are kept.
 _ASSERTION = re.compile(rb"([\w./-]+:\d+: )?(GGML_ASSERT\([\x20-\x7e]{0,160}\) failed|CUDA error)")
 
@@ -31,7 +40,7 @@ class WorkerProcess:
     ) -> None:
         self._process = process
         self.channel = channel
-        self.is_ready = False  # set by the supervisor: from then on stderr may carry content
+        self._is_ready = False  # from then on stderr may carry content
         self._last_words: deque[str] = deque(maxlen=MAX_LAST_WORDS)
         self._listener = asyncio.create_task(self._listen())
 
@@ -65,6 +74,10 @@ class WorkerProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def note_ready(self, _ready: Ready) -> None:
+        """It answers; the supervisor says so."""
+        self._is_ready = True
 
     @property
     def last_words(self) -> str:
@@ -101,7 +114,7 @@ class WorkerProcess:
                 continue
             if not line:
                 return
-            if not self.is_ready:
+            if not self._is_ready:
                 self._last_words.append(line.decode("utf-8", "replace").rstrip()[:500])
             elif found := _ASSERTION.search(line):
                 self._last_words.append(found[0].decode("ascii", "replace"))
@@ -118,14 +131,7 @@ def _environment() -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE",
     )
     environment = {name: os.environ[name] for name in kept if name in os.environ}  # noqa: TID251
-    return environment | {
-        "GGML_NO_BACKTRACE": "1",
-        "PYTHONUNBUFFERED": "1",
-        # How long the library's threads spin when they wait for each other. Measured on two cores, a
-        # step of eight: spinning for as long as libgomp likes takes 25 ms alone and 1,300 ms beside a
-        # neighbour that wants a core; so short a spin 25 and 67 ms; none at all 40 and 50 ms.
-        "GOMP_SPINCOUNT": "2000",
-    }
+    return environment | VARIABLES
 
 
 def memory_bytes(pid: int) -> int | None:

@@ -17,6 +17,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from appliance.clock import Clock
 from appliance.config import Engine as EngineSettings
@@ -30,6 +31,7 @@ from appliance.core import (
 )
 from appliance.engine import messages, task_wire, wire
 from appliance.engine.channel import ChannelError
+from appliance.engine.dialled import DialledWorker
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.engine.process import DEFAULT_COMMAND, WorkerProcess
 from appliance.engine.tunings import TuningStore
@@ -66,6 +68,7 @@ class EngineStatus:
     stats: messages.Stats | None
 
 
+_Worker = WorkerProcess | DialledWorker
 _Inbox = asyncio.Queue[messages.ToGateway]
 _TERMINAL = messages.Finished | messages.TaskAnswer | messages.Rejected | messages.Failed
 
@@ -97,7 +100,7 @@ class Engine:
         self._restarts = 0
         self._last_error = ""
         self._stats: messages.Stats | None = None
-        self._worker: WorkerProcess | None = None
+        self._worker: _Worker | None = None
         self._inboxes: dict[str, _Inbox] = {}
         self._life: asyncio.Task[None] | None = None
 
@@ -111,7 +114,7 @@ class Engine:
 
     @property
     def worker_pid(self) -> int | None:
-        """The worker's process; None while there is none."""
+        """The worker's process; None while there is none, or none that is known."""
         return self._worker.pid if self._worker is not None else None
 
     @property
@@ -231,7 +234,7 @@ class Engine:
         """From spawn to death; why it died."""
         self._enter(State.STARTING)
         try:
-            worker = self._worker = await WorkerProcess.spawn(self._command, self._load_message())
+            worker = self._worker = await self._begin()
         except OSError as error:
             return self._failed("spawn_failed", f"the worker can not be started: {error.strerror}")
         try:
@@ -254,7 +257,14 @@ class Engine:
                 await ending
                 raise
 
-    async def _until_ready(self, worker: WorkerProcess) -> str:
+    async def _begin(self) -> _Worker:
+        """A child of ours, or what answers at `engine.worker_socket`."""
+        load = self._load_message()
+        if self._settings.worker_socket:
+            return await DialledWorker.dial(Path(self._settings.worker_socket), load)
+        return await WorkerProcess.spawn(self._command, load)
+
+    async def _until_ready(self, worker: _Worker) -> str:
         """Empty when the worker said Ready; otherwise what is wrong."""
         try:
             async with asyncio.timeout(self._settings.load_timeout_seconds):
@@ -265,7 +275,7 @@ class Engine:
             return str(error)
         match message:
             case messages.Ready():
-                worker.is_ready = True
+                worker.note_ready(message)
                 self._ready = message
                 self._last_error = ""
                 self._keep_tuning(message)
@@ -289,7 +299,7 @@ class Engine:
             case _:
                 return "the worker spoke before it was ready"
 
-    async def _listen(self, worker: WorkerProcess) -> None:
+    async def _listen(self, worker: _Worker) -> None:
         """Hand messages to those who wait for them, until the worker is gone."""
         try:
             while (message := await worker.channel.receive()) is not None:
@@ -338,10 +348,12 @@ class Engine:
         return wire.load_message(self.spec, self._settings, tuning, thorough=self._thorough)
 
 
-def _death(code: int) -> str:
+def _death(code: int | None) -> str:
+    if code is None:  # nobody but its own parent hears of that
+        return "the worker has gone"
     return f"the worker was ended by signal {-code}" if code < 0 else f"the worker exited with {code}"
 
 
-def _with_words(problem: str, worker: WorkerProcess) -> str:
+def _with_words(problem: str, worker: _Worker) -> str:
     words = worker.last_words
     return f"{problem}: {words}" if words else problem

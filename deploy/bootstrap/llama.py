@@ -39,7 +39,7 @@ def wheel() -> Path:
     """The wheel, from the cache or made now."""
     folder = host.cache_dir() / "wheels" / key()
     with host.locked(folder.with_suffix(".lock")):
-        found = _cached(folder)
+        found = cached(folder)
         if found is not None:
             return found
         host.say("building llama.cpp once for this machine (about 5 minutes on 2 cores)")
@@ -62,7 +62,7 @@ def key() -> str:
     return f"llama-{platform.machine()}-{digest}"
 
 
-def _cached(folder: Path) -> Path | None:
+def cached(folder: Path) -> Path | None:
     """The cached wheel, if it still is what was put there."""
     wheels = list(folder.glob("*.whl"))
     pinned = folder / "SHA256"
@@ -122,6 +122,28 @@ def _build(folder: Path) -> Path:
         (publish / "SHA256").write_text(host.sha256_of(publish / built.name) + "\n", encoding="ascii")
         publish.replace(folder)  # one rename: a half-made folder is never found
         return Path(folder, built.name)
+
+
+def source(folder: Path) -> Path:
+    """The source distribution that the lock pins, fetched into `folder`."""
+    tools = build_tools()
+    command: list[str | Path] = [tools / "python", "-m", "pip", "download", "--no-deps"]
+    host.run(
+        [
+            *command,
+            "--no-build-isolation",  # pip reads its metadata with the locked build tools
+            "--no-binary",
+            "llama-cpp-python",
+            "--require-hashes",
+            "-r",
+            host.LOCKS / "llama.txt",
+            "-d",
+            folder,
+        ],
+        log=host.cache_dir() / "logs" / "llama-source.log",
+        extra={"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"},
+    )
+    return next(folder.glob("*.tar.gz"))
 
 
 def build_tools() -> Path:

@@ -95,7 +95,7 @@ def _build_server(folder: Path, wheel: Path) -> None:
         tools = llama.build_tools()
         logs = host.cache_dir() / "logs"
         path = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
-        source = _source(staging, tools)
+        source = _source(staging)
         build = staging / "build"
         host.run(
             ["cmake", "-S", source, "-B", build, "-G", "Ninja", *SERVER_SWITCHES],
@@ -122,28 +122,14 @@ def _build_server(folder: Path, wheel: Path) -> None:
         publish.replace(folder)  # one rename: a half-made folder is never found
 
 
-def _source(staging: Path, tools: Path) -> Path:
+def _source(staging: Path) -> Path:
     """The vendored tree out of the source distribution that the lock pins."""
-    command: list[str | Path] = [tools / "python", "-m", "pip", "download", "--no-deps"]
-    host.run(
-        [
-            *command,
-            "--no-build-isolation",  # pip reads its metadata with the locked build tools
-            "--no-binary",
-            "llama-cpp-python",
-            "--require-hashes",
-            "-r",
-            host.LOCKS / "llama.txt",
-            "-d",
-            staging,
-        ],
-        log=host.cache_dir() / "logs" / "llama-source.log",
-        extra={"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"},
-    )
     unpacked = staging / "source"
     unpacked.mkdir()
-    archive = next(staging.glob("*.tar.gz"))
-    host.run(["tar", "-xzf", archive, "-C", unpacked], log=host.cache_dir() / "logs" / "llama-unpack.log")
+    host.run(
+        ["tar", "-xzf", llama.source(staging), "-C", unpacked],
+        log=host.cache_dir() / "logs" / "llama-unpack.log",
+    )
     return next(unpacked.glob("*/vendor/llama.cpp"))
 
 

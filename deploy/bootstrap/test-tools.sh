@@ -12,6 +12,7 @@ want golang-go command -v go
 want golang-golang-x-mod-dev test -d /usr/share/gocode/src/golang.org/x/mod/sumdb/tlog
 want strace command -v strace
 want postgresql sh -c 'ls /usr/lib/postgresql/*/bin/initdb'
+want systemd command -v systemd-analyze
 want openssl command -v openssl
 want xxd command -v xxd
 want unzip command -v unzip

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from appliance.engine.worker.program import run
+from appliance.engine.worker.program import main
 from tests.fakes.fake_backend import FakeBackend
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--fd", type=int, required=True)
-    sys.exit(run(parser.parse_args().fd, FakeBackend))
+    sys.exit(main(FakeBackend))

@@ -148,6 +148,7 @@ WITHOUT_A_HOME = {
     ("audit", "open"),
     ("audit", "witness", "keygen"),
     ("audit", "witness", "cosign"),
+    ("bundle", "build"),
 }
 
 
@@ -240,4 +241,5 @@ def test_locks_hold_what_the_project_names() -> None:
     assert names(project["dependency-groups"]["dev"]) <= dev.keys()
     assert names(project["dependency-groups"]["build"]) <= locked("build.txt").keys()
     assert names(project["dependency-groups"]["bench"]) <= locked("bench.txt").keys()
+    assert names(project["dependency-groups"]["installer"]) == locked("installer.txt").keys()
     assert {name: dev.get(name) for name in runtime} == runtime

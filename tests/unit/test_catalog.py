@@ -104,3 +104,20 @@ def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
         Catalog.load(home=Home(root=tmp_path), default_model="tiny", directory=tmp_path)
     with pytest.raises(SetupError, match="not in the catalogue"):
         Catalog.load(home=Home(root=tmp_path), default_model="none", directory=tmp_path)
+
+
+def test_workers_of_other_users_can_read_the_model_and_nothing_else(one: tuple[Catalog, Path]) -> None:
+    """The folders down to the file are opened for reading; the home around them keeps its mode."""
+    found, source = one
+    spec = found.list()[0]
+    home = Home(root=spec.path.parents[3])
+    found.put(spec, source)
+    home.root.chmod(0o700)
+    for path in (home.models, spec.path.parent):
+        path.chmod(0o700)
+    spec.path.chmod(0o600)
+    found.open_to_workers(spec, home)
+
+    modes = [path.stat().st_mode & 0o777 for path in (home.root, home.models, spec.path.parent)]
+    assert modes == [0o700, 0o755, 0o755]
+    assert spec.path.stat().st_mode & 0o444 == 0o444

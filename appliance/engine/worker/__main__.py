@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from appliance.engine.messages import LoadModel
 from appliance.engine.worker.backend import Backend
-from appliance.engine.worker.program import run
+from appliance.engine.worker.program import main
 
 
 def _llama(load: LoadModel) -> Backend:
@@ -17,12 +16,5 @@ def _llama(load: LoadModel) -> Backend:
     return LlamaBackend(load)
 
 
-def main() -> None:
-    """The socket's number comes from the supervisor."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--fd", type=int, required=True)
-    sys.exit(run(parser.parse_args().fd, _llama))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main(_llama))

@@ -9,6 +9,7 @@ middle of a long decode. Nothing is worth finishing for nobody.
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import hashlib
 import os
@@ -38,6 +39,7 @@ from appliance.engine.messages import (
     Tokenize,
     ToWorker,
 )
+from appliance.engine.worker import leash
 from appliance.engine.worker.backend import Backend
 from appliance.engine.worker.core import EngineCore
 from appliance.engine.worker.desk import Desk
@@ -51,6 +53,18 @@ _PR_SET_DUMPABLE = 4
 Channel = BlockingChannel[ToWorker, ToGateway]
 NewBackend = Callable[[LoadModel], Backend]
 Inbox = queue.SimpleQueue[Sequence | Job | Abort]
+
+
+def main(new_backend: NewBackend) -> int:
+    """The program: `--fd N` is its socket, `--leashed` that a leash comes first on it (leash.py)."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--leashed", action="store_true")
+    options = parser.parse_args()
+    fd = leash.off_standard_input(options.fd)
+    if options.leashed:
+        leash.take(fd)
+    return run(fd, new_backend)
 
 
 def run(fd: int, new_backend: NewBackend) -> int:
@@ -189,6 +203,7 @@ def _ready(backend: Backend, load_us: int) -> Ready:
         tuning=backend.tuning,
         setup=backend.setup,
         trials=backend.trials,
+        pid=os.getpid(),
     )
 
 

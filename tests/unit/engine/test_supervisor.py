@@ -64,8 +64,8 @@ async def collect(engine: Engine, request: InferenceRequest) -> tuple[str, Finis
 
 
 def worker_pid(engine: Engine) -> int:
-    assert engine._worker is not None
-    return engine._worker.pid
+    assert engine.worker_pid is not None
+    return engine.worker_pid
 
 
 async def until(condition: Any, seconds: float = 10) -> None:

@@ -5,6 +5,7 @@ Inside the library a failed allocation is a null pointer at best and the end of 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from appliance.engine.worker.llama.library import LoadError
@@ -27,6 +28,8 @@ def check_weights(path: str) -> None:
         needed = Path(path).stat().st_size
     except OSError as error:
         raise LoadError(f"the model's file can not be read: {error.strerror}") from error
+    if not os.access(path, os.R_OK):  # a worker in a sandbox has a user of its own
+        raise LoadError("the model's file can not be read by the worker's user: chmod a+r")
     free = available_bytes()
     if needed + _RESERVE_BYTES > free:
         raise LoadError(
