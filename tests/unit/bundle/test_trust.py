@@ -72,8 +72,13 @@ def test_older_bundle_is_refused_and_only_let_in_on_purpose(
     install(newer, site, clock)
 
     assert refusal(older, site, clock) is Exit.DOWNGRADE
+    before = trusted.load(site)
     found = install(older, site, clock, allow_downgrade=True)
+    after = trusted.load(site)
     assert found.manifest.serial == 7
+    assert before is not None
+    assert after is not None
+    assert after.remembered == before.remembered
     assert refusal(older, site, clock) is Exit.DOWNGRADE
     assert install(newer, site, clock).manifest.serial == 8
 
