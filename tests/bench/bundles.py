@@ -1,8 +1,8 @@
 """Bundles: how fast one is verified and copied beside the hash and beside `cp`, and what it weighs.
 
 A model of 1 GiB of random bytes, cached, on the disk of the checkout. Each figure is the best of some rounds,
-in which ours and the peer's take turns. The time from a stick to the first answer is measured by the scenario of
-`make test-offline`, which leaves it in `FIRST_ANSWER`.
+in which ours and the peer's take turns. The time from a stick to the first answer is measured by the scenario
+of `make test-offline`, which leaves it in `FIRST_ANSWER`.
 """
 
 from __future__ import annotations
