@@ -136,11 +136,13 @@ class Retain(_Message, frozen=True):
 
 
 class BackUp(_Message, frozen=True):
-    """`appliance db backup`: a copy of the database was made; the shares' own is made now."""
+    """`appliance db backup`: the database was copied; shares and box file follow now."""
 
     backup_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     tree_size: Annotated[int, Meta(ge=0, lt=1 << 53)]
     schema: Annotated[str, Meta(max_length=64)]
+    name: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
+    head: Annotated[str, Meta(max_length=20_000)]
 
 
 class BlindIndexes(_Message, frozen=True):

@@ -225,6 +225,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "archive"
 
     @property
+    def restored(self) -> Path:
+        """Which box file this home came out of; there only until it is on the record."""
+        return self.root / "restored"
+
+    @property
     def ceremony(self) -> Path:
         """The act of a ceremony that is being carried out; there only until it is finished."""
         return self.root / "ceremony.act"

@@ -20,6 +20,7 @@ import msgspec
 from appliance.alone import Alone
 from appliance.audit import entry, proving, witness_keys
 from appliance.audit.kinds import Kind
+from appliance.backups import Copied
 from appliance.commands import (
     AddWitness,
     Answer,
@@ -194,10 +195,16 @@ async def _perform(command: Command, alone: Alone) -> dict[str, Any]:
             )
             return {"key_sha256": key_sha256, "blinds": blinds}
         case BackUp():
-            receipt, path, num_expired = await alone.custody.back_up(
-                command.backup_sha256, command.tree_size, command.schema
+            copied = Copied(
+                Path(command.name), command.backup_sha256, command.tree_size, command.schema, command.head
             )
-            return {"record": receipt.record, "shares": str(path), "num_expired": num_expired}
+            done = await alone.custody.back_up(copied)
+            return {
+                "record": done.receipt.record,
+                "shares": str(done.shares),
+                "box": str(done.box),
+                "num_expired": done.num_expired,
+            }
         case Verified():
             receipt = await alone.administration.verifications.record(command.result)
             return {"record": receipt.record, "state": "ready" if alone.audit.is_ready else "latched"}

@@ -1,4 +1,4 @@
-"""A copy of the database and of the shares while the gateway runs, because somebody at the console asked.
+"""A copy of database, shares and box while the gateway runs, because somebody at the console asked.
 
 It reads the whole database, which can take longer than anybody waits for a page: it runs by itself, one at a
 time, and tells how it went. The same copy, and the same record, as `appliance db backup`.
@@ -82,7 +82,7 @@ class Copies:
                 copy_database, self._home, self._database, self._clock, note="console"
             )
             name = copied.path.name
-            await self._custody.back_up(copied.sha256, copied.tree_size, copied.schema, by=by)
+            await self._custody.back_up(copied, by=by)
         except ApplianceError as error:
             problem = error.message
             log.error("backup_failed", code=error.code)

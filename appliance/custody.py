@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from appliance import backups, db
@@ -23,7 +22,7 @@ from appliance.audit.log import AuditLog
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.retention import Removal
 from appliance.audit.shares import Share
-from appliance.backups import ShareBackups
+from appliance.backups import BackedUp, Copied, ShareBackups
 from appliance.clock import Clock
 from appliance.config import CryptoProfile, Home
 from appliance.core import Principal, Receipt, Role
@@ -139,14 +138,13 @@ class Custody:
         """
         return await asyncio.to_thread(self._foresee, meant)
 
-    async def back_up(
-        self, backup_sha256: str, tree_size: int, schema: str, *, by: Principal | None = None
-    ) -> tuple[Receipt, Path, int]:
-        """Record a copy of the database, and make one of the shares; how many older ones went."""
+    async def back_up(self, copied: Copied, *, by: Principal | None = None) -> BackedUp:
+        """Record a copy of the database; make one of the shares, and the box file that goes with both."""
         async with self._changing:
-            receipt = await self._audit.append(backups.backed_up(backup_sha256, tree_size, schema, by))
-            path = await self._share_backups.make()
-            return receipt, path, await self._share_backups.expire()
+            receipt = await self._audit.append(backups.backed_up(copied, by))
+            shares_path = await self._share_backups.make()
+            box = await backups.make_box(self._audit, self._home, self._clock, copied, shares_path)
+            return BackedUp(receipt, shares_path, box, await self._share_backups.expire())
 
     async def expire_share_backups(self) -> int:
         """Remove backups of shares whose days are over; how many."""

@@ -8,8 +8,8 @@ stays closed: `anew` is the way on.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import appliance
@@ -22,13 +22,13 @@ from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity
 from appliance.audit.report import Report
 from appliance.audit.sequencer import Sequencer, Start
-from appliance.audit.shares import ShareStore
+from appliance.audit.shares import Share, ShareStore
 from appliance.clock import Clock
 from appliance.config import EMBEDDED, Home, Settings
 from appliance.errors import SetupError, VerificationError
 
 Verify = Callable[[Path, tuple[Verifier, ...]], Report]  # the second reading of a database that nobody writes
-_STAGED = ".restoring.db"
+STAGED = ".restoring.db"
 _SQLITE_FILES = ("", "-wal", "-shm")
 
 
@@ -41,6 +41,12 @@ class Restored:
     aside: Path | None
     closed: str = ""
     hint: str = ""
+
+    @property
+    def entry(self) -> Entry:
+        """The record of it."""
+        public: dict[str, str | int] = {"backup_sha256": self.sha256, "tree_size": self.tree_size}
+        return Entry(kind=Kind.DATABASE_RESTORED, public=public)
 
 
 def require_embedded(settings: Settings) -> None:
@@ -57,29 +63,32 @@ def require_embedded(settings: Settings) -> None:
 def restore_database(home: Home, settings: Settings, clock: Clock, file: Path, *, verify: Verify) -> Restored:
     """Put a backup in the place of the home's database. SetupError or VerificationError: nothing changed."""
     require_embedded(settings)
-    verifiers = files.read_verifiers(home.keys)
     lock = take_lock(home)
     try:
-        staged = home.root / _STAGED
-        staged.unlink(missing_ok=True)
+        placed = place_database(home, file, verify=verify)
         try:
-            tree_size = _checked_copy(file, staged, verifiers, verify)
-            digest = db.digest_of(file)
-            aside = _move_aside(home, digest)
-            staged.replace(home.database)
-            durable.fsync_dir(home.root)
-        finally:
-            staged.unlink(missing_ok=True)
-        recorded = Entry(
-            kind=Kind.DATABASE_RESTORED, public={"backup_sha256": digest, "tree_size": tree_size}
-        )
-        try:
-            _record(home, settings, clock, recorded)
+            record(home, settings, clock, [placed.entry])
         except SetupError as error:  # the copy stands in its place; the log tells why it stays closed
-            return Restored(tree_size, digest, aside, closed=error.code, hint=error.hint)
-        return Restored(tree_size, digest, aside)
+            return replace(placed, closed=error.code, hint=error.hint)
+        return placed
     finally:
         os.close(lock)
+
+
+def place_database(home: Home, file: Path, *, verify: Verify) -> Restored:
+    """`restore_database` but for its record: the caller holds the home's lock, and writes `entry`."""
+    verifiers = files.read_verifiers(home.keys)
+    staged = home.root / STAGED
+    staged.unlink(missing_ok=True)
+    try:
+        tree_size = _checked_copy(file, staged, verifiers, verify)
+        digest = db.digest_of(file)
+        aside = _move_aside(home, digest)
+        staged.replace(home.database)
+        durable.fsync_dir(home.root)
+    finally:
+        staged.unlink(missing_ok=True)
+    return Restored(tree_size, digest, aside)
 
 
 def restore_shares(
@@ -93,26 +102,38 @@ def restore_shares(
     found = share_backups.open_backup(data, identity)
     lock = take_lock(home)
     try:
-        db.require_current(db.of(home, settings))  # it knows what was erased
-        erased = _erased(home, settings)
-        kept = [each for each in found if each.id not in erased]
+        kept = still_due(home, settings, found)
         shares.create(home)
-        recorded = Entry(
-            kind=Kind.SHARES_RESTORED,
-            public={
-                "backup_sha256": share_backups.digest_of(data),
-                "num_shares": len(kept),
-                "num_erased": len(found) - len(kept),
-            },
-        )
-        _record(home, settings, clock, recorded)
-        opened = ShareStore(home)
-        try:
-            return opened.add(kept), len(found) - len(kept)
-        finally:
-            opened.close()
+        num_erased = len(found) - len(kept)
+        digest = share_backups.digest_of(data)
+        record(home, settings, clock, [shares_restored(digest, len(kept), num_erased)])
+        return add_shares(home, kept), num_erased
     finally:
         os.close(lock)
+
+
+def still_due(home: Home, settings: Settings, found: Iterable[Share]) -> list[Share]:
+    """Those of a backup's shares that no entry of this home's logs destroyed."""
+    db.require_current(db.of(home, settings))  # it knows what was erased
+    erased = _erased(home, settings)
+    return [each for each in found if each.id not in erased]
+
+
+def add_shares(home: Home, kept: Iterable[Share]) -> int:
+    """Into the home's store, which is there; how many it had not. The record of it came before."""
+    opened = ShareStore(home)
+    try:
+        return opened.add(kept)
+    finally:
+        opened.close()
+
+
+def shares_restored(backup_sha256: str, num_shares: int, num_erased: int) -> Entry:
+    """The record of shares that come back."""
+    return Entry(
+        kind=Kind.SHARES_RESTORED,
+        public={"backup_sha256": backup_sha256, "num_shares": num_shares, "num_erased": num_erased},
+    )
 
 
 def move(names: Iterable[str], source: Path, target: Path) -> None:
@@ -176,11 +197,12 @@ def _erased(home: Home, settings: Settings) -> set[bytes]:
     return found
 
 
-def _record(home: Home, settings: Settings, clock: Clock, recorded: Entry) -> None:
+def record(home: Home, settings: Settings, clock: Clock, recorded: Sequence[Entry]) -> None:
+    """Open the log, write these, close it. SetupError where it stays closed; the caller holds the lock."""
     sequencer = Sequencer(home, db.of(home, settings), settings.audit, clock)
     try:
         sequencer.open(Start(Kind.LOG_STARTED, {"version": appliance.__version__}))
-        sequencer.commit([recorded])
+        sequencer.commit(recorded)
         sequencer.write_head()
     finally:
         sequencer.close()

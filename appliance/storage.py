@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import text
 
 from appliance import db
-from appliance.audit import share_backups, store
+from appliance.audit import boxes, share_backups, store
 from appliance.audit.space import Room
 from appliance.config import Home
 from appliance.databases.base import Database
@@ -71,6 +71,7 @@ class Holdings:
     first_us: int | None
     databases: list[BackupFile]
     shares: list[BackupFile]
+    boxes: list[BackupFile]
     unreadable: list[str]  # files of a backup's name that are none
 
 
@@ -86,16 +87,18 @@ def look(home: Home, place: Database, *, now_us: int, share_backup_days: int) ->
             on_server = connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one()
     shares, unreadable = _share_backups(home, share_backup_days)
     databases = [_file(each) for each in sorted(home.backups.glob("appliance-*"))]
+    kept = [_file(each) for each in boxes.every(home)]
     return Holdings(
         database_bytes=on_server if place.file is None else _bytes_of(place.file),
         shares_bytes=_bytes_of(home.shares),
-        backup_bytes=sum(each.num_bytes for each in (*databases, *shares)),
+        backup_bytes=sum(each.num_bytes for each in (*databases, *shares, *kept)),
         num_entries=num_entries,
         is_embedded=place.file is not None,
         days=by_day(edges, seqs, num_entries),
         first_us=first_us,
         databases=databases[::-1],
         shares=shares[::-1],
+        boxes=kept,
         unreadable=unreadable,
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance import anew, config, db
+from appliance.alone import Alone
 from appliance.anew import Begun
 from appliance.audit import checkpoint, query, shares, store
 from appliance.audit.acts import Draft
@@ -13,6 +14,7 @@ from appliance.audit.entry import Entry
 from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity, parse_identity
 from appliance.audit.witness_keys import WitnessKeys
+from appliance.backups import BackedUp, copy_database
 from appliance.cli.init import RECOVERY_IDENTITY
 from appliance.cli.verifying import second_reading
 from appliance.clock import Clock
@@ -68,6 +70,12 @@ async def with_past(home: Home, clock: Clock, folder: Path) -> Past:
     with db.reading(home.database) as connection:
         head_size = connection.exec_driver_sql("SELECT count(*) FROM log_entry").scalar_one()
     return Past(settings.audit.origin, backup, kept.seq, lost.seq, size, head_size)
+
+
+async def backed_up(alone: Alone, home: Home, clock: Clock) -> BackedUp:
+    """What `appliance db backup` leaves."""
+    copied = copy_database(home, db.of(home, config.load(home)), clock, note="test")
+    return await alone.custody.back_up(copied)
 
 
 def set_back(home: Home, past: Past) -> None:

@@ -81,13 +81,18 @@ def load_keys(home: Home, origin: str) -> LogKeys:
     """The log's keys. SetupError where they are missing or damaged."""
     try:
         signing = (home.keys / KEY).read_bytes()
-        signer = Signer(origin, Ed25519PrivateKey.from_private_bytes(signing))
-        second = _second_signer(home, origin) if has_second_key(home) else None
+        second = (home.keys / SECOND_KEY).read_bytes() if has_second_key(home) else None
+        return keys_from(origin, signing, second)
     except (OSError, ValueError) as error:
         raise SetupError(
             "the log's keys can not be read", code="log_keys", hint="run: appliance init"
         ) from error
-    return LogKeys(signer=signer, second=second)
+
+
+def keys_from(origin: str, signing: bytes, second: bytes | None) -> LogKeys:
+    """The log's keys from their files' bytes. ValueError where they are none."""
+    signer = Signer(origin, Ed25519PrivateKey.from_private_bytes(signing))
+    return LogKeys(signer, None if second is None else _second_signer(second, origin))
 
 
 def write_verifiers(home: Home, keys: LogKeys) -> None:
@@ -115,8 +120,8 @@ def read_verifiers(folder: Path) -> tuple[Verifier, ...]:
     return tuple(found)
 
 
-def _second_signer(home: Home, origin: str) -> Signer:
-    key = load_der_private_key((home.keys / SECOND_KEY).read_bytes(), None)
+def _second_signer(data: bytes, origin: str) -> Signer:
+    key = load_der_private_key(data, None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError("another kind of key is wanted here")  # noqa: TRY004 - as a damaged one
     return Signer(origin, key)

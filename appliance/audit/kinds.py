@@ -28,6 +28,8 @@ class Kind(StrEnum):
     DATABASE_UPGRADED = "database:upgraded"
     DATABASE_BACKED_UP = "database:backed_up"
     DATABASE_RESTORED = "database:restored"
+    BOX_BACKED_UP = "box:backed_up"
+    BOX_RESTORED = "box:restored"
     SHARES_BACKED_UP = "shares:backed_up"
     SHARES_EXPIRED = "shares:expired"
     SHARES_RESTORED = "shares:restored"
@@ -106,6 +108,9 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.DATABASE_UPGRADED: frozenset({"from_revision", "to_revision", "backup_sha256"}),
     Kind.DATABASE_BACKED_UP: frozenset({"backup_sha256", "tree_size", "schema"}),
     Kind.DATABASE_RESTORED: frozenset({"backup_sha256", "tree_size"}),
+    # `tree_size` is what the head in the box remembers.
+    Kind.BOX_BACKED_UP: frozenset({"backup_sha256", "tree_size", "num_recipients", "num_removed"}),
+    Kind.BOX_RESTORED: frozenset({"backup_sha256", "tree_size"}),
     Kind.SHARES_BACKED_UP: frozenset({"backup_sha256", "num_shares", "num_recipients"}),
     Kind.SHARES_EXPIRED: frozenset({"num_removed"}),
     Kind.SHARES_RESTORED: frozenset({"backup_sha256", "num_shares", "num_erased"}),

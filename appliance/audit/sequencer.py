@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from appliance import durable
-from appliance.audit import blind, checkpoint, entry, files, shares, store
+from appliance.audit import blind, boxes, checkpoint, entry, files, shares, store
 from appliance.audit.blind import IndexKey
 from appliance.audit.checkpoint import Checkpoint
 from appliance.audit.entry import Entry
@@ -131,7 +131,9 @@ class Sequencer:
             left_open = [] if start is None else orphans(self._connection)
         if start is not None:
             public = {**start.public, "num_recovered": len(left_open)}
-            self.commit([*left_open, Entry(kind=start.kind, public=public)])
+            out_of_a_box = boxes.restored(self._home)
+            self.commit([*left_open, Entry(kind=start.kind, public=public), *out_of_a_box])
+            boxes.recorded(self._home)
 
     def commit(self, entries: Sequence[Entry]) -> list[Receipt]:
         """Append a batch durably. Any exception means: not acknowledged; the caller latches."""

@@ -11,12 +11,14 @@ import appliance
 from appliance import config
 from appliance import db as database_room
 from appliance import restore as restoring
+from appliance.audit import lineage
 from appliance.audit.files import require_open, take_lock
 from appliance.audit.kinds import Kind
 from appliance.audit.recipients import parse_identity
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.backups import copy_database
 from appliance.cli.base import FILE, command_gateway, database_of, home_option, json_option, show, warn
+from appliance.cli.boxing import restore_box
 from appliance.cli.init import database_upgraded, owner_url_option
 from appliance.cli.verifying import second_reading
 from appliance.clock import SystemClock
@@ -81,16 +83,22 @@ def upgrade(owner_url: str, made_backup: Path | None, home: Home, *, as_json: bo
 @home_option
 @json_option
 def backup(home: Home, *, as_json: bool) -> None:
-    """Copy the database, to be kept for years, and the shares, for `audit.share_backup_days`.
+    """Copy the database, to be kept for years, the shares, for `audit.share_backup_days`, and the box.
 
-    Works beside a running gateway; both are on the record. The copy of the shares opens for the recovery
-    key only.
+    Works beside a running gateway; all are on the record. Shares and box file (keys, settings, head) open
+    for the recovery key only. From the three a new machine comes back: appliance db restore-box.
 
     \b
     Example: appliance db backup
     """
     copied = copy_database(home, database_of(home), SystemClock(), note="manual")
-    command = BackUp(backup_sha256=copied.sha256, tree_size=copied.tree_size, schema=copied.schema)
+    command = BackUp(
+        backup_sha256=copied.sha256,
+        tree_size=copied.tree_size,
+        schema=copied.schema,
+        name=copied.path.name,
+        head=copied.head,
+    )
     result: dict[str, object] = {
         "backup": str(copied.path),
         "sha256": copied.sha256,
@@ -100,14 +108,17 @@ def backup(home: Home, *, as_json: bool) -> None:
     try:
         done = command_gateway(home, command)
     except ApplianceError as error:  # a closed log is what a copy may be needed for
-        warn(f"the database is copied, off the record and without its shares: {error.message}")
-        result |= {"record": None, "shares": None}
+        warn(f"the database is copied, off the record, without its shares and its box: {error.message}")
+        result |= {"record": None, "shares": None, "box": None}
     else:
         result |= done
         lines.append(f"{done['shares']}: shares, for the recovery key only; record {done['record']}")
+        lines.append(f"{done['box']}: the box, for the recovery key only; older ones here are gone")
         if done["num_expired"]:
             lines.append(f"{done['num_expired']} older backups of shares were removed")
-    show(result, lines, as_json=as_json)
+    archived = [str(each.parent) for each in lineage.archived(home)]
+    lines += [f"{each}: an earlier log; it never changes, carry it away once" for each in archived]
+    show(result | {"archived": archived}, lines, as_json=as_json)
 
 
 @database.command()
@@ -159,6 +170,9 @@ def restore_shares(file: Path, identity_path: Path, home: Home, *, as_json: bool
     taken, num_erased = restoring.restore_shares(home, config.load(home), SystemClock(), file, identity)
     lines = [f"{taken} shares restored" + (f", {num_erased} are erased and stay so" if num_erased else "")]
     show({"restored": taken, "erased": num_erased}, lines, as_json=as_json)
+
+
+database.add_command(restore_box)
 
 
 def upgrade_home(home: Home, *, owner_url: str = "", made_backup: Path | None = None) -> dict[str, object]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -27,6 +27,7 @@ from appliance.config import CryptoProfile, Home, Settings
 from appliance.errors import SetupError
 
 DEV_IDENTITY = "dev-auditor.identity"
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def owner_url_option(function: Any) -> Any:
@@ -55,6 +56,11 @@ class Members:
 NOBODY = Members()
 
 
+def _people_option(flag: str, says: str) -> Callable[[_F], _F]:
+    """Public files of people, any number of them."""
+    return click.option(flag, multiple=True, metavar="FILE", type=FILE, help=says)
+
+
 @click.command()
 @click.option(
     "--profile",
@@ -63,28 +69,12 @@ NOBODY = Members()
     show_default=True,
     help="'production' wants --auditor and TLS.",
 )
-@click.option(
-    "--auditor",
-    "auditors",
-    multiple=True,
-    metavar="FILE",
-    type=FILE,
-    help="An auditor's public file (repeatable): who will be able to read the record.",
-)
-@click.option(
+@_people_option("--auditor", "An auditor's public file (repeatable): who will be able to read the record.")
+@_people_option(
     "--recovery",
-    multiple=True,
-    metavar="FILE",
-    type=FILE,
-    help="Public file of a key that lies in a safe (default: one is made, and must be carried there).",
+    "Public file of a key that lies in a safe (default: one is made, and must be carried there).",
 )
-@click.option(
-    "--privacy",
-    multiple=True,
-    metavar="FILE",
-    type=FILE,
-    help="Public file of somebody who signs erasures and reads nothing (repeatable).",
-)
+@_people_option("--privacy", "Public file of somebody who signs erasures and reads nothing (repeatable).")
 @click.option(
     "--reading",
     type=click.Choice([each.value for each in Reading]),
@@ -110,7 +100,7 @@ NOBODY = Members()
 @json_option
 def init(
     profile: Literal["dev", "production"],
-    auditors: tuple[Path, ...],
+    auditor: tuple[Path, ...],
     recovery: tuple[Path, ...],
     privacy: tuple[Path, ...],
     reading: str,
@@ -130,7 +120,7 @@ def init(
                 --auditor alice.recipient --auditor bob.recipient --privacy carol.recipient
     """
     members = Members(
-        auditors=_recipients(auditors),
+        auditors=_recipients(auditor),
         recovery=_recipients(recovery),
         privacy=_recipients(privacy),
         reading=Reading(reading),

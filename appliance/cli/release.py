@@ -10,8 +10,9 @@ from appliance import config
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.cli.base import FILE, NEW_FILE, database_of, home_option, json_option, show
-from appliance.cli.reading import on_record, write_release
+from appliance.cli.reading import on_record, why_options, write_release
 from appliance.config import Home
+from appliance.core import Why
 from appliance.errors import RequestError
 
 MAX_TARGETS = 1000
@@ -19,7 +20,7 @@ MAX_TARGETS = 1000
 
 @click.command()
 @click.argument("targets", metavar="SEQ|REQUEST_ID…", nargs=-1, required=True)
-@click.option("--purpose", required=True, help="Why these are read; it stands on the record.")
+@why_options(required=True)
 @click.option(
     "--out",
     required=True,
@@ -34,7 +35,14 @@ MAX_TARGETS = 1000
 @home_option
 @json_option
 def release(
-    targets: tuple[str, ...], purpose: str, out: Path, database: Path | None, home: Home, *, as_json: bool
+    targets: tuple[str, ...],
+    purpose: str,
+    case: str,
+    out: Path,
+    database: Path | None,
+    home: Home,
+    *,
+    as_json: bool,
 ) -> None:
     """Release what an auditor needs to read exchanges on another machine.
 
@@ -42,7 +50,7 @@ def release(
     names every exchange that it was made for.
 
     \b
-    Example: appliance audit release 12 40 --purpose "case 2026-17" --out case.release
+    Example: appliance audit release 12 40 --purpose "court order" --case 2026-17 --out case.release
              appliance audit show 12 --database copy.db --release case.release --identity alice.identity
     """
     if len(targets) > MAX_TARGETS:
@@ -55,8 +63,9 @@ def release(
         None,
         Kind.AUDIT_RELEASED,
         {"num_records": len(records), "num_shares": len(needed)},
-        {"targets": list(targets), "purpose": purpose, "log": records[0].header.log},
+        {"targets": list(targets), "log": records[0].header.log},
         needed,
+        why=Why(purpose, case),
     )
     write_release(out, config.load(home).audit.origin, shares)
     result = {"out": str(out), "records": len(records), "shares": len(shares), "needed": len(needed)}

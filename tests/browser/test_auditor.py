@@ -17,7 +17,7 @@ from tests import seeded
 from tests.browser.auditors import CASE, PURPOSE, Auditor
 from tests.browser.rooms import seat
 from tests.harness import Gateway
-from tests.outside import tools
+from tests.needed import need
 from tests.outside.test_recipe import PROGRAMS
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -43,7 +43,7 @@ def empty(tmp_path: Path) -> Path:
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in (*PROGRAMS, "unzip"):
-        tools.need(name, package=name)
+        need(name, package=name)
         (programs / name).symlink_to(str(shutil.which(name)))
     folder = tmp_path / "empty"
     folder.mkdir()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from tests.needed import need
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _CALLS = (
@@ -35,14 +33,8 @@ class Call:
 
 
 def require_strace() -> str:
-    """The program. Skips where there is none, but not in CI."""
-    found = shutil.which("strace")
-    if found is None:
-        message = "strace is not installed (Debian: apt install strace)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
+    """The program, where there is one."""
+    return need("strace", package="strace")
 
 
 def run(arguments: Sequence[str], output: Path, *, expect: int = 0, options: Sequence[str] = ()) -> str:

@@ -19,6 +19,7 @@ from appliance.audit.kinds import Kind
 from appliance.commands import Command, Problem, Recover
 from appliance.core import Role
 from tests.harness import Gateway, gateway, question, sse, wait_until
+from tests.needed import missing
 from tests.records import assert_verified, closing_of
 
 pytestmark = pytest.mark.integration
@@ -38,7 +39,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         check=False,
     )
     if made.returncode != 0:
-        assert os.environ.get("CI") != "true" or os.geteuid() != 0, made.stderr
+        if os.geteuid() == 0:
+            missing(f"a small file system can not be mounted: {made.stderr.decode()}")
         pytest.skip("mounting a small file system needs root")
     try:
         yield point

@@ -125,7 +125,9 @@ PAGES: Mapping[tuple[str, str], Case] = {
     ("GET", "/keys/{key_id}/revoke"): Case(Role.OPERATOR, ids=_key),
     ("POST", "/keys/{key_id}/revoke"): Case(Role.OPERATOR, (Kind.KEY_REVOKED,), ids=_key),
     ("GET", "/storage"): Case(Role.OPERATOR),
-    ("POST", "/storage/backup"): Case(Role.OPERATOR, (Kind.DATABASE_BACKED_UP, Kind.SHARES_BACKED_UP)),
+    ("POST", "/storage/backup"): Case(
+        Role.OPERATOR, (Kind.DATABASE_BACKED_UP, Kind.SHARES_BACKED_UP, Kind.BOX_BACKED_UP)
+    ),
     ("GET", "/people"): Case(Role.ADMIN),
     ("POST", "/people"): Case(
         Role.ADMIN, (Kind.ACCOUNT_CREATED,), _form(name="Dan Roe", role="privacy", days="365")
@@ -183,7 +185,7 @@ def test_page_leaves_its_record(stage: Stage, page: tuple[str, str]) -> None:
     wait_until(lambda: len(stage.since(before)) >= len(case.expected))
     left = stage.since(before)
     assert [each.kind for each in left] == list(case.expected)
-    acts = [each for each in left if each.kind is not Kind.SHARES_BACKED_UP]
+    acts = [each for each in left if each.kind not in {Kind.SHARES_BACKED_UP, Kind.BOX_BACKED_UP}]
     if method == "POST":
         blinded = _blind(stage, person).hex()
         assert [each.header.bi["key"] for each in acts if each.header.bi] == [blinded] * len(acts)

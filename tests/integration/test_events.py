@@ -130,7 +130,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
     "model verify": (_plain("model", "verify", "default"), []),
     "audit search": (_plain("audit", "search", "--limit", "1"), [Kind.AUDIT_SEARCHED]),
     "audit show": (lambda stage: ["audit", "show", stage.request_id], [Kind.AUDIT_READ]),
-    "audit release": (lambda stage: ["audit", "release", stage.request_id, "--purpose", "p", "--out",
+    "audit release": (lambda stage: ["audit", "release", stage.request_id, "--purpose", "case", "--out",
                                      stage.file("a.release")], [Kind.AUDIT_RELEASED]),
     "audit verify": (_plain("audit", "verify"), [Kind.LOG_VERIFIED]),
     "audit erase": (_draft("audit", "erase", "--user", "x", "--reason", "r", "--basis", "b"), []),
@@ -160,8 +160,10 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
                              [Kind.WITNESS_COSIGNED] * 2),
     "audit witness status": (_plain("audit", "witness", "status"), []),
     "audit retain": (_plain("audit", "retain"), []),  # nothing is configured to go; test_custody
-    "db backup": (_plain("db", "backup"), [Kind.DATABASE_BACKED_UP, Kind.SHARES_BACKED_UP]),
+    "db backup": (_plain("db", "backup"), [Kind.DATABASE_BACKED_UP, Kind.SHARES_BACKED_UP,
+                                                Kind.BOX_BACKED_UP]),
     "db restore": (None, []),  # database:restored: test_restore
+    "db restore-box": (None, []),  # box:restored: test_boxes
     "db restore-shares": (None, []),  # shares:restored: test_restore
     "audit begin-anew": (None, []),  # log:restored, state:carried: test_anew
     "db status": (_plain("db", "status"), []),

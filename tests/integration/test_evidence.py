@@ -20,7 +20,7 @@ from tests.clocks import ManualClock
 from tests.harness import appliance
 from tests.homes import make_home
 from tests.integration.test_witness import commands, run
-from tests.outside import tools
+from tests.needed import need
 from tests.records import assert_verified
 from tests.unit.audit.test_log import open_log, opening
 
@@ -44,7 +44,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Path]:
         if line.startswith("appliance"):
             run(line, folder, home)
         else:
-            tools.need("unzip", package="unzip") if line.startswith("unzip") else None
+            need("unzip", package="unzip") if line.startswith("unzip") else None
             assert subprocess.run(["bash", "-ec", line], cwd=folder, check=False).returncode == 0, line
     return home, folder
 
@@ -92,7 +92,7 @@ def test_contents_are_disclosed_to_who_reads_the_file(exported: tuple[Home, Path
 
 def test_openssl_opens_a_disclosed_content(exported: tuple[Home, Path]) -> None:
     """Step 4 of the README: tail, head and openssl give the plaintext; no GCM, no program of ours."""
-    tools.need("openssl", package="openssl")
+    need("openssl", package="openssl")
     home, folder = exported
     seq = query.search(home.database, kind=Kind.REQUEST_OPENED)[0].seq
     found = archive.read(folder / "case.zip")

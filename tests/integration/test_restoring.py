@@ -13,7 +13,7 @@ from appliance.config import Home
 from appliance.core import Role
 from tests.harness import Gateway, appliance, gateway
 from tests.records import assert_verified
-from tests.restored import renamed
+from tests.restored import content_of, renamed
 
 pytestmark = pytest.mark.integration
 
@@ -72,9 +72,13 @@ def check_old_log(home: Home, folder: Path, archive: str, receipt: str, dev: str
     assert (archived.returncode, "lies in the archive" in archived.stderr) == (2, True)
     assert "green" in appliance("audit", "verify", "--database", database, home=home).stdout
     seq = receipt.rpartition("/")[2]
-    appliance("audit", "release", seq, "--database", database, "--purpose", "p", "--out", release, home=home)
+    appliance("audit", "release", seq, "--database", database, "--purpose", "court order",
+              "--case", "2026-17", "--out", release, home=home)  # fmt: skip
     (entry,) = query.search(home.database, kind=Kind.AUDIT_RELEASED)
     assert entry.public["num_shares"] == 1
+    said = content_of(home, home.database, entry.seq)
+    assert isinstance(said, dict)
+    assert (said["purpose"], said["case"], said["targets"]) == ("court order", "2026-17", [seq])
     shown = appliance("audit", "show", seq, "--database", database, "--release", release, "--identity", dev,
                       home=home)  # fmt: skip
     assert "canary-kept" in shown.stdout

@@ -19,6 +19,7 @@ from appliance.audit.proving import RECIPE
 from appliance.config import Home
 from tests.clocks import ManualClock
 from tests.homes import make_home
+from tests.needed import need
 from tests.outside import tools
 from tests.unit.audit.test_log import open_log, opening
 
@@ -123,7 +124,7 @@ def test_go_verifies_consistency(log: Log, go: Path, tmp_path: Path) -> None:
 def test_the_shell_recipe_verifies(log: Log, tmp_path: Path, shell: str) -> None:
     """sh, coreutils, xxd and openssl are enough; flipped bits, other keys and other logs are refused."""
     for program, package in (("xxd", "xxd"), ("openssl", "openssl"), (shell, shell)):
-        tools.need(program, package=package)
+        need(program, package=package)
     recipe = tmp_path / "verify.sh"
     recipe.write_bytes(RECIPE.read_bytes())
     for seq in samples(log.size):

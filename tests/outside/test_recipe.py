@@ -17,7 +17,7 @@ import pytest
 from appliance.audit import archive, casefile, evidence
 from appliance.audit.redaction import Part, Redaction
 from tests.cases import AUDITOR, CALLER, WHY, Place, exchange, make_place
-from tests.outside import tools
+from tests.needed import need
 
 PROGRAMS = (
     "sh", "sed", "openssl", "xxd", "base64", "cat", "comm", "cut", "du", "head", "mkdir", "mktemp", "mv",
@@ -69,7 +69,7 @@ def verify(tmp_path: Path) -> Callable[..., str]:
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in PROGRAMS:
-        tools.need(name, package=name)
+        need(name, package=name)
         (programs / name).symlink_to(str(shutil.which(name)))
 
     def run(files: dict[str, bytes], *arguments: str) -> str:

@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests.needed import missing, need
 
 SOURCES = Path(__file__).parents[1] / "tools"
 GOPATH = Path("/usr/share/gocode")
-
-
-def need(program: str, *, package: str) -> None:
-    """Skip, or fail where CI=true, unless the program is on this machine."""
-    if shutil.which(program) is None:
-        missing(f"{program} is not on this machine: apt install {package}")
-
-
-def missing(reason: str) -> None:
-    """In CI the tools are there, because .ci/run installs them: then a missing one is a fault."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def go_program(folder: Path) -> Path:

@@ -22,6 +22,7 @@ from appliance.audit.kinds import Kind
 from appliance.config import Home
 from appliance.databases.postgres import PostgresSchema, parse
 from tests.harness import appliance as program
+from tests.needed import need
 from tests.records import assert_verified, place
 from tests.servers import GATEWAY, OWNER, Server
 
@@ -145,9 +146,9 @@ def test_missing_schema_beside_a_head_file_is_no_fresh_start(
     assert not found.exists()
 
 
-@pytest.mark.skipif(shutil.which("pg_restore") is None, reason="pg_restore is not installed")
 def test_backup_restores_to_the_same_record(server: Server, database: str, home: Home) -> None:
     """pg_dump's copy, restored into another database by its owner, verifies; its making is on the record."""
+    need("pg_restore", package="postgresql-client")
     program("key", "create", "lobby", "--role", "kiosk", home=home)
     saved = json.loads(program("db", "backup", "--json", home=home).stdout)
     (copied,) = query.search(place(home), kind=Kind.DATABASE_BACKED_UP)

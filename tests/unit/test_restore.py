@@ -22,10 +22,9 @@ from appliance.services import open_log_alone
 from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock
 from tests.records import assert_verified
-from tests.restored import content_of, recovery_of, said, set_back, with_past
+from tests.restored import backed_up, content_of, recovery_of, said, set_back, with_past
 
 DAY_SECONDS = 86_400
-DIGEST = "0" * 64
 
 
 def put_back(home: Home, clock: Clock, file: Path) -> Restored:
@@ -45,11 +44,6 @@ def lose(home: Home) -> None:
         path.unlink()
 
 
-async def backed_up(alone: Alone) -> Path:
-    _, path, _ = await alone.custody.back_up(DIGEST, alone.audit.tree_size, "0005")
-    return path
-
-
 async def with_privacy(alone: Alone, home: Home) -> tuple[Identity, Identity]:
     auditor, privacy = dev_auditor(home), Identity.generate("privacy")
     draft = with_member(alone.audit.policy, alone.audit.origin, privacy)
@@ -61,7 +55,7 @@ async def test_drill(home: Home, clock: ManualClock, tmp_path: Path) -> None:
     """Database and shares are lost and come back: green, readable, whole, and on the record."""
     with open_log_alone(home, config.load(home), clock) as alone:
         receipt = alone.audit.append_sync(said("canary"))
-        share_file = await backed_up(alone)
+        share_file = (await backed_up(alone, home, clock)).shares
     copy = tmp_path / "copy.db"
     db.copy(home.database, copy)
     before = [each.leaf for each in query.search(home.database, limit=1000)][::-1]
@@ -171,7 +165,7 @@ async def test_shares_open_for_the_recovery_key_only(home: Home, clock: ManualCl
     """Neither the medium nor an auditor who holds it opens a share; a bent file opens for nobody."""
     with open_log_alone(home, config.load(home), clock) as alone:
         alone.audit.append_sync(said("canary"))
-        file = await backed_up(alone)
+        file = (await backed_up(alone, home, clock)).shares
     data = file.read_bytes()
     secrets = [each.secret for each in shares.every(home)]
     assert not any(each in data or each.hex().encode() in data for each in secrets)
@@ -199,15 +193,15 @@ async def test_backups_of_shares_live_for_days(home: Home, clock: ManualClock, t
     """What is older than audit.share_backup_days goes at the next backup and at the daily look."""
     with open_log_alone(home, config.load(home), clock) as alone:
         alone.audit.append_sync(said("canary"))
-        first = await backed_up(alone)
+        first = (await backed_up(alone, home, clock)).shares
         clock.advance(29 * DAY_SECONDS)
-        second = await backed_up(alone)
+        second = (await backed_up(alone, home, clock)).shares
         assert (first.exists(), second.exists()) == (True, True)
         clock.advance(2 * DAY_SECONDS)
         assert await alone.custody.expire_share_backups() == 1
         assert (first.exists(), second.exists()) == (False, True)
         clock.advance(30 * DAY_SECONDS)
-        third = await backed_up(alone)
+        third = (await backed_up(alone, home, clock)).shares
         assert (second.exists(), third.exists()) == (False, True)
     told = query.search(home.database, kind=Kind.SHARES_EXPIRED)
     assert [each.public["num_removed"] for each in told] == [1, 1]
@@ -219,7 +213,7 @@ async def test_erased_shares_come_back_from_no_backup(home: Home, clock: ManualC
         members = await with_privacy(alone, home)
         doomed = alone.audit.append_sync(said("doomed", "citizen"))
         kept = alone.audit.append_sync(said("kept", "other"))
-        old = await backed_up(alone)
+        old = (await backed_up(alone, home, clock)).shares
         elsewhere = tmp_path / "medium.backup"
         elsewhere.write_bytes(old.read_bytes())
         clock.advance(1)
@@ -244,7 +238,7 @@ async def test_erasure_whose_backups_were_not_replaced(
     with open_log_alone(home, config.load(home), clock) as alone:
         members = await with_privacy(alone, home)
         alone.audit.append_sync(said("doomed", "citizen"))
-        old = await backed_up(alone)
+        old = (await backed_up(alone, home, clock)).shares
         clock.advance(1)
 
         def full(*_: object, **__: object) -> bytes:
@@ -262,7 +256,7 @@ async def test_erasure_whose_backups_were_not_replaced(
 async def test_shares_are_not_restored_off_the_record(home: Home, clock: ManualClock, tmp_path: Path) -> None:
     """Where the log can not open, its ceremony comes first."""
     with open_log_alone(home, config.load(home), clock) as alone:
-        file = await backed_up(alone)
+        file = (await backed_up(alone, home, clock)).shares
     past = await with_past(home, clock, tmp_path)
     set_back(home, past)
     before = home.shares.read_bytes()

@@ -30,6 +30,7 @@ def holdings(counts: list[int], *, first_us: int | None = 0, size: int = 1000) -
         first_us=first_us,
         databases=[],
         shares=[],
+        boxes=[],
         unreadable=[],
     )
 

@@ -108,6 +108,8 @@ def words_of(record: Record) -> tuple[str, str]:
             )
         case Kind.DATABASE_RESTORED:
             return "A copy took the database's place", f"{public['tree_size']} entries"
+        case Kind.BOX_RESTORED:
+            return "This home came out of a box file", f"its head remembered {public['tree_size']} entries"
         case Kind.SHARES_RESTORED:
             return "Shares came back from a copy", f"{public['num_shares']} shares"
         case Kind.POLICY_CHANGED:

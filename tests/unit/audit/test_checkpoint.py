@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from appliance.audit import checkpoint
 from appliance.audit.checkpoint import Checkpoint, Signer, Verifier
 from appliance.errors import VerificationError
+from tests.needed import need
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 SIGNER = Signer("box.example/audit/1", KEY)
@@ -47,9 +47,9 @@ def test_vkey_round_trip() -> None:
             Verifier.parse(bad)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not on this machine")
 def test_openssl_verifies_the_signature(tmp_path: Path) -> None:
     """A third party needs openssl and nothing of ours; a changed text is refused."""
+    need("openssl", package="openssl")
     text, _, signature = NOTE.partition("\n\n")
     public = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "key.pem").write_bytes(public)

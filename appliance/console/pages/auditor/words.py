@@ -27,6 +27,8 @@ KINDS: Final[Mapping[Kind, str]] = {
     Kind.DATABASE_UPGRADED: "Database upgraded",
     Kind.DATABASE_BACKED_UP: "Database backed up",
     Kind.DATABASE_RESTORED: "Database restored",
+    Kind.BOX_BACKED_UP: "Box file made",
+    Kind.BOX_RESTORED: "Home restored from a box file",
     Kind.SHARES_BACKED_UP: "Shares backed up",
     Kind.SHARES_EXPIRED: "Backups of shares removed",
     Kind.SHARES_RESTORED: "Shares restored",
