@@ -6,7 +6,7 @@
 # Ends with 0 (good), 2 (usage), 11 (form: a link, a name, the list), 14 (missing), 15 (signatures), 16 (other bytes,
 # or a file nobody signed). Expiry, age and platform are for the program: `appliance bundle verify`.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C; export PATH LC_ALL
-unset -f openssl python3 find grep sort uniq cut tr head sha256sum printf 2>/dev/null
+unset -f openssl python3 find grep sort uniq cut tr wc sha256sum printf 2>/dev/null
 unset OPENSSL_CONF OPENSSL_CONF_INCLUDE OPENSSL_MODULES OPENSSL_ENGINES LD_PRELOAD LD_LIBRARY_PATH
 stop() { code=$1; shift; printf 'REFUSED (%s): %s\n' "$code" "$*" >&2; exit "$code"; }
 kind=ed25519 with=openssl volume=
@@ -23,6 +23,11 @@ odd=$(find . ! -type f ! -type d; find . ! -name . \( -name '[!A-Za-z0-9_]*' -o 
 [ -z "$odd" ] || stop 11 "no bundle holds a link, a device or such a name: $odd"
 [ -f SHA256SUMS ] || stop 14 'there is no SHA256SUMS here'
 [ -s SHA256SUMS ] || stop 11 'the list is empty'
+
+# Instead of openssl only the program that was released with this one is run; its digest stands here.
+python=b2bc3e4452350f8d4ee851a704d36bea1a5eef1d8cc0cf066d8d2bcdfe5a38a6
+[ $with = openssl ] || printf '%s  ed25519_verify.py\n' $python | sha256sum --check --status ||
+  stop 16 'ed25519_verify.py is another one than verify.sh knows'
 
 # 2. At least two of the keys on paper signed the list. A fingerprint is the SHA-256 of a public key in DER.
 signers=

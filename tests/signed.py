@@ -100,6 +100,19 @@ def bundle(
     return place
 
 
+def delta(place: Path, who: Office, serial: int, *, days: int = 700) -> Path:
+    """A signed bundle that leaves its model out."""
+    build(place, serial)
+    blob = manifest.parse((place / layout.MANIFEST).read_bytes()).blobs[0]
+    for path in blob.paths:
+        (place / path).unlink()
+    with_manifest(place, kind="delta", delta=manifest.Delta((serial - 1,), (blob.sha256,)))
+    signing.start(place, who.folder, days)
+    for key in who.some:
+        signing.sign(place, key)
+    return place
+
+
 def copy(of: Path, to: Path) -> Path:
     return Path(shutil.copytree(of, to, symlinks=True))
 

@@ -17,7 +17,7 @@ from tuf.api.metadata import Root
 from appliance import durable
 from appliance.bundle import folder, hashing, layout, manifest, metadata, roots, shellview, sums
 from appliance.bundle.hashing import Progress, Wanted
-from appliance.bundle.keys import Kind, PublicSigner, SignerKey
+from appliance.bundle.keys import Kind, PublicKey, PublicSigner, SignerKey
 from appliance.bundle.manifest import Manifest
 from appliance.bundle.metadata import Claims
 from appliance.bundle.refusals import BundleRefused, Exit
@@ -83,6 +83,27 @@ def sign(
         check(bundle, progress, partial=partial)
         written += _sign_sums(bundle, key, signer)
     return written + _sign_metadata(bundle / layout.METADATA, key, root)
+
+
+def gather(bundle: Path, other: Path) -> list[str]:
+    """Takes over what others signed in a copy of this folder; the files that changed.
+
+    Only signatures that hold are taken, of signers whom the root names. BundleRefused (11) where the copy is
+    of another list.
+    """
+    root = roots.check(roots.read(bundle / layout.METADATA))
+    place = bundle / layout.METADATA
+    theirs = metadata.documents(metadata.read(other / layout.METADATA))
+    written = []
+    for name, (document, role) in metadata.documents(metadata.read(place)).items():
+        if name not in theirs or theirs[name][0].signed_bytes != document.signed_bytes:
+            raise BundleRefused(Exit.BAD_METADATA, f"{other} is a copy of another bundle: {name} differs")
+        found = root.get_verification_result(role, document.signed_bytes, theirs[name][0].signatures).signed
+        if found.keys() - document.signatures.keys():
+            document.signatures.update({each: theirs[name][0].signatures[each] for each in found})
+            _write(place / name, metadata.dump(document))
+            written.append(f"{layout.METADATA}/{name}")
+    return written + _gather_sums(bundle, other, root)
 
 
 def check(bundle: Path, progress: Progress | None = None, *, partial: bool = False) -> Manifest:
@@ -158,12 +179,31 @@ def _sign_sums(bundle: Path, key: SignerKey, signer: PublicSigner) -> list[str]:
     listed = shellview.small(bundle, layout.SUMS, layout.MAX_SUMS_BYTES)
     written = []
     for public in signer.keys:
-        path = bundle / f"{layout.SUMS}.{public.key_id}.{public.kind}.sig"
+        path = bundle / _signature_of(public)
         is_there = path.exists() and public.verify(path.read_bytes(), listed)
         if public.kind in key.signers and not is_there:
             _write(path, key.sign(Kind(public.kind), listed))
             written.append(path.name)
     return written
+
+
+def _gather_sums(bundle: Path, other: Path, root: Root) -> list[str]:
+    if not (bundle / layout.SUMS).exists():
+        return []  # a refresh
+    listed = shellview.small(bundle, layout.SUMS, layout.MAX_SUMS_BYTES)
+    written = []
+    for key in (key for signer in roots.signers(root, "targets") for key in signer.keys):
+        name = _signature_of(key)
+        if (other / name).is_file() and not (bundle / name).exists():
+            signature = shellview.small(other, name, shellview.MAX_SIGNATURE_BYTES)
+            if key.verify(signature, listed):
+                _write(bundle / name, signature)
+                written.append(name)
+    return written
+
+
+def _signature_of(key: PublicKey) -> str:
+    return f"{layout.SUMS}.{key.key_id}.{key.kind}.sig"
 
 
 def _sign_metadata(place: Path, key: SignerKey, root: Root) -> list[str]:

@@ -102,10 +102,15 @@ def take_refresh(refresh: Path, site: Site, clock: Clock) -> Believed:
     files = metadata.read(refresh / layout.METADATA)
     found = metadata.believe(chain[-1], files, state.remembered, clock.now_us())
     found = replace(found, chain=(*chain[:-1], *found.chain))
-    if found.files != metadata.listed(state.targets.encode()):
+    if _but_manifest(found.files) != _but_manifest(metadata.listed(state.targets.encode())):
         raise BundleRefused(Exit.BAD_METADATA, "this is no refresh of the bundle taken last")
     trusted.refreshed(site, state, found)
     return found
+
+
+def _but_manifest(files: Mapping[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
+    """What a full bundle and a delta of it have in common."""
+    return {path: each for path, each in files.items() if path != layout.MANIFEST}
 
 
 def _read(staged: Path, prints: tuple[str, ...], held: Mapping[str, Path]) -> _Read:
@@ -156,10 +161,9 @@ def _believe(
 ) -> Believed:
     """Step 5, and who may go back."""
     bootstrap, known = _bootstrap(files, state)
-    remembered = state.remembered if state is not None and not allow_downgrade else {}
-    believed = metadata.believe(
-        bootstrap, _newest(files, remembered, found.serial), remembered, clock.now_us()
-    )
+    remembered: Mapping[str, bytes] = state.remembered if state is not None and not allow_downgrade else {}
+    judged, remembered = _newest(files, remembered, found.serial)
+    believed = metadata.believe(bootstrap, judged, remembered, clock.now_us())
     if known:
         believed = replace(believed, chain=(*known, *believed.chain))
     if state is not None:
@@ -188,16 +192,22 @@ def _bootstrap(files: Mapping[str, bytes], state: State | None) -> tuple[bytes, 
     return files[roots.path(1)], ()
 
 
-def _newest(files: Mapping[str, bytes], remembered: Mapping[str, bytes], serial: int) -> Mapping[str, bytes]:
-    """The bundle's metadata, or what a refresh of the same bundle brought to this host before."""
+def _newest(
+    files: Mapping[str, bytes], remembered: Mapping[str, bytes], serial: int
+) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
+    """What the client is to judge, and what it is to remember from before.
+
+    A refresh that came to this host earlier stands in for the bundle's own, older metadata. A full bundle and
+    a delta of one serial are as new as each other: neither is an older version of the other.
+    """
     kept = remembered.get(metadata.TIMESTAMP)
-    if kept is None:
-        return files
-    version = metadata.version_of(kept)
-    is_same_bundle = version // metadata.VERSIONS_PER_SERIAL == serial
-    if is_same_bundle and version > metadata.version_of(files[metadata.TIMESTAMP]):
-        return {**files, metadata.TIMESTAMP: kept}
-    return files
+    if kept is None or metadata.version_of(kept) // metadata.VERSIONS_PER_SERIAL != serial:
+        return files, remembered
+    if metadata.unsigned(files)[0] != metadata.listed(remembered["targets.json"]):
+        return files, {}
+    if metadata.version_of(kept) > metadata.version_of(files[metadata.TIMESTAMP]):
+        return {**files, metadata.TIMESTAMP: kept}, remembered
+    return files, remembered
 
 
 def _stand_ins(

@@ -23,6 +23,7 @@ REVOKE = click.option("--revoke", type=int, multiple=True, help="A serial never 
 @ROOTS
 @click.option("--days", type=int, default=signing.DAYS, show_default=True, help="With --roots: good for.")
 @REVOKE
+@click.option("--gather", type=FOLDER, multiple=True, help="A copy that others signed: take theirs over.")
 @click.option("--partial", is_flag=True, help="Large files are elsewhere: sign what their lists say.")
 @key_options
 @json_option
@@ -31,6 +32,7 @@ def sign(
     roots: Path | None,
     days: int,
     revoke: tuple[int, ...],
+    gather: tuple[Path, ...],
     key: Path | None,
     pkcs11: str | None,
     passphrase_file: Path | None,
@@ -40,8 +42,8 @@ def sign(
 ) -> None:
     """Add a signer's signatures to a bundle, or to a refresh. Every file is hashed first.
 
-    The first one begins with --roots, which writes the lists. Then the folder travels: in any order, two
-    of three.
+    The first one begins with --roots, which writes the lists. Then the folder travels, or copies of
+    it do, whose signatures come back with --gather: in any order, two of three.
 
     \b
     Example: appliance bundle sign appliance-2.4.0 --roots roots --key tara.signer
@@ -50,10 +52,10 @@ def sign(
         signing.start(folder, roots, days, revoked=revoke)
     elif revoke:
         raise RequestError("serials are revoked when a list begins: with --roots", code="no_roots")
-    written: list[str] = []
-    if roots is None or key is not None or pkcs11 is not None:
+    written = [name for other in gather for name in signing.gather(folder, other)]
+    if (roots is None and not gather) or key is not None or pkcs11 is not None:
         bar = Progress("hashing", of_bytes=True)
-        written = signing.sign(folder, opened(key, pkcs11, passphrase_file), bar.update, partial=partial)
+        written += signing.sign(folder, opened(key, pkcs11, passphrase_file), bar.update, partial=partial)
     _tell(folder, written, as_json=as_json)
 
 

@@ -13,6 +13,7 @@ from tuf.api.exceptions import DownloadHTTPError, RepositoryError
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
+from appliance.bundle import layout
 from appliance.bundle.keys import Kind
 from tests import signed
 from tests.signed import Office
@@ -156,6 +157,29 @@ def test_verify_sh_on_one_volume_names_what_lies_elsewhere(bundle: Path, office:
     assert run(["sh", str(VERIFY), *office.prints()], bundle).returncode == 14
     (bundle / "README.txt").write_bytes(b"other")
     assert run(["sh", str(VERIFY), "--volume", *office.prints()], bundle).returncode == 16
+
+
+def test_verify_sh_allows_the_names_that_the_program_allows() -> None:
+    """One pattern of paths, and one of what stands in no list, in both."""
+    text = VERIFY.read_text()
+    component = layout.PATH.pattern.split("(?:")[0]
+
+    assert f"unlisted='{layout.UNLISTED.pattern}'" in text
+    assert f"part='{component}'" in text
+    assert component.replace("]*", "/]*").replace("-/]", "/-]") in GUIDE
+
+
+def test_verify_sh_runs_no_other_program_of_the_folder(bundle: Path, office: Office) -> None:
+    """With --python it knows the digest of the one that it runs; a bundle's word for it is not enough."""
+    program = bundle / "ed25519_verify.py"
+    assert signed.sha(program.read_bytes()) in VERIFY.read_text()
+    program.write_text("raise SystemExit(0)\n")
+    lines = (bundle / "SHA256SUMS").read_text().splitlines()
+    digest = signed.sha(program.read_bytes())
+    lines = [f"{digest}{each[64:]}" if each.endswith("  ed25519_verify.py") else each for each in lines]
+    (bundle / "SHA256SUMS").write_text("\n".join(lines) + "\n")
+
+    assert run(["sh", str(VERIFY), "--python", *office.prints()], bundle).returncode == 16
 
 
 def test_verify_sh_is_short_enough_to_be_read() -> None:

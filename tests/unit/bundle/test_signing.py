@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from appliance.bundle import layout, manifest, signing
 from appliance.bundle.keys import Kind
-from appliance.bundle.manifest import Delta
 from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.errors import RequestError
 from tests import signed
@@ -55,6 +53,32 @@ def test_order_does_not_matter_and_twice_does_no_harm(begun: Path, office: Offic
     assert [signing.sign(begun, key) for key in (theo, tomo, tara)] == [[], [], []]
     assert contents(begun) == after
     assert set(map(tuple, signing.signed_by(begun).values())) == {("tara", "theo", "tomo")}
+
+
+def test_signatures_in_copies_are_gathered(begun: Path, office: Office, tmp_path: Path) -> None:
+    """Two sign at the same time; a stranger's and a bad signature stay behind; another list is refused."""
+    tara, theo = office.some
+    copy = signed.copy(begun, tmp_path / "copy")
+    signing.sign(begun, tara)
+    signing.sign(copy, theo)
+    bad = signed.copy(copy, tmp_path / "bad")
+    for each in bad.glob("*.sig"):
+        each.write_bytes(bytes(64))
+    (bad / "SHA256SUMS.0000000000000000.p384.sig").write_bytes(b"x")
+    documents = {path: path.read_text() for path in (bad / "metadata").glob("4000.*")}
+    for path, text in documents.items():
+        path.write_text(text.replace('"sig": "', '"sig": "00'))
+
+    assert signing.gather(begun, bad) == ["metadata/timestamp.json"]
+    assert len(signing.gather(begun, copy)) == 4
+    assert signing.gather(begun, copy) == []
+    assert set(map(tuple, signing.signed_by(begun).values())) == {("tara", "theo")}
+    assert len(list(begun.glob("*.sig"))) == 4
+    other = signed.build(tmp_path / "other", 5)
+    signing.start(other, office.folder, 300)
+    with pytest.raises(BundleRefused) as refused:
+        signing.gather(begun, other)
+    assert refused.value.exit is Exit.BAD_METADATA
 
 
 def test_who_is_not_in_the_root_is_refused(begun: Path, office: Office) -> None:
@@ -110,17 +134,10 @@ def test_large_files_may_be_elsewhere(begun: Path, office: Office) -> None:
 
 def test_delta_is_listed_whole_and_signed_without_what_it_leaves_out(office: Office, tmp_path: Path) -> None:
     """Its host holds the model: the lists name it, the folder does not have it."""
-    bundle = signed.build(tmp_path / "d", 5)
-    found = manifest.parse((bundle / layout.MANIFEST).read_bytes())
-    blob = found.blobs[0]
-    for path in blob.paths:
-        (bundle / path).unlink()
-    delta = msgspec.structs.replace(found, kind="delta", delta=Delta((4,), (blob.sha256,)))
-    (bundle / layout.MANIFEST).write_bytes(manifest.dump(delta))
-    signing.start(bundle, office.folder, 300)
-    for key in office.some:
-        signing.sign(bundle, key)
+    bundle = signed.delta(tmp_path / "d", office, 5)
+    blob = manifest.parse((bundle / layout.MANIFEST).read_bytes()).blobs[0]
 
+    assert not any((bundle / path).exists() for path in blob.paths)
     assert all(path in (bundle / layout.SUMS).read_text() for path in blob.paths)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from appliance.bundle import layout, metadata, roots, signing, trusted, verifying
+from appliance.bundle import layout, signing, trusted, verifying
 from appliance.bundle.keys import Kind
 from appliance.bundle.layout import Site
 from appliance.bundle.refusals import BundleRefused, Exit
@@ -112,53 +112,6 @@ def test_metadata_of_other_signers_is_refused(
     path.write_bytes(json.dumps(document).encode())
 
     assert refusal(bundle, site, clock, fingerprints=office.prints()) is Exit.BAD_SIGNATURE
-
-
-def test_expired_bundle_is_refused_until_it_is_refreshed(
-    office: Office, site: Site, clock: ManualClock, tmp_path: Path
-) -> None:
-    """12; with a refresh of the same files it is good again, also on a bare host."""
-    bundle = signed.bundle(tmp_path / "b", office, days=30)
-    clock.advance(40 * DAY)
-    paper = office.prints()
-    assert refusal(bundle, site, clock, fingerprints=paper) is Exit.EXPIRED
-
-    later = tmp_path / "later"
-    signing.refresh(bundle, office.folder, later, 30, clock.now_us())
-    assert refusal(bundle, site, clock, fingerprints=paper, refresh=later) is Exit.BAD_SIGNATURE
-    for key in office.some:
-        signing.sign(later, key)
-
-    found = install(bundle, site, clock, office, refresh=later)
-    assert found.manifest.serial == 1
-    assert verifying.verify(bundle, site, clock).expires == found.expires  # it is remembered
-    assert sorted(path.name for path in (later / "metadata").iterdir()) == [
-        "1.root.json", "1001.snapshot.json", "1001.targets.json", "timestamp.json"
-    ]  # fmt: skip
-
-
-def test_refresh_alone_is_remembered(office: Office, site: Site, clock: ManualClock, tmp_path: Path) -> None:
-    """A host that installed the bundle takes the later date, once; not that of another bundle."""
-    bundle = signed.bundle(tmp_path / "b", office, 5, days=30)
-    other = signed.bundle(tmp_path / "o", office, 6, days=30)
-    later, foreign = tmp_path / "later", tmp_path / "foreign"
-    for of, out in ((bundle, later), (other, foreign)):
-        signing.refresh(of, office.folder, out, 300, clock.now_us())
-        for key in office.some:
-            signing.sign(out, key)
-    with pytest.raises(BundleRefused):
-        verifying.take_refresh(later, site, clock)  # nobody is believed yet
-    install(bundle, site, clock, office)
-
-    with pytest.raises(BundleRefused) as refused:
-        verifying.take_refresh(foreign, site, clock)
-    assert refused.value.exit is Exit.BAD_METADATA
-    before = verifying.verify(bundle, site, clock).expires
-    taken = verifying.take_refresh(later, site, clock)
-    assert taken.expires > before
-    assert verifying.take_refresh(later, site, clock).expires == taken.expires
-    clock.advance(100 * DAY)
-    assert verifying.verify(bundle, site, clock).expires == taken.expires
 
 
 def test_clock_before_the_bundle_was_built_is_refused(
@@ -368,19 +321,3 @@ def test_both_views_list_the_same_digests(office: Office, tmp_path: Path) -> Non
     assert shell == targets
     assert {"metadata/1.root.json", "manifest.json"} < shell.keys()
     assert len([path for path in shell if path.startswith("keys/")]) == 6
-
-
-def test_versions_leave_room_for_refreshes(office: Office, tmp_path: Path, clock: ManualClock) -> None:
-    """A refresh is newer than its bundle and older than the next; of an unsigned bundle there is none."""
-    bundle = signed.build(tmp_path / "b", 7)
-    signing.start(bundle, office.folder, 30)
-    with pytest.raises(BundleRefused) as refused:
-        signing.refresh(bundle, office.folder, tmp_path / "r", 30, clock.now_us())
-    assert refused.value.exit is Exit.BAD_SIGNATURE
-    for key in office.some:
-        signing.sign(bundle, key)
-    signing.refresh(bundle, office.folder, tmp_path / "r", 30, clock.now_us())
-
-    version = metadata.version_of((tmp_path / "r/metadata/timestamp.json").read_bytes())
-    assert 7000 < version < 8000
-    assert roots.read(tmp_path / "r/metadata") == office.chain

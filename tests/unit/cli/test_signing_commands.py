@@ -152,6 +152,7 @@ def test_signing_wants_exactly_one_key(run: Run, tmp_path: Path) -> None:
     for line in ("appliance bundle sign b", "appliance bundle sign b --revoke 3"):
         with pytest.raises(RequestError):
             run(line)
+    assert "signed by: tara, theo" in run("appliance bundle sign b --gather b")
     begun = run("appliance bundle sign b --roots roots --revoke 3 --revoke 4")
 
     assert "signed by: nobody yet" in begun

@@ -1,0 +1,134 @@
+"""Refreshes: the same files, a later date; and what they have to do with deltas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.bundle import layout, manifest, metadata, roots, signing, trusted, verifying
+from appliance.bundle.layout import Site
+from appliance.bundle.refusals import BundleRefused, Exit
+from appliance.bundle.trusted import Verified
+from tests import signed
+from tests.clocks import ManualClock
+from tests.signed import Office
+
+DAY = 86_400
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return signed.office(tmp_path / "roots")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "host")
+
+
+def install(
+    bundle: Path, site: Site, clock: ManualClock, office: Office | None = None, **more: Any
+) -> Verified:
+    """Verify and believe, as the installer does."""
+    prints = office.prints() if office is not None else ()
+    found = verifying.verify(bundle, site, clock, fingerprints=prints, **more)
+    trusted.accept(site, found, clock.now_us())
+    return found
+
+
+def refusal(bundle: Path, site: Site, clock: ManualClock, **more: Any) -> Exit:
+    with pytest.raises(BundleRefused) as refused:
+        verifying.verify(bundle, site, clock, **more)
+    return refused.value.exit
+
+
+def test_expired_bundle_is_refused_until_it_is_refreshed(
+    office: Office, site: Site, clock: ManualClock, tmp_path: Path
+) -> None:
+    """12; with a refresh of the same files it is good again, also on a bare host."""
+    bundle = signed.bundle(tmp_path / "b", office, days=30)
+    clock.advance(40 * DAY)
+    paper = office.prints()
+    assert refusal(bundle, site, clock, fingerprints=paper) is Exit.EXPIRED
+
+    later = tmp_path / "later"
+    signing.refresh(bundle, office.folder, later, 30, clock.now_us())
+    assert refusal(bundle, site, clock, fingerprints=paper, refresh=later) is Exit.BAD_SIGNATURE
+    for key in office.some:
+        signing.sign(later, key)
+
+    found = install(bundle, site, clock, office, refresh=later)
+    assert found.manifest.serial == 1
+    assert verifying.verify(bundle, site, clock).expires == found.expires  # it is remembered
+    assert sorted(path.name for path in (later / "metadata").iterdir()) == [
+        "1.root.json", "1001.snapshot.json", "1001.targets.json", "timestamp.json"
+    ]  # fmt: skip
+
+
+def test_refresh_alone_is_remembered(office: Office, site: Site, clock: ManualClock, tmp_path: Path) -> None:
+    """A host that installed the bundle takes the later date, once; not that of another bundle."""
+    bundle = signed.bundle(tmp_path / "b", office, 5, days=30)
+    other = signed.bundle(tmp_path / "o", office, 6, days=30)
+    later, foreign = tmp_path / "later", tmp_path / "foreign"
+    for of, out in ((bundle, later), (other, foreign)):
+        signing.refresh(of, office.folder, out, 300, clock.now_us())
+        for key in office.some:
+            signing.sign(out, key)
+    with pytest.raises(BundleRefused):
+        verifying.take_refresh(later, site, clock)  # nobody is believed yet
+    install(bundle, site, clock, office)
+
+    with pytest.raises(BundleRefused) as refused:
+        verifying.take_refresh(foreign, site, clock)
+    assert refused.value.exit is Exit.BAD_METADATA
+    before = verifying.verify(bundle, site, clock).expires
+    taken = verifying.take_refresh(later, site, clock)
+    assert taken.expires > before
+    assert verifying.take_refresh(later, site, clock).expires == taken.expires
+    clock.advance(100 * DAY)
+    assert verifying.verify(bundle, site, clock).expires == taken.expires
+
+
+def test_full_bundle_and_delta_of_one_serial_follow_each_other(
+    office: Office, site: Site, clock: ManualClock, tmp_path: Path
+) -> None:
+    """In any order, refreshed or not: neither is older than the other, and one's refresh is the other's."""
+    full = signed.bundle(tmp_path / "full", office, 5, days=30)
+    delta = signed.delta(tmp_path / "delta", office, 5, days=30)
+    blob = manifest.parse((delta / layout.MANIFEST).read_bytes()).blobs[0]
+    held = tmp_path / "held"
+    held.write_bytes(b"".join((full / path).read_bytes() for path in blob.paths))
+    present = {blob.sha256: held}
+    later = tmp_path / "later"
+    signing.refresh(full, office.folder, later, 300, clock.now_us())
+    for key in office.some:
+        signing.sign(later, key)
+
+    assert refusal(delta, site, clock, fingerprints=office.prints()) is Exit.MISSING
+    install(delta, site, clock, office, present=present)
+    install(full, site, clock)
+    install(delta, site, clock, present=present)
+    verifying.take_refresh(later, site, clock)
+    assert install(full, site, clock).expires > install(delta, site, clock, present=present).expires
+    clock.advance(40 * DAY)
+    assert refusal(delta, site, clock, present=present) is Exit.EXPIRED
+    assert install(full, site, clock, refresh=later).manifest.kind == "full"
+    assert refusal(signed.bundle(tmp_path / "4", office, 4), site, clock) is Exit.DOWNGRADE
+
+
+def test_versions_leave_room_for_refreshes(office: Office, tmp_path: Path, clock: ManualClock) -> None:
+    """A refresh is newer than its bundle and older than the next; of an unsigned bundle there is none."""
+    bundle = signed.build(tmp_path / "b", 7)
+    signing.start(bundle, office.folder, 30)
+    with pytest.raises(BundleRefused) as refused:
+        signing.refresh(bundle, office.folder, tmp_path / "r", 30, clock.now_us())
+    assert refused.value.exit is Exit.BAD_SIGNATURE
+    for key in office.some:
+        signing.sign(bundle, key)
+    signing.refresh(bundle, office.folder, tmp_path / "r", 30, clock.now_us())
+
+    version = metadata.version_of((tmp_path / "r/metadata/timestamp.json").read_bytes())
+    assert 7000 < version < 8000
+    assert roots.read(tmp_path / "r/metadata") == office.chain
