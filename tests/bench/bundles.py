@@ -2,7 +2,7 @@
 
 A model of 1 GiB of random bytes, cached, on the disk of the checkout. Each figure is the best of some rounds,
 in which ours and the peer's take turns. The time from a stick to the first answer is measured by the scenario
-of `make test-offline`, which leaves it in `FIRST_ANSWER`.
+of `make test-offline`, which leaves it in the cache (`times.json`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from tests.clocks import ManualClock
 MODEL_BYTES = 1 << 30
 ROUNDS = 4
 TARGET = 0.9
-FIRST_ANSWER = CACHE / "first_answer.json"  # {"Debian 12": 123.4, …}, in seconds
 BUNDLES = CACHE.parent
 _MB = 1e6
 
@@ -130,9 +129,17 @@ def _weights(run: Run) -> list[Row]:
 
 
 def _first_answers(run: Run) -> list[Row]:
-    """From a verified stick to a kiosk's first answer, by host."""
-    if not FIRST_ANSWER.is_file():
+    """From a stick to a kiosk's first answer, and what was carried in, by the host's system."""
+    base = os.environ.get("APPLIANCE_CACHE") or Path(
+        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "appliance"
+    )
+    times = Path(base, "roots", "times.json")
+    if not times.is_file():
         run.note("the time from a stick to the first answer is not here (make test-offline)")
         return []
-    seconds: dict[str, float] = json.loads(FIRST_ANSWER.read_text(encoding="utf-8"))
-    return [Row(f"stick to first answer, {host}", "s", value) for host, value in sorted(seconds.items())]
+    told: dict[str, dict[str, float]] = json.loads(times.read_text(encoding="utf-8"))
+    rows = []
+    for suite, life in sorted(told.items()):
+        rows.append(Row(f"{suite}: stick to first answer", "s", life["stick_to_first_answer_seconds"]))
+        rows.append(Row(f"{suite}: carried in", "MB", life["bundle_bytes"] / _MB))
+    return rows
