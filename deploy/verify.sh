@@ -15,7 +15,7 @@ while :; do
 done
 [ $# -ge 2 ] || stop 2 'usage: sh verify.sh [--fips | --python] [--volume] FINGERPRINT FINGERPRINT ...'
 unlisted='SHA256SUMS(\.[0-9a-f]{16}\.(ed25519|p384)\.sig)?|metadata/([0-9]+\.(targets|snapshot)|timestamp)\.json'
-[ -z "$volume" ] || unlisted="$unlisted|VOLUME-[0-9]+\\.SHA256SUMS"
+[ -z "$volume" ] || unlisted="$unlisted|VOLUME-[0-9]+\\.SHA256SUMS|volume\\.json"
 part='[A-Za-z0-9_][A-Za-z0-9._+@-]*'
 
 # 1. Files and folders with plain names, and nothing else: no link, no device.

@@ -19,6 +19,7 @@ class Exit(IntEnum):
     MISSING = 14  # a file, a part or a volume
     BAD_SIGNATURE = 15  # wrong key, too few signers, cut or altered signature
     WRONG_DIGEST = 16  # a file's bytes are not what was signed, or a file nobody signed lies there
+    BAD_BASE = 17  # a delta's base, in this host's own store, is not what it was
     REVOKED = 18  # its signers took it back
     PREFLIGHT = 20
     WRONG_PLATFORM = 21
@@ -37,6 +38,7 @@ _CODES: Final = {
     Exit.MISSING: "bundle_incomplete",
     Exit.BAD_SIGNATURE: "bundle_bad_signature",
     Exit.WRONG_DIGEST: "bundle_wrong_digest",
+    Exit.BAD_BASE: "bundle_bad_base",
     Exit.REVOKED: "bundle_revoked",
     Exit.PREFLIGHT: "preflight_failed",
     Exit.WRONG_PLATFORM: "wrong_platform",

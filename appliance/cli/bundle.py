@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from appliance.cli import bundling, ceremony, signing, trusting
+from appliance.cli import bundling, carrying, ceremony, signing, trusting
 
 
 @click.group()
@@ -18,3 +18,7 @@ bundle.add_command(signing.sign)
 bundle.add_command(signing.refresh)
 bundle.add_command(trusting.verify)
 bundle.add_command(trusting.receipts)
+bundle.add_command(carrying.split)
+bundle.add_command(carrying.import_)
+bundle.add_command(carrying.inventory)
+bundle.add_command(carrying.delta)

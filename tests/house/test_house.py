@@ -149,6 +149,11 @@ WITHOUT_A_HOME = {
     ("audit", "witness", "keygen"),
     ("audit", "witness", "cosign"),
     ("bundle", "build"),
+    # They are about media, and about the host rather than a home.
+    ("bundle", "split"),
+    ("bundle", "import"),
+    ("bundle", "inventory"),
+    ("bundle", "delta"),
 }
 
 
