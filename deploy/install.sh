@@ -32,7 +32,7 @@ staging=$ROOT/var/lib/appliance/staging/first
 mkdir -p "$staging"
 chmod 755 "$ROOT/var/lib/appliance"
 chmod 700 "$ROOT/var/lib/appliance/staging"
-part='[A-Za-z0-9_][A-Za-z0-9._+-]*'
+part='[A-Za-z0-9_][A-Za-z0-9._+@-]*'
 with='SHA256SUMS(\.[0-9a-f]{16}\.(ed25519|p384)\.sig)?|metadata/([0-9]+\.(targets|snapshot)|timestamp)\.json'
 cd "$medium"
 echo "copying $medium"

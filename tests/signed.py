@@ -73,9 +73,9 @@ def office(folder: Path) -> Office:
     return Office(folder).publish()
 
 
-def build(place: Path, serial: int = 1, *, arch: str = "x86_64") -> Path:
+def build(place: Path, serial: int = 1, *, arch: str = "x86_64", built: str = BUILT) -> Path:
     """`bundles.tiny`, with the real programs that check a bundle."""
-    bundles.tiny(place, serial=serial, built=BUILT, platform=manifest.Platform(arch=arch))
+    bundles.tiny(place, serial=serial, built=built, platform=manifest.Platform(arch=arch))
     for name in SHELL_FILES:
         (place / name).write_bytes((DEPLOY / name).read_bytes())
     with_manifest(place, files=folder.describe_all(place))

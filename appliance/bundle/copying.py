@@ -22,6 +22,7 @@ from pathlib import Path
 
 from appliance import durable
 from appliance.bundle import layout, manifest, notes, reading, room, sources, store, sums
+from appliance.bundle.flushing import Flushed
 from appliance.bundle.holding import Held, check_held, find_held
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Manifest
@@ -295,21 +296,23 @@ def _copy(item: _Item, target: Path, copying: Path, meter: _Meter) -> None:
     with room.writing(target):
         store.make_folder(target.parent)
         fd = os.open(copying, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    flushed = Flushed(fd)
     try:
 
         def write(chunk: memoryview) -> None:
             with room.writing(target):
-                store.write_all(fd, chunk)
+                flushed.write(chunk)
 
         found = reading.hash_all(item.source.root, item.files, meter.told, to=write)
         if item.digest and found.sha256 != item.digest:
             raise _altered(item, "has other bytes than were listed")
         with room.writing(target):
             os.fchmod(fd, store.FILE_MODE)
-            os.fsync(fd)
+            flushed.finish()
             copying.replace(target)
             durable.fsync_dir(target.parent)
     finally:
+        flushed.close()
         os.close(fd)
         copying.unlink(missing_ok=True)
 

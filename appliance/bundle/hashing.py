@@ -64,6 +64,8 @@ def digest(place: Path, progress: Callable[[int], None] | None = None) -> tuple[
 
 def _check(each: Wanted, counter: _Counter) -> Exit | None:
     try:
+        if each.place.lstat().st_size != each.size:
+            return Exit.WRONG_DIGEST
         found = digest(each.place, counter.add)
     except FileNotFoundError:
         return Exit.MISSING

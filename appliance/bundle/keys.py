@@ -204,7 +204,7 @@ def from_token(name: str, uri: str, pin: Callable[[str], str]) -> SignerKey:
     try:
         number = int(match[1]) if match[1] else None
         found_uri, found = HSMSigner.import_(number, match[2], pin)
-        key = from_metadata_any(found)
+        key = _of_token(found)
         signer = HSMSigner.from_priv_key_uri(found_uri, key.for_metadata(name), pin)
     except (UnsupportedLibraryError, ValueError) as error:
         raise SetupError(
@@ -213,11 +213,6 @@ def from_token(name: str, uri: str, pin: Callable[[str], str]) -> SignerKey:
             hint="install python-pkcs11, and name the token's module in PYKCS11LIB (guide: signing)",
         ) from error
     return SignerKey(name, {key.kind: signer})
-
-
-def from_metadata_any(key: SSlibKey) -> PublicKey:
-    """A key whatever its id is."""
-    return _key_of(serialization.load_pem_public_key(str(key.keyval["public"]).encode()))
 
 
 def fingerprint(text: str) -> str:
@@ -233,6 +228,11 @@ def fingerprint(text: str) -> str:
 def on_paper(digits: str) -> str:
     """A fingerprint in groups of four, two lines' worth."""
     return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
+
+
+def _of_token(key: SSlibKey) -> PublicKey:
+    """A token's public key, which the library gives an id of its own."""
+    return _key_of(serialization.load_pem_public_key(str(key.keyval["public"]).encode()))
 
 
 def _check_name(name: str) -> None:

@@ -156,6 +156,10 @@ def believe(
             raise _refused(error, is_older=_is_older(files, remembered)) from error
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise BundleRefused(Exit.BAD_METADATA, f"the metadata is not in its format: {error}") from error
+        except OSError as error:
+            raise BundleRefused(
+                Exit.DISK, f"the temporary folder can not be written: {error.strerror}"
+            ) from error
         first = roots.parse(bootstrap).signed.version
         history = place / "root_history"
         chain: list[bytes] = []
@@ -192,7 +196,7 @@ def compare(sums: Mapping[str, str], manifest: Manifest) -> None:
 
 
 def _believed(chain: tuple[bytes, ...], kept: Mapping[str, bytes]) -> Believed:
-    document: Metadata[Targets] = Metadata[Targets].from_bytes(kept["targets"])
+    document = _document(kept["targets"], Targets)
     root = roots.parse(chain[-1]).signed
     signed = root.get_verification_result("targets", document.signed_bytes, document.signatures).signed
     files, claims = _content(document.signed)
@@ -226,7 +230,7 @@ def _content(targets: Targets) -> tuple[dict[str, tuple[str, int]], Claims]:
 
 def _document(data: bytes, kind: type[Timestamp | Snapshot | Targets]) -> Metadata[Any]:
     try:
-        document: Metadata[Any] = Metadata[Any].from_bytes(data)
+        document = roots.document_of(data)
     except (tuf_errors.RepositoryError, RecursionError) as error:
         raise BundleRefused(Exit.BAD_METADATA, f"metadata is not in its format: {error}") from error
     if not isinstance(document.signed, kind):

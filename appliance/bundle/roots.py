@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Role, Root
@@ -138,11 +138,22 @@ def check(chain: Sequence[bytes]) -> Root:
 def parse(data: bytes) -> Metadata[Root]:
     """A root's document, nothing verified. BundleRefused (11) where it is none."""
     try:
-        document: Metadata[Root] = Metadata[Root].from_bytes(data)
+        document = document_of(data)
     except (RepositoryError, RecursionError) as error:
         raise BundleRefused(Exit.BAD_METADATA, f"a root is not in its format: {error}") from error
     if not isinstance(document.signed, Root):
         raise BundleRefused(Exit.BAD_METADATA, "a root's file holds other metadata")
+    return document
+
+
+def document_of(data: bytes) -> Metadata[Any]:
+    """A document of any kind that has a canonical form, over which signatures are (a fraction has none).
+
+    RepositoryError where it has none, or is malformed otherwise.
+    """
+    document: Metadata[Any] = Metadata[Any].from_bytes(data)
+    if not document.signed_bytes:
+        raise RepositoryError("nothing is signed")
     return document
 
 

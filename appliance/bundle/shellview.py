@@ -14,7 +14,7 @@ from appliance.bundle.refusals import BundleRefused, Exit
 
 THRESHOLD: Final = 2
 _SIGNATURE: Final = re.compile(r"SHA256SUMS\.([0-9a-f]{16})\.(ed25519|p384)\.sig")
-_MAX_SIGNATURE_BYTES: Final = 256
+MAX_SIGNATURE_BYTES: Final = 256
 _SHOWN: Final = 5
 
 
@@ -51,7 +51,7 @@ def signed_by(bundle: Path, files: Collection[str], sums: bytes) -> dict[Kind, s
         if path not in files:
             raise BundleRefused(Exit.BAD_SIGNATURE, f"{name} is of a key that is not in the bundle")
         key = keys.parse(small(bundle, path, keys.MAX_KEY_FILE_BYTES))
-        signature = small(bundle, name, _MAX_SIGNATURE_BYTES)
+        signature = small(bundle, name, MAX_SIGNATURE_BYTES)
         if (key.key_id, key.kind) != (match[1], match[2]) or not key.verify(signature, sums):
             raise BundleRefused(Exit.BAD_SIGNATURE, f"{name} is no signature of SHA256SUMS by this key")
         found[key.kind].add(key.fingerprint)

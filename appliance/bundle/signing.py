@@ -17,7 +17,7 @@ from tuf.api.metadata import Root
 from appliance import durable
 from appliance.bundle import folder, hashing, layout, manifest, metadata, roots, shellview, sums
 from appliance.bundle.hashing import Progress, Wanted
-from appliance.bundle.keys import Kind, PublicSigner, SignerKey
+from appliance.bundle.keys import Kind, PublicKey, PublicSigner, SignerKey
 from appliance.bundle.manifest import Manifest
 from appliance.bundle.metadata import Claims
 from appliance.bundle.refusals import BundleRefused, Exit
@@ -67,22 +67,56 @@ def seal(bundle: Path, found: Manifest) -> dict[str, tuple[str, int]]:
 
 
 def sign(
-    bundle: Path, key: SignerKey, progress: Progress | None = None, *, partial: bool = False
+    bundle: Path,
+    key: SignerKey,
+    progress: Progress | None = None,
+    *,
+    partial: bool = False,
+    root: Path | None = None,
 ) -> list[str]:
     """Adds one signer's signatures to all that the root lets them sign; the files that changed.
 
-    Every file is hashed first: nobody signs a list that is not true. `partial`: large files are elsewhere. A
-    refresh is signed the same way. BundleRefused (15) for a signer who is not in the root.
+    Every file is hashed first: nobody signs a list that is not true. `root`: the signer's own copy of the
+    chain of roots; a folder with another one is refused (15), because bare hosts believe a signed list's
+    roots. `partial`: large files are elsewhere. A refresh is signed the same way. BundleRefused (15) for a
+    signer who is not in the root.
     """
     chain = roots.read(bundle / layout.METADATA)
-    root = roots.check(chain)
-    signer = _allowed(root, key)
+    if root is not None and chain[: len(mine := roots.read(root))] != mine:
+        raise BundleRefused(
+            Exit.BAD_SIGNATURE,
+            f"the roots in {bundle} are not those in {root}",
+            hint="begin anew if yours are newer; otherwise find out who put them there",
+        )
+    last = roots.check(chain)
+    signer = _allowed(last, key)
     is_refresh = not (bundle / layout.MANIFEST).exists()
     written = []
     if not is_refresh:
         check(bundle, progress, partial=partial)
         written += _sign_sums(bundle, key, signer)
-    return written + _sign_metadata(bundle / layout.METADATA, key, root)
+    return written + _sign_metadata(bundle / layout.METADATA, key, last)
+
+
+def gather(bundle: Path, other: Path) -> list[str]:
+    """Takes over what others signed in a copy of this folder; the files that changed.
+
+    Only signatures that hold are taken, of signers whom the root names. BundleRefused (11) where the copy is
+    of another list.
+    """
+    root = roots.check(roots.read(bundle / layout.METADATA))
+    place = bundle / layout.METADATA
+    theirs = metadata.documents(metadata.read(other / layout.METADATA))
+    written = []
+    for name, (document, role) in metadata.documents(metadata.read(place)).items():
+        if name not in theirs or theirs[name][0].signed_bytes != document.signed_bytes:
+            raise BundleRefused(Exit.BAD_METADATA, f"{other} is a copy of another bundle: {name} differs")
+        found = root.get_verification_result(role, document.signed_bytes, theirs[name][0].signatures).signed
+        if found.keys() - document.signatures.keys():
+            document.signatures.update({each: theirs[name][0].signatures[each] for each in found})
+            _write(place / name, metadata.dump(document))
+            written.append(f"{layout.METADATA}/{name}")
+    return written + _gather_sums(bundle, other, root)
 
 
 def check(bundle: Path, progress: Progress | None = None, *, partial: bool = False) -> Manifest:
@@ -158,12 +192,31 @@ def _sign_sums(bundle: Path, key: SignerKey, signer: PublicSigner) -> list[str]:
     listed = shellview.small(bundle, layout.SUMS, layout.MAX_SUMS_BYTES)
     written = []
     for public in signer.keys:
-        path = bundle / f"{layout.SUMS}.{public.key_id}.{public.kind}.sig"
+        path = bundle / _signature_of(public)
         is_there = path.exists() and public.verify(path.read_bytes(), listed)
         if public.kind in key.signers and not is_there:
             _write(path, key.sign(Kind(public.kind), listed))
             written.append(path.name)
     return written
+
+
+def _gather_sums(bundle: Path, other: Path, root: Root) -> list[str]:
+    if not (bundle / layout.SUMS).exists():
+        return []  # a refresh
+    listed = shellview.small(bundle, layout.SUMS, layout.MAX_SUMS_BYTES)
+    written = []
+    for key in (key for signer in roots.signers(root, "targets") for key in signer.keys):
+        name = _signature_of(key)
+        if (other / name).is_file() and not (bundle / name).exists():
+            signature = shellview.small(other, name, shellview.MAX_SIGNATURE_BYTES)
+            if key.verify(signature, listed):
+                _write(bundle / name, signature)
+                written.append(name)
+    return written
+
+
+def _signature_of(key: PublicKey) -> str:
+    return f"{layout.SUMS}.{key.key_id}.{key.kind}.sig"
 
 
 def _sign_metadata(place: Path, key: SignerKey, root: Root) -> list[str]:

@@ -2,8 +2,8 @@
 
 1. the folder holds plain files only; 2. its list is signed (on a bare host: by keys from paper); 3. the
 files are those of the list; 4. the manifest is what the list says, of a time that this host's clock has
-passed, for this machine, and no older than what was here; 5. the metadata is signed by signers whom this host
-believes, has not expired, and says the same as the list; 6. every byte is what was signed.
+passed, and for this machine; 5. the metadata is signed by signers whom this host believes, has not expired,
+is no older than what was here, and says the same as the list; 6. every byte is what was signed.
 
 Run on the staged copy, never on the medium: what was read here is what is installed.
 """
@@ -67,7 +67,7 @@ def verify(
     held = present or {}
     read = _read(staged, prints, held)
     _check_fit(read.manifest, state, clock, machine or platform.machine())
-    files = read.metadata if refresh is None else read.metadata | metadata.read(refresh / layout.METADATA)
+    files = _with_refresh(read.metadata, refresh)
     believed = _believe(read.manifest, files, state, clock, allow_downgrade=allow_downgrade)
     metadata.agree(read.sums, read.manifest, believed)
     wanted = _wanted(staged, read, believed)
@@ -126,7 +126,6 @@ def _read(staged: Path, prints: tuple[str, ...], held: Mapping[str, Path]) -> _R
     manifest_bytes = shellview.small(staged, layout.MANIFEST, layout.MAX_MANIFEST_BYTES)
     _same(layout.MANIFEST, manifest_bytes, listed)
     found = manifest.parse(manifest_bytes)
-    metadata.compare(listed, found)
     places = _stand_ins(files, found, listed, held)
     shellview.check_set(files, listed, places)
     documents = metadata.read(staged / layout.METADATA)
@@ -135,6 +134,17 @@ def _read(staged: Path, prints: tuple[str, ...], held: Mapping[str, Path]) -> _R
         if not layout.UNLISTED.fullmatch(path):
             _same(path, data, listed)
     return _Read(files, sums_bytes, listed, found, documents, places)
+
+
+def _with_refresh(files: dict[str, bytes], refresh: Path | None) -> dict[str, bytes]:
+    """The bundle's metadata and what a refresh adds.
+
+    A refresh is in no list that was signed with keys from paper: it never replaces a root that is.
+    """
+    if refresh is None:
+        return files
+    later = metadata.read(refresh / layout.METADATA)
+    return later | files | {metadata.TIMESTAMP: later[metadata.TIMESTAMP]}
 
 
 def _check_fit(found: Manifest, state: State | None, clock: Clock, machine: str) -> None:

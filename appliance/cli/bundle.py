@@ -1,4 +1,4 @@
-"""`appliance bundle`: gathers its commands, each from the file of those who need it."""
+"""`appliance bundle`: releases that are carried in. The commands lie in files of their own."""
 
 from __future__ import annotations
 

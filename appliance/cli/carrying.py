@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def import_(sources: tuple[Path, ...], serial: int | None, root: Path, *, as_jso
     held = [f"{len(taken.present)} models and wheels are in the store already"] if taken.present else []
     show(_described(taken), [f"{taken.staging}: {copied}", *held, *_asking(taken)], as_json=as_json)
     if taken.missing:
-        raise click.exceptions.Exit(int(Exit.MISSING))
+        sys.exit(Exit.MISSING)
 
 
 @click.command()
@@ -181,7 +182,7 @@ def _tell_unfinished(site: Site, *, as_json: bool) -> None:
         as_json=as_json,
     )
     if found:
-        raise click.exceptions.Exit(int(Exit.MISSING))
+        sys.exit(Exit.MISSING)
 
 
 def _described(taken: Taken) -> dict[str, Any]:

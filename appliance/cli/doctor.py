@@ -24,7 +24,7 @@ from appliance.errors import ApplianceError, InternalError, SetupError
 
 _LOW_DISK_BYTES = 1 << 30
 _PRIVATE = 0o077
-_SIGNS = {"ok": "ok  ", "warn": "warn", "fail": "RED "}
+_SIGNS = {"ok": "ok   ", "warn": "warn ", "fail": "RED  "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ def doctor(home: Home, *, live: bool, no_answer: bool, as_json: bool) -> None:
         return
     checks = examine(home)
     lines = [
-        f"{_SIGNS[each.level]}  {each.name}: {each.says}"
-        + (f"\n      {each.hint}" if each.hint and each.level != "ok" else "")
+        f"{_SIGNS[each.level]}{each.name}: {each.says}"
+        + (f"\n     {each.hint}" if each.hint and each.level != "ok" else "")
         for each in checks
     ]
     result = {

@@ -16,6 +16,7 @@ import msgspec
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 _LENGTH_BYTES = 4
+_DROPPED_BYTES = 64 * 1024  # at once, of what a peer says that nobody wants to hear any more
 LEASH = b"L"  # ahead of all frames to a dialled worker: the byte that carries its leash (worker/leash.py)
 
 In = TypeVar("In")
@@ -96,7 +97,7 @@ class AsyncChannel(Generic[In, Out]):
             with contextlib.suppress(OSError):  # it has hung up before us
                 self._writer.write_eof()
         with contextlib.suppress(OSError):
-            while await self._reader.read(_LENGTH_BYTES << 14):
+            while await self._reader.read(_DROPPED_BYTES):
                 pass
 
     def close(self) -> None:

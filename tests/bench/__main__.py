@@ -26,6 +26,7 @@ from tests.bench import (
     audit,
     audit_cost,
     audit_postgres,
+    bundles,
     greedy,
     kiosk,
     latency,
@@ -48,6 +49,7 @@ SUBJECTS: dict[str, Callable[[Run], list[Row]]] = {
     "prompts": prompts.run,
     "memory": memory.run,
     "greedy": greedy.run,
+    "bundles": bundles.run,
 }
 
 

@@ -148,6 +148,7 @@ WITHOUT_A_HOME = {
     ("audit", "open"),
     ("audit", "witness", "keygen"),
     ("audit", "witness", "cosign"),
+    ("bundle", "build"),
     # They are about media, and about the host rather than a home.
     ("bundle", "split"),
     ("bundle", "import"),
@@ -160,7 +161,6 @@ WITHOUT_A_HOME = {
     ("bundle", "uninstall"),
     ("bundle", "list"),
     ("bundle", "settle"),
-    ("bundle", "build"),
 }
 
 

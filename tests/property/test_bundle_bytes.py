@@ -90,6 +90,16 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.parametrize("name", ["root", "second root", "timestamp", "snapshot", "targets"])
+def test_a_fraction_is_refused(name: str) -> None:
+    """Signatures are over a canonical form, and a fraction has none."""
+    document = json.loads(ground()[PARSERS[name][1]])
+    document["signed"]["x-anything"] = 0.5
+
+    with pytest.raises(BundleRefused):
+        PARSERS[name][0](json.dumps(document).encode())
+
+
 def read_or_refuse(name: str, data: bytes) -> None:
     try:
         PARSERS[name][0](data)

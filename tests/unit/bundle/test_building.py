@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from appliance.bundle import building, folder, layout, manifest, sums
+from appliance.bundle.refusals import Exit
 from appliance.errors import RequestError, SetupError
 from tests.bundles import BUILT_SECONDS, built, wheel
 from tests.harness import appliance
@@ -296,7 +298,12 @@ def test_the_readme_and_the_notes_are_of_this_release(project: Project) -> None:
     bundle = building.build(project.inputs())
     readme = (bundle / "README.txt").read_text()
 
+    codes = {int(number) for number in re.findall(r"\b(\d{1,3})  (?=[a-z])", readme)}
+
     assert readme.startswith("appliance 2.4.0 (serial 7), built 2026-11-21T12:00:00Z")
+    assert max(map(len, readme.splitlines())) <= 80
+    assert codes >= {*map(int, Exit)}
+    assert "--staged /var/lib/appliance/staging/7" in readme
     assert "openssl pkeyutl -verify -pubin" in readme
     assert "sha256sum --check --strict --quiet SHA256SUMS" in readme
     assert (bundle / "RELEASE-NOTES.md").read_text() == (

@@ -178,6 +178,13 @@ def test_progress_ends_with_all_bytes(bundle: Path, tmp_path: Path) -> None:
     assert told == sorted(told)
 
 
+def test_same_bundle_is_cut_the_same_way(bundle: Path, tmp_path: Path) -> None:
+    """One lost disc can be written again, long after the others."""
+    one, other = (made.discs(bundle, tmp_path / name) for name in ("one", "other"))
+
+    assert [made.files(each) for each in one] == [made.files(each) for each in other]
+
+
 def test_files_are_linked_where_both_lie_on_one_disk(bundle: Path, tmp_path: Path) -> None:
     """A bundle of 100 GB needs no second 100 GB to be cut."""
     (volume,) = media.split(bundle, tmp_path / "out", PRESETS["none"])

@@ -67,6 +67,29 @@ def test_expired_bundle_is_refused_until_it_is_refreshed(
     ]  # fmt: skip
 
 
+def test_refresh_of_strangers_brings_no_root_of_theirs(
+    office: Office, site: Site, clock: ManualClock, tmp_path: Path
+) -> None:
+    """On a bare host as on one that believes: the same files under another root are refused."""
+    bundle = signed.bundle(tmp_path / "b", office)
+    strangers = signed.office(tmp_path / "strangers")
+    evil = tmp_path / "evil"
+    targets, claims = metadata.unsigned(metadata.read(bundle / "metadata"))
+    (evil / "metadata").mkdir(parents=True)
+    later = metadata.make(targets, claims, 1001, roots.day_of(clock.now_us(), 300))
+    for name, data in {**later, "1.root.json": strangers.chain[0]}.items():
+        (evil / "metadata" / name).write_bytes(data)
+    for key in strangers.some:
+        signing.sign(evil, key)
+
+    assert refusal(bundle, site, clock, fingerprints=office.prints(), refresh=evil) is Exit.BAD_SIGNATURE
+    install(bundle, site, clock, office)
+    assert refusal(bundle, site, clock, refresh=evil) is Exit.BAD_SIGNATURE
+    with pytest.raises(BundleRefused) as refused:
+        verifying.take_refresh(evil, site, clock)
+    assert refused.value.exit is Exit.BAD_SIGNATURE
+
+
 def test_refresh_alone_is_remembered(office: Office, site: Site, clock: ManualClock, tmp_path: Path) -> None:
     """A host that installed the bundle takes the later date, once; not that of another bundle."""
     bundle = signed.bundle(tmp_path / "b", office, 5, days=30)
@@ -89,6 +112,25 @@ def test_refresh_alone_is_remembered(office: Office, site: Site, clock: ManualCl
     assert verifying.take_refresh(later, site, clock).expires == taken.expires
     clock.advance(100 * DAY)
     assert verifying.verify(bundle, site, clock).expires == taken.expires
+
+
+def test_serial_is_remembered_when_the_refresh_is_not_believed_any_more(
+    office: Office, site: Site, clock: ManualClock, tmp_path: Path
+) -> None:
+    """The bundle's signers stay, one of the refresh's goes: what they vouched for still counts."""
+    bundle = signed.bundle(tmp_path / "10", office, 10)
+    install(bundle, site, clock, office)
+    later = tmp_path / "later"
+    signing.refresh(bundle, office.folder, later, 900, clock.now_us())
+    for name in ("theo", "tomo"):
+        signing.sign(later, office.targets_keys[name])
+    verifying.take_refresh(later, site, clock)
+    del office.targets_keys["tomo"]
+    office.targets_keys |= signed.people("tess")
+    office.publish()
+
+    assert refusal(signed.bundle(tmp_path / "9", office, 9), site, clock) is Exit.DOWNGRADE
+    assert install(signed.bundle(tmp_path / "11", office, 11), site, clock).manifest.serial == 11
 
 
 def test_full_bundle_and_delta_of_one_serial_follow_each_other(

@@ -55,6 +55,32 @@ def test_order_does_not_matter_and_twice_does_no_harm(begun: Path, office: Offic
     assert set(map(tuple, signing.signed_by(begun).values())) == {("tara", "theo", "tomo")}
 
 
+def test_signatures_in_copies_are_gathered(begun: Path, office: Office, tmp_path: Path) -> None:
+    """Two sign at the same time; a stranger's and a bad signature stay behind; another list is refused."""
+    tara, theo = office.some
+    copy = signed.copy(begun, tmp_path / "copy")
+    signing.sign(begun, tara)
+    signing.sign(copy, theo)
+    bad = signed.copy(copy, tmp_path / "bad")
+    for each in bad.glob("*.sig"):
+        each.write_bytes(bytes(64))
+    (bad / "SHA256SUMS.0000000000000000.p384.sig").write_bytes(b"x")
+    documents = {path: path.read_text() for path in (bad / "metadata").glob("4000.*")}
+    for path, text in documents.items():
+        path.write_text(text.replace('"sig": "', '"sig": "00'))
+
+    assert signing.gather(begun, bad) == ["metadata/timestamp.json"]
+    assert len(signing.gather(begun, copy)) == 4
+    assert signing.gather(begun, copy) == []
+    assert set(map(tuple, signing.signed_by(begun).values())) == {("tara", "theo")}
+    assert len(list(begun.glob("*.sig"))) == 4
+    other = signed.build(tmp_path / "other", 5)
+    signing.start(other, office.folder, 300)
+    with pytest.raises(BundleRefused) as refused:
+        signing.gather(begun, other)
+    assert refused.value.exit is Exit.BAD_METADATA
+
+
 def test_who_is_not_in_the_root_is_refused(begun: Path, office: Office) -> None:
     """15, and nothing is written: a stranger, a stranger of the same name, a signer of roots."""
     before = contents(begun)
@@ -64,6 +90,25 @@ def test_who_is_not_in_the_root_is_refused(begun: Path, office: Office) -> None:
         assert refused.value.exit is Exit.BAD_SIGNATURE
 
     assert contents(begun) == before
+
+
+def test_nobody_signs_a_folder_with_other_roots(begun: Path, office: Office, tmp_path: Path) -> None:
+    """A usurper's root names the real signers of bundles, so that their signatures would bring it in."""
+    usurper = Office(tmp_path / "usurper", targets_keys=office.targets_keys).publish()
+    tara, theo = office.some
+    assert len(signing.sign(begun, tara, root=office.folder)) == 5
+    signing.start(begun, usurper.folder, 300)
+
+    with pytest.raises(BundleRefused, match="the roots in") as refused:
+        signing.sign(begun, tara, root=office.folder)
+    assert refused.value.exit is Exit.BAD_SIGNATURE
+    old_copy = signed.copy(office.folder, tmp_path / "old")
+    office.publish()
+    signing.start(begun, office.folder, 300)
+    assert len(signing.sign(begun, theo, root=old_copy)) == 5  # the next root follows from the signer's
+    signing.start(begun, old_copy, 300)
+    with pytest.raises(BundleRefused, match="the roots in"):
+        signing.sign(begun, theo, root=office.folder)
 
 
 def test_nobody_signs_what_is_not_true(begun: Path, office: Office) -> None:

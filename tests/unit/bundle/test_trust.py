@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tuf.api.metadata import Delegations, Metadata, Targets
 
-from appliance.bundle import layout, signing, trusted, verifying
+from appliance.bundle import layout, metadata, signing, trusted, verifying
 from appliance.bundle.keys import Kind
 from appliance.bundle.layout import Site
 from appliance.bundle.refusals import BundleRefused, Exit
@@ -70,8 +72,13 @@ def test_older_bundle_is_refused_and_only_let_in_on_purpose(
     install(newer, site, clock)
 
     assert refusal(older, site, clock) is Exit.DOWNGRADE
+    before = trusted.load(site)
     found = install(older, site, clock, allow_downgrade=True)
+    after = trusted.load(site)
     assert found.manifest.serial == 7
+    assert before is not None
+    assert after is not None
+    assert after.remembered == before.remembered
     assert refusal(older, site, clock) is Exit.DOWNGRADE
     assert install(newer, site, clock).manifest.serial == 8
 
@@ -242,6 +249,48 @@ def test_lists_that_differ_are_refused(
     assert refusal(bundle, site, clock, fingerprints=office.prints()) is Exit.BAD_METADATA
 
 
+def with_other_serial(targets: Targets) -> None:
+    targets.targets[layout.MANIFEST].unrecognized_fields["custom"]["serial"] = 2
+
+
+def with_other_moment(targets: Targets) -> None:
+    targets.targets[layout.MANIFEST].unrecognized_fields["custom"]["built"] = "2026-09-19T00:00:00Z"
+
+
+def with_other_size(targets: Targets) -> None:
+    targets.targets["README.txt"].length += 1
+
+
+def with_delegations(targets: Targets) -> None:
+    targets.delegations = Delegations({}, {})
+
+
+def as_it_is(targets: Targets) -> None:
+    """The control."""
+
+
+@pytest.mark.parametrize(
+    "change", [with_other_serial, with_other_moment, with_other_size, with_delegations, as_it_is]
+)
+def test_metadata_that_contradicts_the_manifest_is_refused(
+    change: Callable[[Targets], None], office: Office, site: Site, clock: ManualClock, tmp_path: Path
+) -> None:
+    """11, though the right people signed it."""
+    bundle = signed.bundle(tmp_path / "b", office)
+    path = bundle / "metadata/1000.targets.json"
+    document: Metadata[Targets] = Metadata[Targets].from_bytes(path.read_bytes())
+    change(document.signed)
+    document.signatures.clear()
+    for key in office.some:
+        document.sign(key.signers[Kind.ED25519], append=True)
+    path.write_bytes(metadata.dump(document))
+
+    if change is as_it_is:
+        assert install(bundle, site, clock, office).manifest.serial == 1
+    else:
+        assert refusal(bundle, site, clock, fingerprints=office.prints()) is Exit.BAD_METADATA
+
+
 def test_store_stands_in_for_what_the_folder_lacks(
     office: Office, site: Site, clock: ManualClock, tmp_path: Path
 ) -> None:
@@ -294,6 +343,32 @@ def test_damaged_trust_is_a_fault_of_the_host(
         assert refusal(bundle, site, clock, fingerprints=office.prints()) is Exit.PREFLIGHT
     path.write_bytes(good)
     assert install(bundle, site, clock).manifest.serial == 1
+
+
+@pytest.mark.parametrize("point", ["os.write", "os.fsync", "pathlib.Path.replace"])
+def test_disk_that_fails_leaves_what_was_believed(
+    point: str,
+    office: Office,
+    site: Site,
+    clock: ManualClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before the rename nothing has changed; accepting again afterwards completes it."""
+    install(signed.bundle(tmp_path / "5", office, 5), site, clock, office)
+    before = trusted.load(site)
+    found = verifying.verify(signed.bundle(tmp_path / "6", office, 6), site, clock)
+
+    def fail(*_words: object) -> None:
+        raise OSError(28, "no space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(point, fail)
+        with pytest.raises(OSError, match="no space"):
+            trusted.accept(site, found, clock.now_us())
+    assert trusted.load(site) == before
+    trusted.accept(site, found, clock.now_us())
+    assert refusal(tmp_path / "5", site, clock) is Exit.DOWNGRADE
 
 
 def test_state_is_readable_by_all_and_written_by_its_owner(

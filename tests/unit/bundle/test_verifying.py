@@ -183,6 +183,10 @@ def empty_signature(place: Path, office: Office) -> None:
     signature(place).write_bytes(b"")
 
 
+def key_missing(place: Path, office: Office) -> None:
+    (place / f"keys/{signature(place).name.split('.')[1]}.ed25519.pem").unlink()
+
+
 def other_signature(place: Path, office: Office) -> None:
     flip(signature(place))
 
@@ -242,6 +246,7 @@ ATTACKS: list[tuple[Callable[[Path, Office], None], Exit]] = [
     (one_signer, Exit.BAD_SIGNATURE),
     (truncated_signature, Exit.BAD_SIGNATURE),
     (empty_signature, Exit.BAD_SIGNATURE),
+    (key_missing, Exit.BAD_SIGNATURE),
     (other_signature, Exit.BAD_SIGNATURE),
     (edited_list, Exit.BAD_SIGNATURE),
     (emptied_list, Exit.BAD_METADATA),

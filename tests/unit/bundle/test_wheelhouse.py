@@ -147,7 +147,7 @@ def test_pip_is_told_every_tag() -> None:
         f"p==1 --hash=sha256:{A.upper()}",
         f"p @ https://example.org/p.whl --hash=sha256:{A}",
         "-r other.txt",
-        "--index-url https://example.org",
+        "--find-links https://example.org",
     ],
 )
 def test_a_line_that_pins_nothing_is_refused(line: str) -> None:

@@ -149,10 +149,11 @@ def test_signing_wants_exactly_one_key(run: Run, tmp_path: Path) -> None:
     """A file or a token; serials are revoked only where a list begins."""
     office = signed.office(tmp_path / "roots")
     signed.bundle(tmp_path / "b", office, 5, days=FAR_DAYS)
-    for line in ("appliance bundle sign b", "appliance bundle sign b --revoke 3"):
+    for line in ("appliance bundle sign b --roots roots", "appliance bundle sign b --roots roots --revoke 3"):
         with pytest.raises(RequestError):
             run(line)
-    begun = run("appliance bundle sign b --roots roots --revoke 3 --revoke 4")
+    assert "signed by: tara, theo" in run("appliance bundle sign b --roots roots --gather b")
+    begun = run("appliance bundle sign b --begin --roots roots --revoke 3 --revoke 4")
 
     assert "signed by: nobody yet" in begun
     document = json.loads((tmp_path / "b/metadata/5000.targets.json").read_bytes())

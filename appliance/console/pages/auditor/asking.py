@@ -121,6 +121,7 @@ class Asked:
 
     def narrowed(self, since_us: int, until_us: int) -> Asked:
         """The same within a span of time."""
+        until_us = -(-until_us // 1000) * 1000  # up to the next millisecond, which is all that a form holds
         return dataclasses.replace(self, time="span", since=_text(since_us), until=_text(until_us))
 
     def filters(self, now_us: int) -> Filters:
