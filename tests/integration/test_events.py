@@ -168,6 +168,20 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
     "audit begin-anew": (None, []),  # log:restored, state:carried: test_anew
     "db status": (_plain("db", "status"), []),
     "doctor": (_plain("doctor", "--live"), ANSWER),
+    "bundle build": (None, []),  # about media and hosts: no home
+    "bundle delta": (None, []),
+    "bundle import": (None, []),
+    "bundle inventory": (None, []),
+    "bundle keys ceremony": (None, []),
+    "bundle keys create": (None, []),
+    "bundle keys rotate": (None, []),
+    "bundle keys show": (None, []),
+    "bundle keys sign": (None, []),
+    "bundle receipts": (None, []),
+    "bundle refresh": (None, []),
+    "bundle sign": (None, []),
+    "bundle split": (None, []),
+    "bundle verify": (None, []),
     "bundle install": (None, []),  # bundle:verified, bundle:installed: test_machine
     "bundle upgrade": (None, []),  # the same, bundle:refused, bundle:rolled_back: test_machine
     "bundle rollback": (None, []),  # bundle:installed: test_machine
