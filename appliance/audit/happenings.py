@@ -20,6 +20,8 @@ ALARMS: Final = (
     Kind.MODEL_FAILED,
     Kind.CLOCK_STEPPED,
     Kind.ACCOUNT_LOCKED,
+    Kind.BUNDLE_REFUSED,
+    Kind.BUNDLE_ROLLED_BACK,
 )
 _MAX_VERIFICATIONS: Final = 500  # that were green and are passed over: almost three weeks of them
 HISTORY: Final = (
@@ -32,6 +34,11 @@ HISTORY: Final = (
     Kind.SHARES_RESTORED,
     Kind.POLICY_CHANGED,
     Kind.MODEL_LOADED,
+    Kind.BUNDLE_VERIFIED,
+    Kind.BUNDLE_REFUSED,
+    Kind.BUNDLE_INSTALLED,
+    Kind.BUNDLE_ROLLED_BACK,
+    Kind.BUNDLE_REPAIRED,
 )
 
 
@@ -43,7 +50,7 @@ def alarms(place: Place, *, since_us: int, limit: int) -> list[Record]:
 
 
 def history(place: Place, *, limit: int) -> list[Record]:
-    """Releases, configurations and what was put back, newest first."""
+    """Bundles, releases, configurations and what was put back, newest first."""
     return _newest(place, HISTORY, since_us=None, limit=limit)
 
 

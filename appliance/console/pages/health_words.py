@@ -249,6 +249,18 @@ def _told(kind: Kind, public: Mapping[str, str | int]) -> tuple[str, str, MarkNa
                 "It opens again by itself. Who it was is sealed to the auditors.",
                 "warn",
             )
+        case Kind.BUNDLE_REFUSED:
+            return (
+                f"A bundle was refused: {public.get('reason', '')}",
+                "Where did the medium come from? deploy/guides/bundles.md tells the codes.",
+                "warn",
+            )
+        case Kind.BUNDLE_ROLLED_BACK:
+            return (
+                f"Release {public.get('release', '')} failed, and the host went back",
+                f"{public.get('reason', '')}; see: appliance bundle list",
+                "warn",
+            )
     return f"{kind} {code}".strip(), "", "warn"
 
 

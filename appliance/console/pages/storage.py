@@ -121,6 +121,26 @@ def words_of(record: Record) -> tuple[str, str]:
                 f"Model {public['model']} loaded",
                 f"sha256 {str(public['model_sha256'])[:16]}…; {public['library']}, {public['backend']}",
             )
+    return _words_of_bundle(record)
+
+
+def _words_of_bundle(record: Record) -> tuple[str, str]:
+    """What happened to a release that was carried in."""
+    public = record.public
+    name = f"{public.get('release') or 'unknown'}, serial {public.get('serial') or 'unknown'}"
+    digest = f"sha256 {str(public.get('sums_sha256') or 'unknown')[:16]}"
+    match record.kind:
+        case Kind.BUNDLE_VERIFIED:
+            return f"Bundle {name} is as its signers signed it", f"{public['num_files']} files; {digest}"
+        case Kind.BUNDLE_REFUSED:
+            return f"Bundle {name} was refused", f"{public['reason']}; {digest}"
+        case Kind.BUNDLE_INSTALLED:
+            before = public.get("from_serial")
+            return f"Release {name} was installed", f"after serial {before}" if before else "the first one"
+        case Kind.BUNDLE_ROLLED_BACK:
+            return f"Release {name} failed, and the host went back", str(public["reason"])
+        case Kind.BUNDLE_REPAIRED:
+            return f"Release {name} was built again", f"for Python {public['python']}"
     return str(record.kind), ""
 
 

@@ -107,6 +107,8 @@ PUBLIC: Mapping[Kind, Mapping[str, str | int]] = {
     Kind.MODEL_FAILED: {"model": "m", "code": "worker_died"},
     Kind.CLOCK_STEPPED: {"expected_us": 1_000_000, "found_us": 4_500_000},
     Kind.ACCOUNT_LOCKED: {"role": "auditor"},
+    Kind.BUNDLE_REFUSED: {"reason": "bundle_expired"},
+    Kind.BUNDLE_ROLLED_BACK: {"serial": 2, "release": "2.0.0", "reason": "release_unhealthy"},
 }
 
 
