@@ -52,7 +52,12 @@ def test_operators_read_what_became_of_a_bundle(kind: Kind) -> None:
 
 def test_what_a_refused_folder_did_not_tell_is_unknown() -> None:
     """A folder that is no bundle has neither release nor serial."""
-    public = {"serial": 0, "release": "", "sums_sha256": "", "reason": "bundle_bad_metadata"}
+    public: dict[str, str | int] = {
+        "serial": 0,
+        "release": "",
+        "sums_sha256": "",
+        "reason": "bundle_bad_metadata",
+    }
 
     assert (
         storage.words_of(entry(Kind.BUNDLE_REFUSED, public))[0]
