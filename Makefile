@@ -25,7 +25,7 @@ run: ## Set up, then serve the starter model on 127.0.0.1:8080, the console on 8
 
 test: setup check wheelhouse ## Set up, check, then the whole suite, without network
 	@mkdir -p $(dir $(TEST_ROOT))
-	@$(PYTEST)
+	@$(PYTEST) --ignore tests/offline
 
 ##@ Craft
 check: setup ## Lint, format, types, layers
@@ -49,9 +49,10 @@ pictures: setup ## The guides' pictures anew, from the tests of the console's pa
 llama-server: ## Build the bench's peer from the vendored source (optional, once, into the cache)
 	@$(PYTHON) deploy/bootstrap --llama-server
 
-test-offline: setup ## The whole suite in a network namespace with loopback only
+test-offline: setup wheelhouse ## Whole lives in bare Debian 12 and 13 without a network, from a signed bundle (as root)
 	@mkdir -p $(dir $(TEST_ROOT))
-	@deploy/test-offline.sh $(PYTEST)
+	@$(BIN)/python -m tests.offline.roots
+	@$(PYTEST) tests/offline
 
 wheelhouse: setup ## Fetch what a bundle packs, once, into the cache
 	@$(BIN)/python deploy/bootstrap/bundle.py

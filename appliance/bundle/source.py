@@ -13,7 +13,7 @@ from appliance.errors import RequestError, SetupError
 _LINK, _SUBMODULE, _PROGRAM = "120000", "160000", "100755"
 # What a host runs or reads. Tests, set-up and locks stay on the connected side.
 _PACKED: Final = ("appliance/", "migrations/", "models/", "deploy/")
-_LEFT_OUT: Final = ("deploy/bootstrap/", "deploy/lock/", "deploy/test-offline.sh")
+_LEFT_OUT: Final = ("deploy/bootstrap/", "deploy/lock/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,11 @@ want strace command -v strace
 want postgresql sh -c 'ls /usr/lib/postgresql/*/bin/initdb'
 want systemd command -v systemd-analyze
 want openssl command -v openssl
+# Bare hosts without a network (tests/offline).
+want debootstrap command -v debootstrap
+want debian-archive-keyring test -f /usr/share/keyrings/debian-archive-keyring.gpg
+want iproute2 command -v ip
+want nftables sh -c 'PATH=$PATH:/usr/sbin:/sbin command -v nft'
 want xxd command -v xxd
 want unzip command -v unzip
 want chromium command -v chromium
