@@ -193,6 +193,7 @@ class Ready(_Message, frozen=True):
     setup: Setup  # of reproducible requests
     trials: tuple[Trial, ...] = ()  # what was measured to find the tuning; empty where it was given
     pid: Number = 0  # for people who look for it; nobody sends it signals
+    resident_bytes: Number = 0  # of the machine's memory, model and pools included; 0: it can not tell
 
 
 class LoadFailed(_Message, frozen=True):
@@ -313,6 +314,7 @@ class Stats(_Message, frozen=True):
     restored_tokens: int
     drafted_tokens: int
     accepted_tokens: int
+    resident_bytes: Number = 0  # as in Ready, now
 
 
 TaskMessage = Embed | Rank | Tokenize | Detokenize | Count

@@ -11,7 +11,6 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 
 from appliance.engine.channel import AsyncChannel
 from appliance.engine.messages import LoadModel, Ready, Shutdown, ToGateway, ToWorker
@@ -132,12 +131,3 @@ def _environment() -> dict[str, str]:
     )
     environment = {name: os.environ[name] for name in kept if name in os.environ}  # noqa: TID251
     return environment | VARIABLES
-
-
-def memory_bytes(pid: int) -> int | None:
-    """What a process holds of the machine's memory (proc(5), statm); None where it is gone."""
-    try:
-        resident = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, IndexError, ValueError):
-        return None
-    return resident * os.sysconf("SC_PAGE_SIZE")

@@ -29,7 +29,7 @@ from appliance.core import (
     Setup,
     Started,
 )
-from appliance.engine import messages, task_wire, wire
+from appliance.engine import messages, resident, task_wire, wire
 from appliance.engine.channel import ChannelError
 from appliance.engine.dialled import DialledWorker
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
@@ -116,6 +116,19 @@ class Engine:
     def worker_pid(self) -> int | None:
         """The worker's process; None while there is none, or none that is known."""
         return self._worker.pid if self._worker is not None else None
+
+    @property
+    def worker_bytes(self) -> int | None:
+        """What the worker holds of the machine's memory; None while there is none, or it is not known.
+
+        Another user's process is not shown to this one: of a dialled worker it is what it last said.
+        """
+        if isinstance(self._worker, WorkerProcess):
+            return resident.of(self._worker.pid)
+        said = self._stats or self._ready
+        if self._worker is None or said is None:
+            return None
+        return said.resident_bytes or None
 
     @property
     def figures(self) -> WorkerFigures | None:

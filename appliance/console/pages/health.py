@@ -26,7 +26,6 @@ from appliance.console.plots import Plot, Series
 from appliance.console.render import NavItem
 from appliance.core import Outcome
 from appliance.engine.messages import Ready
-from appliance.engine.process import memory_bytes
 from appliance.engine.supervisor import Engine
 from appliance.errors import ApplianceError, RequestError
 from appliance.log import get_logger
@@ -162,7 +161,6 @@ def _figures(services: Services, reason: str, recorded: Recorded, review: Review
 
 def _model(model: str, engine: Engine) -> ModelState:
     status = engine.status
-    pid = engine.worker_pid
     return ModelState(
         id=model,
         sha256=engine.spec.sha256,
@@ -170,7 +168,7 @@ def _model(model: str, engine: Engine) -> ModelState:
         is_ready=engine.is_ready,
         restarts=status.restarts,
         last_error=status.last_error,
-        memory=memory_bytes(pid) if pid is not None else None,
+        memory=engine.worker_bytes,
         figures=engine.figures,
         ready=status.ready,
     )

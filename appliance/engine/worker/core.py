@@ -25,7 +25,7 @@ STATS_EVERY_US = 1_000_000
 
 
 class EngineCore:
-    """Sequences of one model. `emit` takes messages, in order."""
+    """Sequences of one model. `emit` takes messages, in order; `resident` knows this process's bytes."""
 
     def __init__(
         self,
@@ -35,9 +35,11 @@ class EngineCore:
         clock: Clock,
         emit: Callable[[list[ToGateway]], None],
         declared: Iterable[list[int]] = (),
+        resident: Callable[[], int] = int,
     ) -> None:
         self._clock = clock
         self._emit = emit
+        self._resident = resident
         self._max_waiting = limits.max_waiting
         self._tally = Tally()
         memory = AnswerMemory()
@@ -119,5 +121,6 @@ class EngineCore:
                 restored_tokens=tally.restored_tokens,
                 drafted_tokens=tally.drafted_tokens,
                 accepted_tokens=tally.accepted_tokens,
+                resident_bytes=self._resident(),
             )
         ]

@@ -22,6 +22,7 @@ import threading
 from collections.abc import Callable
 
 from appliance.clock import SystemClock
+from appliance.engine import resident
 from appliance.engine.channel import BlockingChannel, ChannelError
 from appliance.engine.messages import (
     Abort,
@@ -94,6 +95,7 @@ def run(fd: int, new_backend: NewBackend) -> int:
             clock=clock,
             emit=lambda each: channel.send(*each),
             declared=[builder.declared_prefix(text) for text in load.shared_prefixes],
+            resident=resident.own,
         )
     except Exception as error:  # the process edge: whatever it is, the operator must hear of it
         channel.send(LoadFailed(f"{type(error).__name__}: {error}"))
@@ -204,6 +206,7 @@ def _ready(backend: Backend, load_us: int) -> Ready:
         setup=backend.setup,
         trials=backend.trials,
         pid=os.getpid(),
+        resident_bytes=resident.own(),
     )
 
 

@@ -19,7 +19,7 @@ import pytest
 from appliance.clock import SystemClock
 from appliance.config import Engine as EngineSettings
 from appliance.core import ModelSpec, Started
-from appliance.engine import dialled, supervisor
+from appliance.engine import dialled, resident, supervisor
 from appliance.engine.dialled import DialledWorker
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.engine.messages import LoadModel
@@ -62,6 +62,19 @@ async def test_life_and_events(tmp_path: Path) -> None:
             assert not is_gone(pid)
         await until(lambda: is_gone(pid))
     assert [type(event) for event in events] == [ModelLoaded, ModelUnloaded]
+
+
+async def test_it_says_what_memory_it_holds(tmp_path: Path) -> None:
+    """The gateway may not look at another user's process: from the first word on the worker says it."""
+    with handing_out(tmp_path / "worker.sock") as path:
+        async with running(path) as (engine, _):
+            at_first = engine.worker_bytes
+            await collect(engine, ask("echo: hi"))
+            await until(lambda: engine.status.stats is not None)
+            seen = resident.of(pid_of(engine))
+            assert at_first is not None
+            assert engine.worker_bytes == pytest.approx(seen, rel=0.2) == pytest.approx(at_first, rel=0.2)
+        assert engine.worker_bytes is None
 
 
 async def test_death_fails_its_requests_and_is_repaired(tmp_path: Path) -> None:
