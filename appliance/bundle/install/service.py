@@ -17,6 +17,7 @@ UNITS: Final = "deploy/units"
 NAME: Final = "appliance"
 _START_SECONDS: Final = 900.0
 _FAPOLICYD: Final = "etc/fapolicyd/rules.d"
+_RULES: Final = "35-appliance.rules"  # before the rules that refuse (deploy/units/appliance.fapolicyd)
 
 
 class Service(Protocol):
@@ -89,7 +90,7 @@ class Systemd:
     def remove(self) -> None:
         for unit in (f"{NAME}.service", f"{NAME}-worker.socket"):
             _call("systemctl", "disable", "--now", unit, must=False)
-        for path in (*self._FILES.values(), f"{_FAPOLICYD}/80-appliance.rules"):
+        for path in (*self._FILES.values(), f"{_FAPOLICYD}/{_RULES}"):
             (self._root / path).unlink(missing_ok=True)
         _call("systemctl", "daemon-reload")
 
@@ -164,7 +165,7 @@ def _put_policies(root: Path, app: Path) -> None:
     rules = app / UNITS / "appliance.fapolicyd"
     folder = root / _FAPOLICYD
     if rules.exists() and folder.is_dir():
-        shutil.copyfile(rules, folder / "80-appliance.rules")
+        shutil.copyfile(rules, folder / _RULES)
         _call("fagenrules", "--load", must=False)
     label = app / UNITS / "label.sh"
     if label.exists() and root == Path("/"):

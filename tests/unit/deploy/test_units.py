@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from appliance import config
+from appliance.bundle.install.service import Init
 from appliance.bundle.layout import Site
 from appliance.bundle.preflight import gather
 from appliance.engine import process
@@ -268,3 +269,12 @@ def test_preflight_names_the_place_of_the_rules() -> None:
     assert place in (UNITS / "appliance.fapolicyd").read_text()
     assert place in (ROOT / "deploy/guides/host.md").read_text()
     assert place.lstrip("/") in Path(str(gather.__file__)).read_text()
+
+
+def test_the_installer_puts_the_rules_there(tmp_path: Path) -> None:
+    """Where a host has fapolicyd, an installation brings the rules to the place that is looked at."""
+    rules = tmp_path / "etc/fapolicyd/rules.d"
+    rules.mkdir(parents=True)
+    Init(tmp_path).put(ROOT)
+
+    assert [each.name for each in rules.iterdir()] == ["35-appliance.rules"]
