@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, ClassVar, Final
 
 import pytest
 
@@ -26,7 +26,16 @@ START_SECONDS: Final = 20
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Nothing of this host's environment reaches a box: what is not here is not there.
 ENVIRONMENT: Final = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
-_BOOT: Final = """
+# In a boot script: what the box has at /media, read-only.
+MEDIA: Final = """
+for medium in "$upper".media/*; do
+  [ -e "$medium" ] || continue
+  mkdir -p "$root/media/${medium##*/}"
+  mount --bind "$medium" "$root/media/${medium##*/}"
+  mount -o remount,bind,ro "$root/media/${medium##*/}"
+done
+"""
+_BOOT: Final = f"""
 set -eu
 root=$1 lower=$2 upper=$3 work=$4
 mount --make-rprivate /
@@ -36,12 +45,7 @@ mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys"
 mount -t tmpfs -o mode=755,nosuid,nodev tmpfs "$root/run"
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/dev/shm"
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/tmp"
-for medium in "$upper".media/*; do
-  [ -e "$medium" ] || continue
-  mkdir -p "$root/media/${medium##*/}"
-  mount --bind "$medium" "$root/media/${medium##*/}"
-  mount -o remount,bind,ro "$root/media/${medium##*/}"
-done
+{MEDIA}
 hostname box
 ip link set lo up
 echo ready
@@ -84,6 +88,8 @@ class Box:
     place: Path
     media: Mapping[str, Path] = field(default_factory=dict)  # read-only at /media/NAME
     trace: Path | None = None  # every command's network calls, where it is given
+    first_program: ClassVar[str] = "cat"  # what its process 1 is, once it has booted
+    namespaces: ClassVar[tuple[str, ...]] = ("--net", "--mount", "--pid", "--uts", "--ipc")
     _boot: subprocess.Popen[bytes] | None = None
     pid: int = 0  # of its process 1, as this host counts
     _commands: int = 0
@@ -109,7 +115,7 @@ class Box:
         for name, folder in self.media.items():
             (media / name).symlink_to(folder)
         with (self.place / "log" / "boot").open("wb") as errors:
-            self._boot = self._unshare(errors)
+            self._boot = self.unshare(errors)
         assert self._boot.stdout is not None
         # Ends with the line, or with the program: either way soon.
         line = self._boot.stdout.readline()
@@ -117,15 +123,16 @@ class Box:
         children = Path(f"/proc/{self._boot.pid}/task/{self._boot.pid}/children").read_text(encoding="ascii")
         self.pid = int(children.split()[0])
         deadline = time.monotonic() + START_SECONDS
-        while Path(f"/proc/{self.pid}/comm").read_text(encoding="ascii") != "cat\n":
+        while Path(f"/proc/{self.pid}/comm").read_text(encoding="ascii") != f"{self.first_program}\n":
             assert time.monotonic() < deadline, "the box did not boot"
             time.sleep(0.01)
         return self
 
-    def _unshare(self, errors: BinaryIO) -> subprocess.Popen[bytes]:
+    def unshare(self, errors: BinaryIO) -> subprocess.Popen[bytes]:
+        """The program whose first child is the box's process 1; it says "ready" when that has its root."""
         return subprocess.Popen(
             [
-                *("unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"),
+                *("unshare", *self.namespaces, "--fork", "--kill-child"),
                 *("sh", "-c", _BOOT, "boot", self.place / "root", ":".join(map(str, self.lower))),
                 *(self.upper, self.place / "work"),
             ],
@@ -180,8 +187,7 @@ class Box:
         given = output.with_suffix(".in")
         given.write_text(stdin, encoding="utf-8")
         entered = [
-            *("nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", "--uts", "--ipc", "--root"),
-            *("--wd", "--", *command),
+            *("nsenter", f"--target={self.pid}", *self.namespaces, "--root", "--wd", "--", *command),
         ]
         if self.trace is not None:
             entered = ["strace", "-DD", *egress.OPTIONS, "-o", f"{self.trace}.{self._commands:03d}", *entered]

@@ -35,11 +35,16 @@ class System:
     suite: str
     name: str
     python: str
+    extra: tuple[str, ...] = ()  # packages beyond PACKAGES
+
+    @property
+    def packages(self) -> list[str]:
+        return sorted((*PACKAGES, *self.extra))
 
     @property
     def key(self) -> str:
         """What the root is made of; not where from, and not when."""
-        parts = [self.suite, sorted(PACKAGES), platform.machine(), RECIPE]
+        parts = [self.suite, self.packages, platform.machine(), RECIPE]
         return f"{self.suite}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
 
     @property
@@ -49,6 +54,8 @@ class System:
 
 
 SYSTEMS: Final = (System("bookworm", "Debian 12", "3.11"), System("trixie", "Debian 13", "3.13"))
+BOOTED: Final = System("bookworm", "Debian 12 with systemd", "3.11", ("systemd", "dbus"))
+ALL: Final = (*SYSTEMS, BOOTED)
 
 
 class RootsMissing(Exception):
@@ -113,7 +120,7 @@ def make_missing() -> None:
 
 
 def _make_missing() -> None:
-    missing = [each for each in SYSTEMS if not _is_whole(each)]
+    missing = [each for each in ALL if not _is_whole(each)]
     if not missing:
         return
     if shutil.which("debootstrap") is None or not KEYRING.is_file():
@@ -143,12 +150,12 @@ def _size(root: Path) -> str:
 def _make(system: System, source: str) -> None:
     _say(f"{system.name}: making a bare root, once (about 100 s)")
     shutil.rmtree(system.root, ignore_errors=True)  # where it was there, it was not whole
-    log = cache() / f"{system.suite}.log"
-    with tempfile.TemporaryDirectory(dir=cache(), prefix=f"{system.suite}-") as scratch:
+    log = cache() / f"{system.key}.log"
+    with tempfile.TemporaryDirectory(dir=cache(), prefix=f"{system.key}-") as scratch:
         root = Path(scratch, "root")
         with log.open("wb") as output:
             command = [
-                *("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
+                *("debootstrap", "--variant=minbase", f"--include={','.join(system.packages)}"),
                 *(f"--keyring={KEYRING}", system.suite, str(root), source),
             ]
             done = subprocess.run(command, stdout=output, stderr=output, timeout=MAKE_SECONDS, check=False)
