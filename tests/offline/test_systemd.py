@@ -106,7 +106,7 @@ def life(sticks: Sticks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
         yield Host(BOOTED, box.start(), sticks), stack
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)  # ahead of the bundles
 def _can_boot(tmp_path_factory: pytest.TempPathFactory) -> None:
     if not can_boot(tmp_path_factory.mktemp("cgroup")):
         pytest.skip("no control groups of version 2 that root may write: systemd can not be process 1 here")
