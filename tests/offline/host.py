@@ -79,6 +79,8 @@ class Host:
     network: Lan | None = None  # none: the kiosks are in the box
     key: str = ""
     failed: str = ""
+    guilty: list[Path] = field(default_factory=list)  # traces of what was made to call home
+    num_leaked: int = 0  # packets of it
     times: dict[str, float] = field(default_factory=dict)  # seconds, of acts
     counts: dict[str, Mapping[str, int]] = field(default_factory=dict)  # how kiosks' attempts ended
 

@@ -14,6 +14,7 @@ from appliance.audit.recipients import Identity
 from appliance.bundle import folder, layout, manifest, signing
 from appliance.bundle.manifest import Manifest
 from tests import bundles
+from tests.offline.lan import OUTSIDE
 from tests.signed import Office, office, with_manifest
 
 # Debian 12's and Debian 13's: a bundle for all four Pythons differs by wheels alone.
@@ -27,14 +28,19 @@ CONFIG: Final = """profile = "dev"
 [server]
 host = "0.0.0.0"
 """
-# It starts, migrates and listens; its trial goes well; as the service it answers nobody.
-_BROKEN: Final = b"""
+# It starts, migrates and listens, and its trial goes well. As the service it answers nobody and calls home:
+# what is to notice that must notice it.
+_BROKEN: Final = f"""
 
+import contextlib as _contextlib
+import socket as _socket
 import sys as _sys
 
 if "serve" in _sys.argv and "--port" not in _sys.argv:
 
     def _broken(*_words: object) -> None:
+        with _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM) as sock, _contextlib.suppress(OSError):
+            sock.sendto(b"home", ("{OUTSIDE}", 443))
         raise RuntimeError("this release is broken")
 
     Inference.begin = _broken
@@ -104,7 +110,7 @@ def make(place: Path) -> Sticks:
         release="0.9.3",
         files={
             _VERSION: _with_version(version, "0.9.3"),
-            _SENTENCE: (base / _SENTENCE).read_bytes() + _BROKEN,
+            _SENTENCE: (base / _SENTENCE).read_bytes() + _BROKEN.encode(),
             f"app/migrations/versions/{revision}_of_another_release.py": _MIGRATION.format(
                 revision=revision, before=head
             ).encode(),

@@ -19,7 +19,7 @@ from appliance.bundle.refusals import Exit
 from tests.offline import egress, times
 from tests.offline.box import Box
 from tests.offline.host import PROBATION, PROGRAM, STATE, Host, answered, seq_of, summary
-from tests.offline.lan import RESOLVER, lan
+from tests.offline.lan import OUTSIDE, RESOLVER, lan
 from tests.offline.releases import NOTE, Sticks
 from tests.offline.roots import SYSTEMS, System
 
@@ -164,15 +164,21 @@ def test_an_upgrade_under_load_loses_no_answer(host: Host) -> None:
 
 
 def test_an_upgrade_that_fails_rolls_itself_back(host: Host) -> None:
-    """A release that starts, migrates and answers nobody: the old one serves again, with its record."""
+    """A release that migrates, answers nobody and calls home: noticed, and the old one serves again."""
     before = host.verified()
+    assert_nothing_left(host)
     staged = host.take("broken", 3)
     load = host.under_load()
     load.wait_for_answers(2)
     refused = host.upgrade(staged, "--start-seconds", "10", expect=Exit.UNHEALTHY)
+    host.guilty.append(host.box.traces()[-1])
     load.wait_for_answers(3)
     attempts = load.stop()
 
+    assert egress.foreign(host.guilty[-1]) == [f"sendto {OUTSIDE} 443"]
+    if host.network is not None:
+        host.num_leaked = host.network.counters()["leak"]
+        assert host.num_leaked > 0
     host.counts["failing upgrade under load"] = summary(attempts)
     assert refused.err
     assert host.current() == "2-0.9.2"
@@ -200,12 +206,10 @@ def test_nothing_left_the_host_in_all_its_life(host: Host) -> None:
     """No route, no attempt; and with a LAN, a default route and a trap: no packet but to its own callers."""
     assert_nothing_left(host)
     if host.network is not None:
-        counted = host.network.counters()
-        assert (counted["leak"], host.network.caught()) == (0, [])
-        assert counted["lan"] > 100
+        assert host.network.counters()["lan"] > 100
         # The control: the counters and the trap still see what leaves.
         host.box.python("import socket\ntry: socket.getaddrinfo('leak.example', 80)\nexcept OSError: pass")
-        assert host.network.counters()["leak"] > 0
+        assert host.network.counters()["leak"] > host.num_leaked
         assert set(host.network.caught()) == {"name leak.example"}
 
 
@@ -234,9 +238,13 @@ def json_version(host: Host) -> str:
 
 
 def assert_nothing_left(host: Host) -> None:
-    traces = host.box.traces()
+    """No call in any trace; where there is a network no packet either, and nothing in the trap."""
+    traces = [each for each in host.box.traces() if each not in host.guilty]
     assert sum(map(egress.num_calls, traces)) > 50
     assert {found for each in traces for found in egress.foreign(each)} == set()
+    if host.network is not None:
+        assert host.network.counters()["leak"] == host.num_leaked
+        assert host.network.caught() == []
 
 
 def assert_only_closed_doors(attempts: list[dict[str, object]]) -> None:
