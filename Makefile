@@ -52,7 +52,7 @@ llama-server: ## Build the bench's peer from the vendored source (optional, once
 test-offline: setup wheelhouse ## Whole lives in bare Debian 12 and 13 without a network, from a signed bundle (as root)
 	@mkdir -p $(dir $(TEST_ROOT))
 	@$(BIN)/python -m tests.offline.roots
-	@$(PYTEST) tests/offline
+	@$(PYTEST)-offline tests/offline
 
 wheelhouse: setup ## Fetch what a bundle packs, once, into the cache
 	@$(BIN)/python deploy/bootstrap/bundle.py
