@@ -115,10 +115,10 @@ def _cp(bundle: Path, to: Path) -> None:
 
 
 def _weights(run: Run) -> list[Row]:
-    """MB of the newest bundle that lies in build/, by what its files are for."""
+    """MB of the newest bundle that lies in dist/, by what its files are for."""
     found = [manifest.parse(path.read_bytes()) for path in BUNDLES.glob(f"appliance-*/{layout.MANIFEST}")]
     if not found:
-        run.note("no bundle lies in build/, so its bytes are not told (make bundle)")
+        run.note("no bundle lies in dist/, so its bytes are not told (make bundle)")
         return []
     newest = max(found, key=lambda each: each.serial)
     by_role = Counter({"model": sum(blob.size for blob in newest.blobs)})
