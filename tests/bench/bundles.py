@@ -28,7 +28,7 @@ from tests.clocks import ManualClock
 MODEL_BYTES = 1 << 30
 ROUNDS = 4
 TARGET = 0.9
-BUNDLES = CACHE.parent
+BUNDLES = CACHE.parent.parent / "dist"  # where `make bundle` puts them
 _MB = 1e6
 
 
