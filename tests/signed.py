@@ -7,11 +7,16 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from appliance.bundle import folder, keys, layout, manifest, roots, signing
+from appliance.bundle import folder, keys, layout, manifest, roots, signing, trusted, verifying
 from appliance.bundle.keys import Kind, SignerKey
+from appliance.bundle.layout import Site
+from appliance.bundle.refusals import BundleRefused, Exit
+from appliance.bundle.trusted import Verified
+from appliance.clock import Clock
 from tests import bundles
 
 NOW_US = 1_790_000_000_000_000
@@ -142,3 +147,20 @@ def with_manifest(place: Path, **changes: object) -> None:
 
 def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def install(bundle: Path, site: Site, clock: Clock, office: Office | None = None, **more: Any) -> Verified:
+    """Verify and believe, as the installer does."""
+    prints = office.prints() if office is not None else ()
+    found = verifying.verify(bundle, site, clock, fingerprints=prints, **more)
+    trusted.accept(site, found, clock.now_us())
+    return found
+
+
+def refusal(bundle: Path, site: Site, clock: Clock, **more: Any) -> Exit:
+    """The code that the program refuses it with; DONE where it does not."""
+    try:
+        verifying.verify(bundle, site, clock, **more)
+    except BundleRefused as refused:
+        return refused.exit
+    return Exit.DONE

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(600)
 ACCOUNTS = tuple(
     f"/etc/{name}" for name in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid", ".pwd")
 )
-COPY = "/root/copy"
+COPY = "/srv/copy"
 
 
 @pytest.fixture(scope="module", params=SYSTEMS, ids=lambda each: each.suite)

@@ -35,7 +35,7 @@ host = "0.0.0.0"
 [engine]
 worker_socket = "/run/appliance/worker.sock"
 """
-FILE = "/root/appliance.toml"
+FILE = "/srv/appliance.toml"
 GATEWAY, WORKER = "appliance serve", "appliance.engine.worker"
 UNITS = "/etc/systemd/system"
 DYNAMIC_USERS = range(61184, 65520)  # systemd.exec(5), DynamicUser=

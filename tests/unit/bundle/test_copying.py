@@ -25,11 +25,6 @@ def bundle(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path / "host")
-
-
-@pytest.fixture
 def discs(bundle: Path, tmp_path: Path) -> list[Path]:
     return made.discs(bundle, tmp_path / "out")
 

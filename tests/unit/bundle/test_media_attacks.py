@@ -18,11 +18,6 @@ from tests import volumes as made
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path / "host")
-
-
-@pytest.fixture
 def discs(tmp_path: Path) -> list[Path]:
     return made.discs(made.signed(tmp_path / "bundle"), tmp_path / "out")
 

@@ -16,11 +16,6 @@ from tests.clocks import ManualClock
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path / "host")
-
-
-@pytest.fixture
 def verified(site: Site, clock: ManualClock, tmp_path: Path) -> Verified:
     office = signed.office(tmp_path / "roots")
     bundle = signed.bundle(tmp_path / "b", office, 6)

@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from appliance.bundle import layout, manifest, metadata, roots, signing, trusted, verifying
+from appliance.bundle import layout, manifest, metadata, roots, signing, verifying
 from appliance.bundle.layout import Site
 from appliance.bundle.refusals import BundleRefused, Exit
-from appliance.bundle.trusted import Verified
 from tests import signed
 from tests.clocks import ManualClock
-from tests.signed import Office
+from tests.signed import Office, install, refusal
 
 DAY = 86_400
-
-
-@pytest.fixture
-def office(tmp_path: Path) -> Office:
-    return signed.office(tmp_path / "roots")
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path / "host")
-
-
-def install(
-    bundle: Path, site: Site, clock: ManualClock, office: Office | None = None, **more: Any
-) -> Verified:
-    """Verify and believe, as the installer does."""
-    prints = office.prints() if office is not None else ()
-    found = verifying.verify(bundle, site, clock, fingerprints=prints, **more)
-    trusted.accept(site, found, clock.now_us())
-    return found
-
-
-def refusal(bundle: Path, site: Site, clock: ManualClock, **more: Any) -> Exit:
-    with pytest.raises(BundleRefused) as refused:
-        verifying.verify(bundle, site, clock, **more)
-    return refused.value.exit
 
 
 def test_expired_bundle_is_refused_until_it_is_refreshed(

@@ -15,11 +15,6 @@ from tests.signed import Office
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Office:
-    return signed.office(tmp_path / "roots")
-
-
-@pytest.fixture
 def begun(office: Office, tmp_path: Path) -> Path:
     bundle = signed.build(tmp_path / "b", 4)
     signing.start(bundle, office.folder, 300)

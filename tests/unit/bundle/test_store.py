@@ -19,11 +19,6 @@ from tests import bundles
 from tests import volumes as made
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path / "host")
-
-
 def staged(site: Site, tmp_path: Path, **options: object) -> tuple[Path, Manifest]:
     taken = copying.take([made.signed(tmp_path / f"bundle-{options.get('serial', 1)}", **options)], site)
     assert taken.manifest is not None

@@ -13,10 +13,10 @@ import pytest
 from appliance.bundle import layout, signing, trusted, verifying
 from appliance.bundle.keys import Kind
 from appliance.bundle.layout import Site
-from appliance.bundle.refusals import BundleRefused, Exit
+from appliance.bundle.refusals import Exit
 from tests import bundles, signed
 from tests.clocks import ManualClock
-from tests.signed import Office
+from tests.signed import Office, refusal
 
 SERIAL = 37
 SHELLS = (["dash"], ["bash", "--posix"])
@@ -46,20 +46,6 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
 def staged(ground: Ground, tmp_path: Path) -> Path:
     """A copy to injure."""
     return signed.copy(ground.bundle, tmp_path / "staged")
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path / "host")
-
-
-def refusal(staged: Path, site: Site, clock: ManualClock, **more: object) -> Exit:
-    """The code that the program refuses it with; DONE where it does not."""
-    try:
-        verifying.verify(staged, site, clock, **more)  # type: ignore[arg-type]
-    except BundleRefused as refused:
-        return refused.exit
-    return Exit.DONE
 
 
 def by_shell(staged: Path, prints: list[str], *options: str, shell: list[str] | None = None) -> int:

@@ -7,25 +7,17 @@ Real processes: the installer ends itself by SIGKILL (`tests.fakes.installer`), 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
-from appliance.bundle.install.steps import State
+from appliance.bundle.install import steps
+from appliance.bundle.install.steps import State, What
 from tests.installs import Host
 
-_UNDONE = (
-    State.STAGED,
-    State.VERIFIED,
-    State.PREFLIGHTED,
-    State.VENV_BUILT,
-    State.SMOKE,
-    State.QUIESCED,
-    State.DB_BACKED_UP,
-    State.MIGRATED,
-    State.SWITCHED,
-    State.PROBATION,
-)
+# Every state of an upgrade before it is committed.
+_UNDONE = tuple(takewhile(lambda each: each is not State.COMMITTED, steps.PATHS[What.UPGRADE]))
 
 
 @pytest.fixture(scope="module")
