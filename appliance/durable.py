@@ -7,11 +7,15 @@ directory's fsync the new one is there for good.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700
+PUBLIC_DIR = 0o755
 
 
 def fsync_dir(path: Path) -> None:
@@ -31,15 +35,46 @@ def make_private_dir(path: Path) -> None:
         fsync_dir(each.parent)
 
 
+def make_public_dir(path: Path) -> None:
+    """Create `path` (and parents) for everybody to read and its owner to change, whatever the umask says,
+    durably; existing directories keep their mode.
+    """
+    if path.exists():
+        return
+    make_public_dir(path.parent)
+    path.mkdir()
+    path.chmod(PUBLIC_DIR)
+    fsync_dir(path.parent)
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """All of it, however often the kernel wants to be asked."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+@contextlib.contextmanager
+def locked(path: Path, busy: Exception) -> Iterator[None]:
+    """Hold the lock of a file, made where it is not there. `busy` is raised where somebody has it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise busy from error
+        yield
+    finally:
+        os.close(fd)
+
+
 def write_file(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
     """Replace `path` atomically and durably. OSError tells of a full or failing disk."""
     temporary = path.with_name(f".{path.name}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         os.fchmod(fd, mode)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        write_all(fd, data)
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from appliance.bundle import layout
+from appliance.bundle.meter import Told
 
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
 
@@ -28,7 +28,7 @@ def cut(
     bundle: Path,
     *,
     part_bytes: int = layout.PART_BYTES,
-    told: Callable[[int], None] | None = None,
+    told: Told | None = None,
 ) -> Cut:
     """Copy a file into a bundle's folder, in parts where it is larger than one. `told` hears of bytes."""
     scratch = bundle / layout.BLOBS / "incoming"

@@ -11,7 +11,6 @@ import shutil
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +30,7 @@ from appliance.bundle import (
     source,
     wheelhouse,
 )
-from appliance.bundle.folder import Progress
+from appliance.bundle.meter import Meter, Progress, Told
 from appliance.catalog import ModelFile, read_model
 from appliance.errors import RequestError
 
@@ -105,7 +104,7 @@ def build(inputs: Inputs, bar: Callable[[str], Progress | None] = lambda _: None
 def _fill(
     place: Path, inputs: Inputs, found: source.Source, release: str, bar: Callable[[str], Progress | None]
 ) -> None:
-    built = datetime.fromtimestamp(found.seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    built = manifest.moment(found.seconds * 1_000_000)
     subject = sbom.Subject(release, inputs.serial, built, found.commit)
     _pack_project(place, inputs, found)
     wheels, needed = _pack_wheels(place, inputs)
@@ -217,17 +216,9 @@ def _pack_models(place: Path, inputs: Inputs, progress: Progress | None) -> list
     """Each model and its licence; whatever speaks against one is said before the first is copied."""
     catalogue = [read_model(path) for path in sorted((inputs.tree / "models").glob("*.toml"))]
     named = [_named(each, inputs.tree, catalogue) for each in inputs.models]
-    total = sum(each.file.stat().st_size for each in inputs.models)
-    done = 0
-
-    def told(num_bytes: int) -> None:
-        nonlocal done
-        done += num_bytes
-        if progress is not None:
-            progress(done, total)
-
+    meter = Meter(progress, sum(each.file.stat().st_size for each in inputs.models))
     return [
-        _pack_model(place, inputs, given, candidates, told)
+        _pack_model(place, inputs, given, candidates, meter.told)
         for given, candidates in zip(inputs.models, named, strict=True)
     ]
 
@@ -251,7 +242,7 @@ def _pack_model(
     inputs: Inputs,
     given: GivenModel,
     candidates: Sequence[tuple[ModelFile, bytes]],
-    told: Callable[[int], None],
+    told: Told,
 ) -> manifest.Blob:
     header = gguf.read(given.file)
     cut = blobs.cut(given.file, place, part_bytes=inputs.part_bytes, told=told)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,13 +26,13 @@ from appliance.bundle.flushing import Flushed
 from appliance.bundle.holding import Held, check_held, find_held
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Manifest
+from appliance.bundle.meter import Meter, Progress
 from appliance.bundle.missing import Lists, Missing, find_missing, is_staged
 from appliance.bundle.notes import Notes
 from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.bundle.sources import Source
 from appliance.bundle.volumes import PIECE
 
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
 _PART = re.compile(layout.BLOBS + r"/[0-9a-f]{2}/[0-9a-f]{64}(\.p[0-9]{4})?")
 
 
@@ -69,20 +69,6 @@ class _Item:
 
 
 @dataclass(slots=True)
-class _Meter:
-    """Adds up bytes for `progress`."""
-
-    progress: Progress | None
-    total: int
-    done: int = 0
-
-    def told(self, count: int) -> None:
-        self.done += count
-        if self.progress is not None:
-            self.progress(min(self.done, self.total), self.total)
-
-
-@dataclass(slots=True)
 class _Tally:
     """How each file of this run ended. A file that one medium can't give, another may."""
 
@@ -108,7 +94,7 @@ def take(paths: Sequence[Path], site: Site, *, progress: Progress | None = None)
             known = known.keep(each.lists, prevail=each.has_lists)
         staging = site.staging / str(known.volume.serial)
         with room.writing(staging):
-            store.make_folder(staging)
+            durable.make_public_dir(staging)
             known.copying.unlink(missing_ok=True)
         lists = _lists(given, staging, known)
         held = find_held(site, staging, lists.manifest) if lists else []
@@ -117,7 +103,7 @@ def take(paths: Sequence[Path], site: Site, *, progress: Progress | None = None)
         items = [item for each in given for item in _items(each, lists)]
         total = _require_room(site, staging, items, held, lists)
         total += sum(each.size for each in held if each.sha256 not in known.held)
-        meter = _Meter(progress, total)
+        meter = Meter(progress, total)
         good = check_held(site, known, held, meter.told)
         known = known.keep_held(each.sha256 for each in good)
         covered = {path for each in good for path in each.paths}
@@ -262,7 +248,7 @@ def _require_room(
     return total
 
 
-def _take(item: _Item, staging: Path, known: Notes, meter: _Meter, tally: _Tally) -> None:
+def _take(item: _Item, staging: Path, known: Notes, meter: Meter, tally: _Tally) -> None:
     if item.path in tally.copied | tally.skipped:
         return  # given twice
     target = staging / item.path
@@ -291,10 +277,10 @@ def _take(item: _Item, staging: Path, known: Notes, meter: _Meter, tally: _Tally
         tally.failed.pop(item.path, None)
 
 
-def _copy(item: _Item, target: Path, copying: Path, meter: _Meter) -> None:
+def _copy(item: _Item, target: Path, copying: Path, meter: Meter) -> None:
     """OSError where the medium can't be read; BundleRefused: 16 for other bytes, 22 for this host's disk."""
     with room.writing(target):
-        store.make_folder(target.parent)
+        durable.make_public_dir(target.parent)
         fd = os.open(copying, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     flushed = Flushed(fd)
     try:

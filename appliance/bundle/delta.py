@@ -10,21 +10,18 @@ quantizations of one model have little in common.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from appliance.bundle import folder, layout, manifest, reading, room, store, sums
-from appliance.bundle.inventory import Inventory, left_out
-from appliance.bundle.manifest import Delta
+from appliance.bundle.inventory import Inventory
+from appliance.bundle.manifest import Delta, left_out
+from appliance.bundle.meter import Meter, Progress, Told
 from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.errors import RequestError
-
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 
 def delta(bundle: Path, held: Inventory, out: Path, *, progress: Progress | None = None) -> Path:
@@ -39,7 +36,7 @@ def delta(bundle: Path, held: Inventory, out: Path, *, progress: Progress | None
         digests = sums.parse(reading.read_small(bundle, layout.SUMS, layout.MAX_SUMS_BYTES))
         data = reading.read_small(bundle, layout.MANIFEST, layout.MAX_MANIFEST_BYTES)
     _require_unsigned(sizes)
-    _require_digest(layout.MANIFEST, hashlib.sha256(data).hexdigest(), digests)
+    _require_digest(layout.MANIFEST, reading.digest_of(data), digests)
     full = manifest.parse(data)
     if full.kind != "full":
         raise RequestError(
@@ -59,16 +56,9 @@ def delta(bundle: Path, held: Inventory, out: Path, *, progress: Progress | None
     taken = [path for path in sorted(digests) if path not in absent and path != layout.MANIFEST]
     if missing := [path for path in taken if path not in sizes]:
         raise BundleRefused(Exit.MISSING, f"the bundle has no {missing[0]}")
-    total, done = sum(sizes[path] for path in taken), 0
-
-    def told(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(done, total)
-
+    meter = Meter(progress, sum(sizes[path] for path in taken))
     for path in taken:
-        _require_digest(path, _copy(bundle, path, out / path, told), digests)
+        _require_digest(path, _copy(bundle, path, out / path, meter.told), digests)
     with room.writing(out):
         folder.write_manifest(out, smaller)
         digests[layout.MANIFEST] = folder.digest(out / layout.MANIFEST)
@@ -78,7 +68,7 @@ def delta(bundle: Path, held: Inventory, out: Path, *, progress: Progress | None
     return out
 
 
-def _copy(bundle: Path, path: str, target: Path, told: Callable[[int], None]) -> str:
+def _copy(bundle: Path, path: str, target: Path, told: Told) -> str:
     """A link where both lie on one disk, a copy elsewhere; the digest of what lies there."""
     with room.writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)

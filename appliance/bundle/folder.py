@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from appliance.bundle import layout, manifest, sums
+from appliance.bundle.meter import Meter, Progress, Told
 from appliance.bundle.refusals import BundleRefused, Exit
-
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 PLAIN: Final = 0o644
 PROGRAM: Final = 0o755
@@ -43,7 +42,7 @@ def paths(bundle: Path) -> list[str]:
     return sorted(_walk(bundle, ""))
 
 
-def digest(path: Path, told: Callable[[int], None] | None = None) -> str:
+def digest(path: Path, told: Told | None = None) -> str:
     """SHA-256 of one file, hex. `told` hears of each piece's bytes."""
     found = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
@@ -99,16 +98,8 @@ def seal(bundle: Path, progress: Progress | None = None) -> dict[str, str]:
     Returns the digests by path. The same files give the same list, and its time is the manifest's.
     """
     listed = [path for path in paths(bundle) if not layout.UNLISTED.fullmatch(path)]
-    total = sum((bundle / path).stat().st_size for path in listed)
-    done = 0
-
-    def told(num_bytes: int) -> None:
-        nonlocal done
-        done += num_bytes
-        if progress is not None:
-            progress(done, total)
-
-    found = {path: digest(bundle / path, told) for path in listed}
+    meter = Meter(progress, sum((bundle / path).stat().st_size for path in listed))
+    found = {path: digest(bundle / path, meter.told) for path in listed}
     place = bundle / layout.SUMS
     place.write_bytes(sums.dump(found))
     if (bundle / layout.MANIFEST).is_file():

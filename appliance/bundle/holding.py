@@ -14,10 +14,10 @@ from pathlib import Path
 from appliance.bundle import store
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Manifest
+from appliance.bundle.meter import Told
 from appliance.bundle.missing import is_staged
 from appliance.bundle.notes import Notes
-from appliance.bundle.reading import Told
-from appliance.bundle.refusals import BundleRefused, Exit
+from appliance.bundle.refusals import BundleRefused, Exit, some
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +87,4 @@ def check_held(site: Site, known: Notes, every: Sequence[Held], told: Told) -> l
 
 
 def _named(every: Sequence[Held]) -> str:
-    more = f" and {len(every) - 5} more" if len(every) > 5 else ""
-    return ", ".join(f"{each.name} (sha256 {each.sha256})" for each in every[:5]) + more
+    return some([f"{each.name} (sha256 {each.sha256})" for each in every])

@@ -8,20 +8,19 @@ manifest's: sorted keys, no spaces, one trailing line feed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import msgspec
 
-from appliance.bundle import store
+from appliance.bundle import canonical, store
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Manifest, Serial, Sha256
+from appliance.bundle.meter import Meter, Progress
 from appliance.bundle.refusals import BundleRefused, Exit
 
 FORMAT: Final = "appliance-inventory/1"
 MAX_BYTES: Final = 4 * 1024 * 1024
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 
 class Inventory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,16 +44,8 @@ class Stock:
 def take_stock(site: Site, *, progress: Progress | None = None) -> Stock:
     """Read the store in full: a delta that relies on an altered file would be carried in for nothing."""
     sizes = store.held(site)
-    total = sum(sizes.values())
-    done = 0
-
-    def told(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(done, total)
-
-    good = tuple(digest for digest in sorted(sizes) if store.is_whole(site, digest, told))
+    meter = Meter(progress, sum(sizes.values()))
+    good = tuple(digest for digest in sorted(sizes) if store.is_whole(site, digest, meter.told))
     serials = tuple(sorted({each.serial for each in store.releases(site)}))
     return Stock(
         Inventory(FORMAT, "appliance", serials, good),
@@ -70,33 +61,12 @@ def of_bundle(base: Manifest) -> Inventory:
 
 def parse(data: bytes) -> Inventory:
     """An inventory that keeps to its format. BundleRefused (11) says what does not."""
-    if len(data) > MAX_BYTES:
-        raise _bad(f"the inventory has over {MAX_BYTES} bytes")
-    try:
-        found = msgspec.json.decode(data, type=Inventory)
-    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
-        raise _bad(f"the inventory is not in its format: {error}") from error
-    if dump(found) != data:
-        raise _bad("the inventory is not in its canonical form")
+    found = canonical.decode(data, Inventory, name="the inventory", limit=MAX_BYTES)
     if list(found.held) != sorted(set(found.held)) or list(found.serials) != sorted(set(found.serials)):
-        raise _bad("the inventory is not sorted, or names something twice")
+        raise BundleRefused(Exit.BAD_METADATA, "the inventory is not sorted, or names something twice")
     return found
 
 
 def dump(inventory: Inventory) -> bytes:
     """The canonical bytes."""
-    return msgspec.json.encode(inventory, order="sorted") + b"\n"
-
-
-def left_out(of: Manifest) -> dict[str, str]:
-    """Paths that a delta's folder lacks, each with the digest of what the host holds in its place."""
-    omitted = set(of.delta.omitted) if of.delta else set()
-    found = {each.path: each.sha256 for each in of.files if each.role == "wheel" and each.sha256 in omitted}
-    for blob in of.blobs:
-        if blob.sha256 in omitted:
-            found |= dict.fromkeys(blob.paths, blob.sha256)
-    return found
-
-
-def _bad(message: str) -> BundleRefused:
-    return BundleRefused(Exit.BAD_METADATA, message)
+    return canonical.encode(inventory)

@@ -57,6 +57,11 @@ def blob_path(sha256: str, part: int | None = None) -> str:
     return name if part is None else f"{name}.p{part:04d}"
 
 
+def stored(store: Path, sha256: str) -> Path:
+    """Where content of this digest lies in a host's store, or would."""
+    return store / "sha256" / sha256[:2] / sha256
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """The places on one host. `root` is `/` but in tests. Root owns all but `home`."""

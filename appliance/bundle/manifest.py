@@ -6,17 +6,18 @@ key, a hostile path or a list that contradicts itself is refused.
 
 from __future__ import annotations
 
-import json
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from appliance.bundle import layout
+from appliance.bundle import canonical, layout
 from appliance.bundle.refusals import BundleRefused, Exit
 
 FORMAT: Final = "appliance-bundle/1"
+_MOMENT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Bytes = Annotated[int, Meta(ge=0, le=1 << 50)]
@@ -131,22 +132,14 @@ class Manifest(_Part, frozen=True):
 
 def parse(data: bytes) -> Manifest:
     """A manifest that keeps to the format. BundleRefused (11) says what does not."""
-    if len(data) > layout.MAX_MANIFEST_BYTES:
-        raise _bad(f"the manifest has over {layout.MAX_MANIFEST_BYTES} bytes")
-    try:
-        json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_float=_no_float)
-        found = msgspec.json.decode(data, type=Manifest)
-    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
-        raise _bad(f"the manifest is not in its format: {error}") from error
-    if dump(found) != data:
-        raise _bad("the manifest is not in its canonical form")
+    found = canonical.decode(data, Manifest, name="the manifest", limit=layout.MAX_MANIFEST_BYTES)
     _check(found)
     return found
 
 
 def dump(manifest: Manifest) -> bytes:
     """The canonical bytes."""
-    return msgspec.json.encode(manifest, order="sorted") + b"\n"
+    return canonical.encode(manifest)
 
 
 def digests(manifest: Manifest) -> dict[str, tuple[str, int]]:
@@ -158,6 +151,26 @@ def digests(manifest: Manifest) -> dict[str, tuple[str, int]]:
             size = min(blob.part_size, blob.size - number * blob.part_size) if blob.parts else blob.size
             found[path] = (digest, size)
     return found
+
+
+def left_out(of: Manifest) -> dict[str, str]:
+    """Paths that a delta's folder lacks, each with the digest of what the host holds in its place."""
+    omitted = set(of.delta.omitted) if of.delta else set()
+    found = {each.path: each.sha256 for each in of.files if each.role == "wheel" and each.sha256 in omitted}
+    for blob in of.blobs:
+        if blob.sha256 in omitted:
+            found |= dict.fromkeys(blob.paths, blob.sha256)
+    return found
+
+
+def moment(microseconds: int) -> str:
+    """UTC, to the second, as manifests write it; text sorts as time."""
+    return datetime.fromtimestamp(microseconds // 1_000_000, tz=UTC).strftime(_MOMENT)
+
+
+def microseconds(moment: str) -> int:
+    """A manifest's moment, since the epoch."""
+    return int(datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC).timestamp()) * 1_000_000
 
 
 def _check(manifest: Manifest) -> None:
@@ -186,14 +199,3 @@ def _check(manifest: Manifest) -> None:
 
 def _bad(message: str) -> BundleRefused:
     return BundleRefused(Exit.BAD_METADATA, message)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found
-
-
-def _no_float(text: str) -> float:
-    raise ValueError(f"a number with a fraction: {text[:20]}")

@@ -25,12 +25,11 @@ from typing import BinaryIO, Final
 
 from appliance import durable
 from appliance.bundle import layout, manifest, reading, room, sums, volumes
-from appliance.bundle.inventory import left_out
+from appliance.bundle.manifest import left_out
+from appliance.bundle.meter import Meter, Progress
 from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.bundle.volumes import Volume
 from appliance.errors import RequestError
-
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 PIECE_BYTES: Final = 16 * 1024 * 1024
 _NOT_OURS: Final = {"lost+found", "System Volume Information"}
@@ -109,7 +108,7 @@ def split(
     first = Volume(
         volumes.FORMAT, of.release, of.serial, reading.digest_of(listed), number=1, of=len(planned)
     )
-    meter = _Meter(progress, sum(each.size for entries in planned for each in entries))
+    meter = Meter(progress, sum(each.size for entries in planned for each in entries))
     written = [
         _write(bundle, out, numbered(first, number), entries, digests, meter)
         for number, entries in enumerate(planned, start=1)
@@ -126,18 +125,6 @@ def room_of(medium: Path) -> int:
 def numbered(volume: Volume, number: int) -> Volume:
     """Another volume of the same set."""
     return Volume(volume.format, volume.release, volume.serial, volume.sums_sha256, number, volume.of)
-
-
-@dataclass(slots=True)
-class _Meter:
-    progress: Progress | None
-    total: int
-    done: int = 0
-
-    def told(self, count: int) -> None:
-        self.done += count
-        if self.progress is not None:
-            self.progress(self.done, self.total)
 
 
 def _check(sizes: Mapping[str, int], listed: AbstractSet[str]) -> None:
@@ -244,7 +231,7 @@ def _write(
     volume: Volume,
     entries: Sequence[_Entry],
     digests: Mapping[str, str],
-    meter: _Meter,
+    meter: Meter,
 ) -> dict[str, str]:
     """One volume's files, without its list; their digests by path."""
     root = out / volume.folder
@@ -259,7 +246,7 @@ def _write(
 
 
 def _cut(
-    bundle: Path, source: str, root: Path, entries: Sequence[_Entry], digest: str | None, meter: _Meter
+    bundle: Path, source: str, root: Path, entries: Sequence[_Entry], digest: str | None, meter: Meter
 ) -> dict[str, str]:
     """A file of the bundle as one of the volume or as several; their digests by path."""
     found: dict[str, str] = {}

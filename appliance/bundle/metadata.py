@@ -95,12 +95,6 @@ def version_of(timestamp: bytes) -> int:
     return int(_document(timestamp, Timestamp).signed.version)
 
 
-def microseconds(moment: str) -> int:
-    """A manifest's moment, since the epoch."""
-    found = datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    return int(found.timestamp()) * 1_000_000
-
-
 def documents(files: Mapping[str, bytes]) -> dict[str, tuple[Metadata[Any], str]]:
     """The newest targets, snapshot and timestamp with their roles, by file name; nothing verified."""
     version = version_of(files.get(TIMESTAMP, b""))

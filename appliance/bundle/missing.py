@@ -10,6 +10,7 @@ from pathlib import Path
 from appliance.bundle import layout, manifest
 from appliance.bundle.manifest import Manifest
 from appliance.bundle.notes import Notes
+from appliance.bundle.refusals import some
 from appliance.bundle.volumes import PIECE, is_own
 
 
@@ -23,8 +24,7 @@ class Missing:
     def __str__(self) -> str:
         if not self.paths:
             return f"volume {self.volume}"
-        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
-        return f"volume {self.volume}: {self.paths[0]}{more}"
+        return f"volume {self.volume}: {some(self.paths, 1)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,15 @@ staging/.volumes/lock                  held while somebody copies
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from appliance import durable
-from appliance.bundle import room, store, volumes
+from appliance.bundle import room, volumes
 from appliance.bundle.layout import Site
 from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.bundle.volumes import Volume
@@ -84,16 +82,12 @@ def locked(site: Site) -> Iterator[None]:
     """One import at a time. BundleRefused (30) where another is under way."""
     folder = site.staging / _FOLDER
     with room.writing(folder):
-        store.make_folder(folder)
-        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BundleRefused(Exit.BUSY, "another import is under way on this host") from error
+        durable.make_public_dir(folder)
+    busy = BundleRefused(Exit.BUSY, "another import is under way on this host")
+    with ExitStack() as held:
+        with room.writing(folder):
+            held.enter_context(durable.locked(folder / "lock", busy))
         yield
-    finally:
-        os.close(fd)
 
 
 def begin(site: Site, volume: Volume) -> Notes:
@@ -105,7 +99,7 @@ def begin(site: Site, volume: Volume) -> Notes:
     found = read(site, volume.serial)
     if found is None:
         with room.writing(folder):
-            store.make_folder(folder)
+            durable.make_public_dir(folder)
             durable.write_file(folder / volumes.NAME, volumes.dump(volume))
         return Notes(folder, volume, {})
     if not found.volume.is_of(volume):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.bundle import layout
+from appliance.bundle.meter import Told
 from appliance.bundle.refusals import BundleRefused, Exit
 
 MAX_FILES: Final = 200_000
@@ -25,7 +26,6 @@ TRY_AGAIN: Final = (
     "clean the medium or try another drive, then run the same command again: what was copied is kept"
 )
 
-Told = Callable[[int], None]  # bytes since the last call
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A FIFO that somebody put there must not make us wait for its writer.
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -18,12 +18,13 @@ from msgspec import Meta
 
 import appliance
 from appliance import durable
+from appliance.bundle import canonical as canonical_form
 from appliance.bundle import keys
 from appliance.bundle.keys import Kind
 from appliance.bundle.layout import Site
-from appliance.bundle.manifest import Moment, Serial, Sha256, Text
+from appliance.bundle.manifest import Moment, Serial, Sha256, Text, moment
 from appliance.bundle.refusals import BundleRefused, Exit
-from appliance.bundle.trusted import Verified, make_folder, moment
+from appliance.bundle.trusted import Verified
 
 FORMAT: Final = "appliance-receipt/1"
 _KEY: Final = "receipts.key"
@@ -91,9 +92,9 @@ def write(
         keys.of_private(secret).pem.decode(),
         base64.b64encode(secret.sign(canonical(receipt))).decode(),
     )
-    make_folder(site.receipts)
+    durable.make_public_dir(site.receipts)
     path = _free(site.receipts, f"{re.sub('[:-]', '', receipt.when)}-{receipt.serial}-{what}")
-    durable.write_file(path, msgspec.json.encode(signed, order="sorted") + b"\n", mode=0o644)
+    durable.write_file(path, canonical_form.encode(signed), mode=0o644)
     return path
 
 
@@ -138,7 +139,7 @@ def host_key(site: Site) -> Ed25519PrivateKey:
     """This host's own key, made at first use. Only root reads it."""
     path = site.trust / _KEY
     if not path.exists():
-        make_folder(site.trust)
+        durable.make_public_dir(site.trust)
         durable.write_file(path, Ed25519PrivateKey.generate().private_bytes_raw())
     data = path.read_bytes()
     try:

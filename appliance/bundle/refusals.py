@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -49,6 +50,12 @@ _CODES: Final = {
     Exit.ROLLBACK_FAILED: "rollback_failed",
     Exit.DOWNGRADE: "bundle_downgrade",
 }
+
+
+def some(names: Sequence[str], shown: int = 5) -> str:
+    """The first of several names, and how many more there are."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 class BundleRefused(VerificationError):

@@ -10,12 +10,13 @@ from typing import Final
 
 from appliance.bundle import folder, keys, layout
 from appliance.bundle.keys import Kind
-from appliance.bundle.refusals import BundleRefused, Exit
+from appliance.bundle.refusals import BundleRefused, Exit, some
 
 THRESHOLD: Final = 2
+# A FIFO that somebody put there must not make us wait for its writer.
+_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SIGNATURE: Final = re.compile(r"SHA256SUMS\.([0-9a-f]{16})\.(ed25519|p384)\.sig")
 MAX_SIGNATURE_BYTES: Final = 256
-_SHOWN: Final = 5
 
 
 def walk(bundle: Path) -> dict[str, int]:
@@ -28,7 +29,7 @@ def walk(bundle: Path) -> dict[str, int]:
 def small(bundle: Path, path: str, limit: int) -> bytes:
     """One small file's bytes. BundleRefused: not there (14), too large (11)."""
     try:
-        with os.fdopen(os.open(bundle / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        with os.fdopen(os.open(bundle / path, _FLAGS), "rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
         raise BundleRefused(Exit.MISSING, f"{path} can not be read: {error.strerror}") from error
@@ -75,12 +76,7 @@ def check_set(files: Mapping[str, int], sums: Mapping[str, str], held: Collectio
     """Refuses files that nobody signed (16), and missing files (14) but those that the host holds."""
     extra = sorted(path for path in files if path not in sums and not layout.UNLISTED.fullmatch(path))
     if extra:
-        raise BundleRefused(Exit.WRONG_DIGEST, f"nobody signed {_some(extra)}")
+        raise BundleRefused(Exit.WRONG_DIGEST, f"nobody signed {some(extra)}")
     missing = sorted(path for path in sums if path not in files and path not in held)
     if missing:
-        raise BundleRefused(Exit.MISSING, f"missing: {_some(missing)}")
-
-
-def _some(paths: list[str]) -> str:
-    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-    return ", ".join(paths[:_SHOWN]) + more
+        raise BundleRefused(Exit.MISSING, f"missing: {some(missing)}")

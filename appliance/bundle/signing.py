@@ -7,7 +7,7 @@ travels, or its small files do.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -16,10 +16,11 @@ from tuf.api.metadata import Root
 
 from appliance import durable
 from appliance.bundle import folder, hashing, layout, manifest, metadata, roots, shellview, sums
-from appliance.bundle.hashing import Progress, Wanted
+from appliance.bundle.hashing import Wanted
 from appliance.bundle.keys import Kind, PublicKey, PublicSigner, SignerKey
 from appliance.bundle.manifest import Manifest
 from appliance.bundle.metadata import Claims
+from appliance.bundle.meter import Progress
 from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.errors import RequestError
 
@@ -36,7 +37,7 @@ def start(bundle: Path, root: Path, expires_days: int = DAYS, *, revoked: Iterab
     found = manifest.parse(shellview.small(bundle, layout.MANIFEST, layout.MAX_MANIFEST_BYTES))
     chain = roots.read(root)
     last = roots.check(chain)
-    expires = roots.day_of(metadata.microseconds(found.built), expires_days)
+    expires = roots.day_of(manifest.microseconds(found.built), expires_days)
     _check_ends(last, expires)
     _clear(bundle)
     for number, data in enumerate(chain, start=1):
@@ -62,7 +63,7 @@ def seal(bundle: Path, found: Manifest) -> dict[str, tuple[str, int]]:
         if path not in files and not layout.UNLISTED.fullmatch(path):
             files[path] = hashing.digest(bundle / path)
     _write(bundle / layout.SUMS, sums.dump({path: sha256 for path, (sha256, _) in files.items()}))
-    folder.settle(bundle / layout.SUMS, metadata.microseconds(found.built) // 1_000_000)
+    folder.settle(bundle / layout.SUMS, manifest.microseconds(found.built) // 1_000_000)
     return files
 
 
@@ -131,7 +132,7 @@ def check(bundle: Path, progress: Progress | None = None, *, partial: bool = Fal
         (claims.serial, claims.built) != (found.serial, found.built)
     ):
         raise BundleRefused(Exit.BAD_METADATA, "SHA256SUMS and the metadata differ: start again")
-    shellview.check_set(files, listed, listed if partial else _left_out(found, listed))
+    shellview.check_set(files, listed, listed if partial else manifest.left_out(found))
     wanted = [
         Wanted(path, bundle / path, sha256, sizes[path][1] if path in sizes else files[path])
         for path, sha256 in listed.items()
@@ -230,13 +231,6 @@ def _sign_metadata(place: Path, key: SignerKey, root: Root) -> list[str]:
                 _write(place / name, metadata.dump(document))
                 written.append(f"{layout.METADATA}/{name}")
     return written
-
-
-def _left_out(found: Manifest, listed: Mapping[str, str]) -> set[str]:
-    """Paths of what a delta leaves out."""
-    omitted = set(found.delta.omitted) if found.delta is not None else set()
-    paths = {path for path, sha256 in listed.items() if sha256 in omitted}
-    return paths | {path for blob in found.blobs if blob.sha256 in omitted for path in blob.paths}
 
 
 def _check_ends(root: Root, expires: datetime) -> None:

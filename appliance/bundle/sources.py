@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.bundle import layout, manifest, reading, sums, volumes
-from appliance.bundle.refusals import BundleRefused, Exit
+from appliance.bundle.refusals import BundleRefused, Exit, some
 from appliance.bundle.volumes import Volume
 
 _MAX_UNLISTED_BYTES: Final = {"": layout.MAX_METADATA_BYTES, layout.SUMS: layout.MAX_SUMS_BYTES}
@@ -147,14 +147,10 @@ def _matched(source: Source) -> Source:
     if extra := sorted(present - source.digests.keys()):
         raise BundleRefused(
             Exit.WRONG_DIGEST,
-            f"{source.root}: a file that nobody listed: {extra[0]}" + _more(extra),
+            f"{source.root}: a file that nobody listed: {some(extra, 1)}",
             hint="a medium that somebody added to is not taken: remove the file, or write the medium anew",
         )
     return replace(source, sizes={path: source.sizes[path] for path in present})
-
-
-def _more(paths: Sequence[str]) -> str:
-    return f" and {len(paths) - 1} more" if len(paths) > 1 else ""
 
 
 def _small(root: Path, path: str, limit: int) -> bytes:

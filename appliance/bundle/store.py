@@ -23,10 +23,9 @@ from appliance import durable
 from appliance.bundle import layout, manifest, reading, room
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Blob, Manifest
-from appliance.bundle.reading import Told
+from appliance.bundle.meter import Told
 from appliance.bundle.refusals import BundleRefused, Exit
 
-FOLDER_MODE: Final = 0o755
 FILE_MODE: Final = 0o644
 _JOINING: Final = ".joining"
 _PUTTING: Final = ".putting"
@@ -45,7 +44,7 @@ class Collected:
 
 def place(site: Site, sha256: str) -> Path:
     """Where content of this digest lies, or would."""
-    return site.store / "sha256" / sha256[:2] / sha256
+    return layout.stored(site.store, sha256)
 
 
 def held(site: Site) -> dict[str, int]:
@@ -98,7 +97,7 @@ def put(site: Site, sha256: str, source: Path, told: Told | None = None) -> None
         raise BundleRefused(Exit.MISSING, f"{source.name} is neither staged nor in the store")
     temporary = target.with_name(f".{sha256}{_PUTTING}")
     with room.writing(site.store):
-        _make_folders(site, target.parent)
+        durable.make_public_dir(target.parent)
         temporary.unlink(missing_ok=True)
         _link_or_copy(source, temporary)
         _own(temporary)
@@ -134,7 +133,7 @@ def join(site: Site, blob: Blob, staging: Path, told: Told | None = None) -> Non
         return
     joining = target.with_name(f".{blob.sha256}{_JOINING}")
     with room.writing(site.store):
-        _make_folders(site, target.parent)
+        durable.make_public_dir(target.parent)
         fd = os.open(joining, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
     try:
         for number, part in enumerate(parts):
@@ -255,15 +254,9 @@ def _link_or_copy(source: Path, target: Path) -> None:
             raise
         fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         try:
-            reading.hash_all(source.parent, (source.name,), to=lambda chunk: write_all(fd, chunk))
+            reading.hash_all(source.parent, (source.name,), to=lambda chunk: durable.write_all(fd, chunk))
         finally:
             os.close(fd)
-
-
-def write_all(fd: int, data: memoryview) -> None:
-    """All of it, however often the kernel wants to be asked."""
-    while data:
-        data = data[os.write(fd, data) :]
 
 
 def _own(path: Path) -> None:
@@ -281,18 +274,3 @@ def _own(path: Path) -> None:
 def _name(temporary: Path, target: Path) -> None:
     temporary.replace(target)
     durable.fsync_dir(target.parent)
-
-
-def _make_folders(site: Site, folder: Path) -> None:
-    for each in (site.store, site.store / "sha256", folder):
-        make_folder(each)
-
-
-def make_folder(path: Path) -> None:
-    """A folder that everybody may read and its owner may change, durably; an existing one stays as it is."""
-    if path.exists():
-        return
-    make_folder(path.parent)
-    path.mkdir()
-    path.chmod(FOLDER_MODE)
-    durable.fsync_dir(path.parent)

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 from typing import Annotated, Final
 
 import msgspec
@@ -23,7 +22,7 @@ from tuf.api.metadata import Root
 from appliance import durable
 from appliance.bundle import roots
 from appliance.bundle.layout import Site
-from appliance.bundle.manifest import Manifest, Moment, Serial, Sha256
+from appliance.bundle.manifest import Manifest, Moment, Serial, Sha256, moment
 from appliance.bundle.metadata import Believed
 from appliance.bundle.refusals import BundleRefused, Exit
 
@@ -138,11 +137,6 @@ def revoked(state: State, root: Root) -> set[int]:
     return {serial for each in _believed(state, root) for serial in each.revoked}
 
 
-def moment(now_us: int) -> str:
-    """UTC, to the second, as manifests write it."""
-    return datetime.fromtimestamp(now_us // 1_000_000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _believed(state: State, root: Root) -> list[Accepted]:
     role = root.roles["targets"]
     return [each for each in state.accepted if len(set(role.keyids) & set(each.signers)) >= role.threshold]
@@ -160,16 +154,8 @@ def _state(found: Verified | Believed, accepted: tuple[Accepted, ...], floor: st
     )
 
 
-def make_folder(path: Path) -> None:
-    """A folder that everybody may read, durably: the service's user passes through some of its parents."""
-    missing = [each for each in (path, *path.parents) if not each.exists()]
-    durable.make_private_dir(path)
-    for each in missing:
-        each.chmod(0o755)
-
-
 def _write(site: Site, state: State) -> State:
-    make_folder(site.trust)
+    durable.make_public_dir(site.trust)
     data = msgspec.json.format(msgspec.json.encode(state)) + b"\n"
     durable.write_file(site.trust / _FILE, data, mode=0o644)
     return state

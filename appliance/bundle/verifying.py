@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from appliance.bundle import hashing, layout, manifest, metadata, roots, shellview, sums, trusted
-from appliance.bundle.hashing import Progress, Wanted
+from appliance.bundle.hashing import Wanted
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Manifest
 from appliance.bundle.metadata import Believed
+from appliance.bundle.meter import Progress
 from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.bundle.trusted import State, Verified
 from appliance.clock import Clock
@@ -157,7 +158,7 @@ def _check_fit(found: Manifest, state: State | None, clock: Clock, machine: str)
 
 
 def _check_clock(floor: str, clock: Clock) -> None:
-    now = trusted.moment(clock.now_us())
+    now = manifest.moment(clock.now_us())
     if now < floor:
         raise BundleRefused(
             Exit.CLOCK_WRONG,

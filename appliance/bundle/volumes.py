@@ -20,7 +20,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from appliance.bundle import layout
+from appliance.bundle import canonical, layout
 from appliance.bundle.manifest import Release, Serial, Sha256
 from appliance.bundle.refusals import BundleRefused, Exit
 
@@ -71,14 +71,7 @@ def is_own(path: str) -> bool:
 
 def parse(data: bytes) -> Volume:
     """A `volume.json` that keeps to its format. BundleRefused (11) says what does not."""
-    if len(data) > MAX_BYTES:
-        raise _bad(f"{NAME} has over {MAX_BYTES} bytes")
-    try:
-        found = msgspec.json.decode(data, type=Volume)
-    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
-        raise _bad(f"{NAME} is not in its format: {error}") from error
-    if dump(found) != data:  # whitespace, a key twice, another order
-        raise _bad(f"{NAME} is not in its canonical form")
+    found = canonical.decode(data, Volume, name=NAME, limit=MAX_BYTES)
     if found.number > found.of:
         raise _bad(f"{NAME} says volume {found.number} of {found.of}")
     return found
@@ -86,7 +79,7 @@ def parse(data: bytes) -> Volume:
 
 def dump(volume: Volume) -> bytes:
     """The canonical bytes."""
-    return msgspec.json.encode(volume, order="sorted") + b"\n"
+    return canonical.encode(volume)
 
 
 def parse_list(data: bytes, name: str) -> dict[str, str]:

@@ -10,13 +10,11 @@ import appliance
 from appliance.bundle import building, layout, manifest, wheelhouse
 from appliance.cli.base import FILE, json_option, show
 from appliance.cli.progress import Progress
-
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+from appliance.cli.site import FOLDER, NEW_FOLDER
 
 
 @click.command()
-@click.option("--out", required=True, type=_NEW_FOLDER, help="The bundle's folder is made in this one.")
+@click.option("--out", required=True, type=NEW_FOLDER, help="The bundle's folder is made in this one.")
 @click.option(
     "--serial",
     required=True,
@@ -30,7 +28,7 @@ _NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
     metavar="X.Y.Z",
     help="The release's name, for people.",
 )
-@click.option("--wheels", required=True, type=_FOLDER, help="A folder with every wheel that the lock names.")
+@click.option("--wheels", required=True, type=FOLDER, help="A folder with every wheel that the lock names.")
 @click.option("--llama", required=True, type=FILE, help="llama.cpp's portable wheel.")
 @click.option("--model", "models", multiple=True, type=FILE, help="A GGUF file of the catalogue; repeatable.")
 @click.option(
@@ -48,7 +46,7 @@ _NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
     show_default=True,
     help="A host's Python that wheels are packed for; repeatable.",
 )
-@click.option("--os", "os_packages", type=_FOLDER, help="Packages of an operating system, signed by it.")
+@click.option("--os", "os_packages", type=FOLDER, help="Packages of an operating system, signed by it.")
 @click.option(
     "--min-serial",
     default=0,
@@ -58,7 +56,7 @@ _NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--via", multiple=True, type=click.IntRange(1, 1 << 40), help="Where older ones stop over; repeatable."
 )
-@click.option("--tree", default=".", show_default=True, type=_FOLDER, help="The checkout to pack.")
+@click.option("--tree", default=".", show_default=True, type=FOLDER, help="The checkout to pack.")
 @click.option(
     "--allow-dirty", is_flag=True, help="Pack changes that no commit has; the release's name says so."
 )

@@ -20,33 +20,25 @@ from appliance.bundle.refusals import Exit
 from appliance.bundle.room import in_words
 from appliance.cli.base import FILE, NEW_FILE, json_option, require_new, show, warn
 from appliance.cli.progress import Progress
+from appliance.cli.site import FOLDER, NEW_FOLDER, site_option
 from appliance.errors import RequestError
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|[kMGT]B|[KMGT]iB)", re.ASCII)
 _UNITS = {"B": 1} | {
     f"{letter}{end}": base ** (power + 1)
     for end, base in (("B", 1000), ("iB", 1024))
     for power, letter in enumerate("kMGT" if end == "B" else "KMGT")
 }
-_root_option = click.option(
-    "--root",
-    type=_FOLDER,
-    default=Path("/"),
-    show_default=True,
-    help="Where the host's file system begins, such as a chroot.",
-)
 
 
 @click.command()
-@click.argument("bundle", type=_FOLDER)
-@click.option("--out", required=True, type=_NEW_FOLDER, help="A new folder, or a mounted medium.")
+@click.argument("bundle", type=FOLDER)
+@click.option("--out", required=True, type=NEW_FOLDER, help="A new folder, or a mounted medium.")
 @click.option(
     "--media", "name", required=True, type=click.Choice(list(media.PRESETS)), help="What carries it."
 )
 @click.option("--size", metavar="SIZE", default="", help="What one medium takes, such as 29GB or 3.5GiB.")
-@click.option("--stick", type=_FOLDER, help="A mounted medium of the sort that will be used: its free bytes.")
+@click.option("--stick", type=FOLDER, help="A mounted medium of the sort that will be used: its free bytes.")
 @click.option("--wipe", is_flag=True, help="Remove volumes of an earlier run from the output folder first.")
 @json_option
 def split(
@@ -73,11 +65,11 @@ def split(
 
 
 @click.command(name="import")
-@click.argument("sources", metavar="VOLUME…", nargs=-1, type=_FOLDER)
+@click.argument("sources", metavar="VOLUME…", nargs=-1, type=FOLDER)
 @click.option("--discard", "serial", type=int, metavar="SERIAL", help="Remove what was copied of a bundle.")
-@_root_option
+@site_option
 @json_option
-def import_(sources: tuple[Path, ...], serial: int | None, root: Path, *, as_json: bool) -> None:
+def import_(sources: tuple[Path, ...], serial: int | None, site: Site, *, as_json: bool) -> None:
     """Copy volumes to this host's disk, in any order, and check each file on its way.
 
     Give a volume, several, or the medium that holds them. Run it again with each further disc: what was
@@ -87,7 +79,6 @@ def import_(sources: tuple[Path, ...], serial: int | None, root: Path, *, as_jso
     Examples: appliance bundle import /media/cdrom
               appliance bundle import /media/usb/appliance-2.4.0-linux-x86_64.vol0*
     """
-    site = Site(root)
     if serial is not None:
         if sources:
             raise RequestError("--discard takes no volume", code="usage")
@@ -109,9 +100,9 @@ def import_(sources: tuple[Path, ...], serial: int | None, root: Path, *, as_jso
 
 @click.command()
 @click.option("--out", type=NEW_FILE, help="The file for the connected side; else standard output.")
-@_root_option
+@site_option
 @json_option
-def inventory(out: Path | None, root: Path, *, as_json: bool) -> None:
+def inventory(out: Path | None, site: Site, *, as_json: bool) -> None:
     """List the digests of the models and wheels that this host holds, for a delta.
 
     Reads the store in full. The file names digests and serials, and nothing else of this host.
@@ -122,7 +113,7 @@ def inventory(out: Path | None, root: Path, *, as_json: bool) -> None:
     if out is not None:
         require_new(out)
     progress = Progress("reading", of_bytes=True)
-    stock = inventories.take_stock(Site(root), progress=progress.update)
+    stock = inventories.take_stock(site, progress=progress.update)
     for each in stock.altered:
         warn(f"the store's file {each} is altered, so it is left out: import its bundle again")
     data = inventories.dump(stock.inventory)
@@ -142,10 +133,10 @@ def inventory(out: Path | None, root: Path, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("bundle", type=_FOLDER)
+@click.argument("bundle", type=FOLDER)
 @click.option("--inventory", "listed", type=FILE, help="What the host holds: its own file.")
-@click.option("--base", type=_FOLDER, help="Or the bundle that the host has installed.")
-@click.option("--out", required=True, type=_NEW_FOLDER, help="The delta's folder, which is new.")
+@click.option("--base", type=FOLDER, help="Or the bundle that the host has installed.")
+@click.option("--out", required=True, type=NEW_FOLDER, help="The delta's folder, which is new.")
 @json_option
 def delta(bundle: Path, listed: Path | None, base: Path | None, out: Path, *, as_json: bool) -> None:
     """Leave out of an unsigned bundle what a host holds. The delta is signed like any bundle.

@@ -22,7 +22,7 @@ def site_option(function: _F) -> _F:
         "--root",
         "site",
         metavar="DIR",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=FOLDER,
         default=Path("/"),
         callback=lambda _context, _parameter, value: Site(value),
         help="The host's root folder (default: /).",

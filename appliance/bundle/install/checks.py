@@ -5,7 +5,6 @@ A value with functions, so that the installer's own steps are tested by themselv
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from appliance.bundle import notes, receipts, store, trusted, verifying
 from appliance.bundle.install import hosts
 from appliance.bundle.layout import Site
 from appliance.bundle.manifest import Manifest
-from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.bundle.trusted import Verified
 from appliance.clock import Clock
 
@@ -39,21 +37,6 @@ class Checks:
     adopt: Callable[[Site, Path, Manifest], None]  # models and wheels into the store
     collect: Callable[[Site, str], None]  # a folder of `staging`, and what no release needs, leave
     receipt: Callable[[Site, Verified, str, str], None]  # (…, what, who)
-
-    @staticmethod
-    def read(path: Path, most: int) -> bytes:
-        """A small file that somebody else made. BundleRefused: 14 where it is missing, 11 where it is too
-        large.
-        """
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise BundleRefused(Exit.MISSING, f"{path} can not be read: {error.strerror}") from error
-        with os.fdopen(fd, "rb") as file:
-            data = file.read(most + 1)
-        if len(data) > most:
-            raise BundleRefused(Exit.BAD_METADATA, f"{path} is too large")
-        return data
 
 
 def standard(

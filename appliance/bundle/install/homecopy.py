@@ -16,7 +16,6 @@ erasure.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +26,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from appliance import durable
+from appliance.bundle import layout
 
 LIST: Final = "copy.json"
 _MOVED: Final = "moved"  # in COPY: the home was cleared, what stands there now came from the copy
@@ -60,7 +62,7 @@ def take(home: Path, copy: Path) -> None:
         listed[name] = {"sha256": _digest(target), "mode": mode}
     for folder in [each for each in files.rglob("*") if each.is_dir()] + [files]:
         _sync(folder)
-    _write(copy / LIST, json.dumps(listed, sort_keys=True))
+    durable.write_file(copy / LIST, json.dumps(listed, sort_keys=True).encode())
 
 
 def put_back(home: Path, copy: Path, failed: Path) -> None:
@@ -75,7 +77,7 @@ def put_back(home: Path, copy: Path, failed: Path) -> None:
             entry.replace(failed / entry.name)
         _sync(failed)
         _sync(home)
-        _write(copy / _MOVED, "")
+        durable.write_file(copy / _MOVED, b"")
     for entry in _entries(home):  # of an interrupted run: they came from the copy
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     for name, about in listed.items():
@@ -108,12 +110,8 @@ def thin(folder: Path) -> None:
     for path in [each for each in folder.rglob("*") if each.is_file() and not each.is_symlink()]:
         is_secret = path.parent.name == "keys" and path.suffix != ".vkey"
         if is_secret or path.name.startswith("shares.db"):
-            with path.open("r+b") as file:
-                file.write(bytes(path.stat().st_size))
-                file.flush()
-                os.fsync(file.fileno())
-            path.unlink()
-            _sync(path.parent)
+            durable.destroy(path)
+            durable.fsync_dir(path.parent)
 
 
 def link(home: Path, store: Path, digests: list[str]) -> None:
@@ -123,21 +121,13 @@ def link(home: Path, store: Path, digests: list[str]) -> None:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not target.exists():
             target.unlink(missing_ok=True)  # a link to what is gone
-            target.symlink_to(store / "sha256" / digest[:2] / digest)
+            target.symlink_to(layout.stored(store, digest))
             _sync(target.parent)
 
 
-@contextlib.contextmanager
-def _alone(home: Path) -> Iterator[None]:
+def _alone(home: Path) -> contextlib.AbstractContextManager[None]:
     """Hold the home's lock, as every writer does. OSError where somebody has it."""
-    fd = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise OSError(f"a program works in {home}") from error
-    finally:
-        os.close(fd)
+    return durable.locked(home / "lock", OSError(f"a program works in {home}"))
 
 
 def _entries(home: Path) -> list[Path]:
@@ -179,14 +169,6 @@ def _sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    _sync(temporary)
-    temporary.replace(path)
-    _sync(path.parent)
 
 
 def main(words: list[str]) -> None:

@@ -34,9 +34,8 @@ def account_of(site: Site) -> Account | None:
 
 def make_account(site: Site) -> Account | None:
     """Make the service's user where there is none. SetupError where the host can not."""
-    if site.root != Path("/") or (known := account_of(site)):
-        return account_of(site) if site.root == Path("/") else None
-    del known
+    if site.root != Path("/") or account_of(site) is not None:
+        return account_of(site)
     command = shutil.which("useradd", path=programs.CLEAN["PATH"])
     if command is None:
         raise SetupError("this host has no useradd", code="account_missing", hint=f"make a user {NAME}")

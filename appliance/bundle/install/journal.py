@@ -8,7 +8,6 @@ can not be read means that somebody else wrote into the file, and nothing goes o
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -112,9 +111,7 @@ def append(path: Path, line: Line) -> None:
     try:
         os.ftruncate(fd, _whole_bytes(fd))
         os.lseek(fd, 0, os.SEEK_END)
-        view = memoryview(raw)
-        while view:
-            view = view[os.write(fd, view) :]
+        durable.write_all(fd, raw)
         os.fsync(fd)
     finally:
         os.close(fd)
@@ -132,19 +129,13 @@ def _whole_bytes(fd: int) -> int:
 def locked(site: Site) -> Iterator[None]:
     """Be the only installer. BundleRefused (30) where another one is at work."""
     site.state.mkdir(mode=0o755, parents=True, exist_ok=True)
-    fd = os.open(site.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.PRIVATE_FILE)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BundleRefused(
-                Exit.BUSY,
-                "another installation is under way on this host",
-                hint="wait for it; its steps: appliance bundle list",
-            ) from error
+    busy = BundleRefused(
+        Exit.BUSY,
+        "another installation is under way on this host",
+        hint="wait for it; its steps: appliance bundle list",
+    )
+    with durable.locked(site.lock, busy):
         yield
-    finally:
-        os.close(fd)
 
 
 def _damaged(path: Path, number: int) -> SetupError:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from appliance.bundle import layout, manifest
+from appliance.bundle import layout, manifest, shellview
 from appliance.bundle.install import (
     beginnings,
     failures,
@@ -107,7 +107,7 @@ class Machine:
 
     def install(self, staged: Path) -> Outcome:
         """Install or upgrade to the bundle that was staged. BundleRefused says what it ended with."""
-        about = manifest.parse(self._checks.read(staged / layout.MANIFEST, layout.MAX_MANIFEST_BYTES))
+        about = manifest.parse(shellview.small(staged, layout.MANIFEST, layout.MAX_MANIFEST_BYTES))
         here = releases.current(self._site)
         plan = Plan(
             what=What.UPGRADE if here else What.INSTALL,

@@ -20,7 +20,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from appliance.bundle import layout
+from appliance import durable
+from appliance.bundle import layout, sums
 from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.errors import SetupError
 
@@ -29,7 +30,6 @@ OLDEST_PYTHON: Final = (3, 11)
 _UNPACKED: Final = (f"{layout.WHEELS}/", f"{layout.BLOBS}/", f"{layout.METADATA}/")
 _CLEAN: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "PIP_CONFIG_FILE": os.devnull}
 _PIP: Final = re.compile(r"wheels/pip-[0-9][A-Za-z0-9.]*-py3-none-any\.whl")
-_LINE: Final = re.compile(r"([0-9a-f]{64})  (.+)")
 _FOLDER_MODE, _FILE_MODE, _PROGRAM_MODE = 0o755, 0o644, 0o755
 
 Tell = Callable[[str], None]
@@ -42,14 +42,14 @@ def build(staged: Path, folder: Path, python: Path, tell: Tell = lambda _word: N
 
     BundleRefused (16) where the copy changed since it was verified.
     """
-    sums = read_sums(staged)
+    listed = read_sums(staged)
     if is_complete(folder, sums_digest(staged)):
         return
     if folder.exists():
         shutil.rmtree(folder)
     make_folder(folder)
     tell("files")
-    for path, digest in sums.items():
+    for path, digest in listed.items():
         if not path.startswith(_UNPACKED):
             _copy(staged / path, folder / path, digest)
     _copy(staged / layout.SUMS, folder / layout.SUMS, sums_digest(staged))
@@ -61,27 +61,27 @@ def build_environment(folder: Path, python: Path, wheel: Wheel, tell: Tell = lam
     last.
     """
     (folder / COMPLETE).unlink(missing_ok=True)
-    sums = read_sums(folder)
+    listed = read_sums(folder)
     venv, gathered = folder / "venv", folder / ".wheels"
     for each in (venv, gathered):
         shutil.rmtree(each, ignore_errors=True)
     make_folder(gathered)
     try:
-        for path, digest in sums.items():
+        for path, digest in listed.items():
             if path.startswith(f"{layout.WHEELS}/"):
                 _place_wheel(wheel(path, digest), gathered / path.rpartition("/")[2], digest)
         tell("environment")
         # By its full name (python3.11): another minor version takes the name python3 over, and never this
         # one.
         _run([str(python.resolve()), "-I", "-m", "venv", "--without-pip", str(venv)])
-        _install(folder, gathered, sums)
+        _install(folder, gathered, listed)
         tell("program")
-        _finish(folder, venv, python)
+        _finish(folder, venv)
     finally:
         shutil.rmtree(gathered, ignore_errors=True)
     os.sync()  # .complete says that everything before it is on the disk
     about = {"sums": sums_digest(folder), "python": python_of(venv), "prefix": str(folder)}
-    _write(folder / COMPLETE, json.dumps(about, sort_keys=True) + "\n", _FILE_MODE)
+    durable.write_file(folder / COMPLETE, f"{json.dumps(about, sort_keys=True)}\n".encode(), mode=_FILE_MODE)
 
 
 def is_complete(folder: Path, sums_sha256: str = "") -> bool:
@@ -104,17 +104,8 @@ def sums_digest(folder: Path) -> str:
 
 
 def read_sums(folder: Path) -> Mapping[str, str]:
-    """SHA-256 by path. The list was verified before; here only its form is looked at."""
-    data = (folder / layout.SUMS).read_bytes()
-    if len(data) > layout.MAX_SUMS_BYTES:
-        raise BundleRefused(Exit.BAD_METADATA, "the list of digests is too long")
-    found: dict[str, str] = {}
-    for line in data.decode("ascii", "replace").splitlines():
-        match = _LINE.fullmatch(line)
-        if match is None or not layout.is_path(match[2]):
-            raise BundleRefused(Exit.BAD_METADATA, "the list of digests is malformed")
-        found[match[2]] = match[1]
-    return found
+    """SHA-256 by path. The list was verified before; here only its form is looked at. BundleRefused (11)."""
+    return sums.parse((folder / layout.SUMS).read_bytes())
 
 
 def find_python(*preferred: str) -> Path:
@@ -161,9 +152,9 @@ def _say(words: str) -> None:
     print(words, file=sys.stderr, flush=True)  # noqa: T201 - a person reads this
 
 
-def _install(folder: Path, gathered: Path, sums: Mapping[str, str]) -> None:
+def _install(folder: Path, gathered: Path, listed: Mapping[str, str]) -> None:
     """The locked packages, from these wheels alone: no index, no configuration, no cache, no build."""
-    pip = next((path for path in sums if _PIP.fullmatch(path)), None)
+    pip = next((path for path in listed if _PIP.fullmatch(path)), None)
     if pip is None:
         raise BundleRefused(Exit.MISSING, "the bundle holds no wheel of pip")
     _run(
@@ -190,13 +181,12 @@ def _install(folder: Path, gathered: Path, sums: Mapping[str, str]) -> None:
     )
 
 
-def _finish(folder: Path, venv: Path, python: Path) -> None:
+def _finish(folder: Path, venv: Path) -> None:
     site_packages = venv / "lib" / f"python{python_of(venv)}" / "site-packages"
-    _write(site_packages / "appliance.pth", f"{folder / layout.APP}\n", _FILE_MODE)
+    durable.write_file(site_packages / "appliance.pth", f"{folder / layout.APP}\n".encode(), mode=_FILE_MODE)
     make_folder(folder / "bin")
-    _write(folder / "bin/appliance", _program(folder), _PROGRAM_MODE)
+    durable.write_file(folder / "bin/appliance", _program(folder).encode(), mode=_PROGRAM_MODE)
     _run([str(venv / "bin/python"), "-I", "-m", "compileall", "-q", str(folder / layout.APP)])
-    del python
 
 
 def _program(folder: Path) -> str:
@@ -245,21 +235,6 @@ def _place_wheel(source: Path, target: Path, digest: str) -> None:
             hint="import this release's bundle again: the store is mended from there",
         )
     _copy(source, target, digest)
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.chmod(mode)
-    temporary.replace(path)
-    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def version_of(python: Path) -> tuple[int, ...]:

@@ -23,13 +23,8 @@ def repair(folder: Path, store: Path, tell: release.Tell = lambda _word: None) -
     if not (folder / layout.SUMS).is_file():
         raise BundleRefused(Exit.MISSING, f"{folder} holds no release")
     python = release.find_python()
-    release.build_environment(folder, python, lambda _path, digest: _stored(store, digest), tell)
+    release.build_environment(folder, python, lambda _path, digest: layout.stored(store, digest), tell)
     return release.python_of(folder / "venv")
-
-
-def _stored(store: Path, digest: str) -> Path:
-    """The store's place for content, as `store.place` says."""
-    return store / "sha256" / digest[:2] / digest
 
 
 def main(arguments: list[str]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -186,8 +187,6 @@ def _call(*command: str, must: bool = True) -> str:
 
 def _run(command: Sequence[str], env: dict[str, str], *, must: bool) -> tuple[bool, str]:
     """(whether it ended with 0, what it said). A file, because the service would inherit a pipe of ours."""
-    import tempfile  # noqa: PLC0415 - only here
-
     with tempfile.TemporaryFile() as said:
         try:
             done = subprocess.run(  # noqa: S603 - the host's own service manager

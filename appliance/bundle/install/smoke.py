@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from appliance.bundle import layout
 from appliance.bundle.install import homes
 from appliance.bundle.install.programs import CLEAN, Program, ProgramFailed, as_account
 from appliance.bundle.layout import Site
@@ -80,7 +81,7 @@ def _smallest(site: Site, folder: Path) -> _Model | None:
     for path in sorted((folder / "app/models").glob("*.toml")):
         about = tomllib.loads(path.read_text(encoding="utf-8"))
         found.append(_Model(str(about["id"]), str(about["sha256"]), int(about["size_bytes"])))
-    held = [each for each in found if (site.store / "sha256" / each.sha256[:2] / each.sha256).is_file()]
+    held = [each for each in found if layout.stored(site.store, each.sha256).is_file()]
     return min(held, key=lambda each: each.size, default=None)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import platform
 import pwd
@@ -16,6 +15,7 @@ from typing import Final, Literal
 
 from appliance import config
 from appliance.bundle.layout import Site
+from appliance.bundle.manifest import moment
 from appliance.bundle.preflight.facts import Facts, Place
 from appliance.clock import Clock
 
@@ -75,7 +75,7 @@ def look(site: Site, *, python: Path | None, home: Path, clock: Clock) -> Facts:
         releases=_place(site.releases),
         state=_place(site.state),
         home_bytes=_databases(home),
-        now=_moment(clock),
+        now=moment(clock.now_us()),
         listening=_listening(root),
         euid=os.geteuid(),
         account_uid=account.pw_uid if account is not None else None,
@@ -146,11 +146,6 @@ def _first(pattern: str, text: str) -> str:
 
 def _kilobytes(text: str) -> int:
     return int(text.split(maxsplit=1)[0]) * 1024 if text else 0
-
-
-def _moment(clock: Clock) -> str:
-    now = dt.datetime.fromtimestamp(clock.now_us() / 1e6, tz=dt.UTC)
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _place(path: Path) -> Place:

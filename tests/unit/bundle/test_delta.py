@@ -61,7 +61,7 @@ def test_delta_leaves_out_what_the_host_holds(site: Site, full: Path, tmp_path: 
     assert (smaller.files, smaller.blobs) == (whole.files, whole.blobs)
     absent = {path for path in folder.paths(full) if path.startswith(("blobs/", "wheels/"))}
     assert set(folder.paths(out)) == set(folder.paths(full)) - absent
-    assert inventory.left_out(smaller).keys() == absent
+    assert manifest.left_out(smaller).keys() == absent
     listed = sums.parse((out / layout.SUMS).read_bytes())
     assert absent < listed.keys()
     assert listed[layout.MANIFEST] == made.digest((out / layout.MANIFEST).read_bytes())

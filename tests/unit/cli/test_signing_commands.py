@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from appliance.bundle import keys, layout, signing, trusted, verifying
+from appliance.bundle import keys, layout, manifest, signing, trusted, verifying
 from appliance.bundle.layout import Site
 from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.cli import bundle as group
@@ -63,7 +63,7 @@ def test_guide_works_from_the_ceremony_to_the_refresh(run: Run, tmp_path: Path) 
     """Every command, in order; then a bare host believes the result by the fingerprints that were shown."""
     for line in lines("The ceremony, once"):
         run(line)
-    an_hour_ago = trusted.moment(SystemClock().now_us() - 3_600_000_000)
+    an_hour_ago = manifest.moment(SystemClock().now_us() - 3_600_000_000)
     bundles.tiny(tmp_path / "appliance-2.4.0", serial=37, built=an_hour_ago)
     for line in lines("Signing a bundle"):
         run(line)
