@@ -26,7 +26,8 @@ from tests.signed import BUILT, Office, office, with_manifest
 DEPLOY = Path(__file__).parent.parent / "deploy"
 FAKE = Path(__file__).with_name("fakes") / "release.py"
 # What the release's program runs with the system's Python, where its own is gone.
-_REPAIRING = ("errors.py", "bundle/__init__.py", "bundle/layout.py", "bundle/refusals.py",
+_REPAIRING = ("errors.py", "durable.py", "bundle/__init__.py", "bundle/layout.py",
+              "bundle/refusals.py", "bundle/sums.py",
               "bundle/install/__init__.py", "bundle/install/release.py",
               "bundle/install/repair.py")  # fmt: skip
 # Below another root a script of SysV's kind is told so; the real one is deploy/units/appliance.init.

@@ -20,7 +20,7 @@ from appliance.bundle.refusals import Exit
 from appliance.bundle.room import in_words
 from appliance.cli.base import FILE, NEW_FILE, json_option, require_new, show, warn
 from appliance.cli.progress import Progress
-from appliance.cli.site import FOLDER, NEW_FOLDER, site_option
+from appliance.cli.site import FOLDER, NEW_FOLDER, host_option
 from appliance.errors import RequestError
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|[kMGT]B|[KMGT]iB)", re.ASCII)
@@ -67,7 +67,7 @@ def split(
 @click.command(name="import")
 @click.argument("sources", metavar="VOLUME…", nargs=-1, type=FOLDER)
 @click.option("--discard", "serial", type=int, metavar="SERIAL", help="Remove what was copied of a bundle.")
-@site_option
+@host_option
 @json_option
 def import_(sources: tuple[Path, ...], serial: int | None, site: Site, *, as_json: bool) -> None:
     """Copy volumes to this host's disk, in any order, and check each file on its way.
@@ -100,7 +100,7 @@ def import_(sources: tuple[Path, ...], serial: int | None, site: Site, *, as_jso
 
 @click.command()
 @click.option("--out", type=NEW_FILE, help="The file for the connected side; else standard output.")
-@site_option
+@host_option
 @json_option
 def inventory(out: Path | None, site: Site, *, as_json: bool) -> None:
     """List the digests of the models and wheels that this host holds, for a delta.

@@ -17,13 +17,22 @@ NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 def site_option(function: _F) -> _F:
-    """`--root DIR`, handed to the command as a `Site`."""
+    """`--root DIR`, handed to the command as a `Site`; what is to lie there may not be there yet."""
+    return _root(NEW_FOLDER)(function)
+
+
+def host_option(function: _F) -> _F:
+    """The same for commands about what lies on a host already: the folder must be there."""
+    return _root(FOLDER)(function)
+
+
+def _root(kind: click.Path) -> Callable[[_F], _F]:
     return click.option(
         "--root",
         "site",
         metavar="DIR",
-        type=FOLDER,
+        type=kind,
         default=Path("/"),
         callback=lambda _context, _parameter, value: Site(value),
         help="The host's root folder (default: /).",
-    )(function)
+    )
