@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from appliance.errors import RequestError
 
@@ -33,6 +34,20 @@ class FinishReason(StrEnum):
     LENGTH = "length"
     TOOL_CALLS = "tool_calls"
     CONTENT_FILTER = "content_filter"
+
+
+class Endpoint(StrEnum):
+    """Closed list: what an opening on the record says of the kind of question."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+    EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
+    TOKENIZE = "tokenize"
+    DETOKENIZE = "detokenize"
+    INPUT_TOKENS = "input_tokens"
 
 
 class Outcome(StrEnum):
@@ -98,11 +113,48 @@ NOT_STATED = Why("not stated")  # of the program on the host, which does not ins
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that a model made, as a conversation carries it on. `arguments` is JSON text."""
+
+    id: str
+    name: str
+    arguments: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One turn of a conversation, as the caller gave it."""
+    """One turn of a conversation, as the caller gave it.
+
+    Roles are `system`, `user`, `assistant` and `tool`; a tool's turn names the call that it answers.
+    """
 
     role: str
     content: str = field(repr=False)
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    reasoning: str = field(default="", repr=False)  # what an assistant had thought before it answered
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may ask the caller to call. `parameters` is JSON Schema as text."""
+
+    name: str
+    description: str = field(default="", repr=False)
+    parameters: str = field(default='{"type":"object"}', repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tooling:
+    """What may be called, and whether something must be.
+
+    `choice` is `auto` (the model decides), `required` (at least one call) or `named` (exactly a call
+    of the first tool). Where nothing may be called there is no Tooling.
+    """
+
+    tools: tuple[Tool, ...]
+    choice: Literal["auto", "required", "named"] = "auto"
+    parallel: bool = True  # more than one call in one answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +171,8 @@ class SamplingParams:
     seed: int | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = field(default=(), repr=False)
+    logit_bias: tuple[tuple[int, float], ...] = field(default=(), repr=False)  # token id, added to its logit
+    top_logprobs: int | None = None  # None: no logprobs; else how many alternatives of each token
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,27 +198,44 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """One admitted-or-not question, independent of the wire format that carried it."""
+    """One admitted-or-not question, independent of the wire format that carried it.
+
+    It holds a conversation in `messages`, or texts or token ids to go on from in `prompts`. It has
+    `n` answers for each of them: choice `i` belongs to prompt `i // n`.
+    """
 
     request_id: str
     model: str
     messages: tuple[ChatMessage, ...] = field(repr=False)
     sampling: SamplingParams
+    endpoint: Endpoint = Endpoint.CHAT
+    prompts: tuple[str | tuple[int, ...], ...] = field(default=(), repr=False)
+    n: int = 1
     stream: bool = False
     schema: str = field(default="", repr=False)  # JSON Schema that the answer keeps to; empty: none
+    tooling: Tooling | None = None
+    # How long a model that thinks may think, in its template's words; empty: as it does by itself.
+    effort: Literal["", "none", "minimal", "low", "medium", "high"] = ""
+    timeout_seconds: float | None = None  # the caller's own; the appliance's holds besides
     reproducible: bool = False
     setup: Setup | None = None  # where reproducible: it is computed alone, in exactly this setup
     # What the caller sent besides (user, metadata, …): no effect on the answer, sealed on the record.
     annotations: Mapping[str, object] = field(default_factory=dict, repr=False)
 
+    @property
+    def num_choices(self) -> int:
+        """How many answers there will be."""
+        return self.n * max(1, len(self.prompts))
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one request."""
+    """Token counts of one request, of all its choices together; a prompt counts once."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0  # of the completion's
 
     @property
     def total_tokens(self) -> int:
@@ -185,24 +256,72 @@ class Started:
     """The worker took the prompt: from here on an answer comes."""
 
     prompt_tokens: int
+    begins_thinking: bool = False  # the prompt's last tokens opened the model's reasoning
+    index: int = 0  # of the choice
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token that was chosen, its log-probability, and the likeliest ones in its place."""
+
+    token: bytes = field(repr=False)
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A piece of what is said to the caller."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningPart:
+    """A piece of what a model thought before it spoke."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CallPart:
+    """A piece of a tool call. The first one of a call has its name, the later ones only `arguments`.
+
+    `index` counts the calls of one answer from 0, without gaps.
+    """
+
+    index: int
+    name: str = ""
+    arguments: str = field(default="", repr=False)
+
+
+Part = TextPart | ReasoningPart | CallPart
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of an answer: text at UTF-8 borders, and the tokens that it took."""
+    """A piece of an answer: text at UTF-8 borders as the model wrote it, and the tokens that it took.
+
+    `parts` is the same text as its dialect reads it; empty until the exchange has read it.
+    """
 
     text: str = field(repr=False)
     num_tokens: int = 1
+    index: int = 0  # of the choice
+    logprobs: tuple[TokenLogprob, ...] = field(default=(), repr=False)
+    parts: tuple[Part, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The one terminal event of a successful generation."""
+    """The one terminal event of a successful generation; `reasons` holds one for each choice."""
 
-    reason: FinishReason
+    reason: FinishReason  # of the first choice: the request's outcome
     usage: Usage
     timings: Timings = Timings()
     trace: Trace | None = None  # of reproducible requests
+    reasons: tuple[FinishReason, ...] = ()
+    stops: tuple[str, ...] = field(default=(), repr=False)  # for each choice, the stop string met, or ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
 
+from appliance import dialects
 from appliance.core import (
     Caller,
+    CallPart,
     Delta,
     Finished,
+    FinishReason,
     InferenceRequest,
     ModelSpec,
+    Part,
     Principal,
+    ReasoningPart,
     Receipt,
     Started,
+    TextPart,
     Usage,
 )
+from appliance.dialects import Reader
 from appliance.errors import ApplianceError, InternalError
 from appliance.tasks import Answered, Task, Vectors
 
@@ -92,57 +99,146 @@ class Exchange:
         self._events.put_nowait(error)
 
 
-@dataclass(slots=True)
 class Answer:
-    """What has come from the worker so far. Owner: the exchange's task and its pump."""
+    """What has come from the worker so far. Owner: the exchange's task and its pump.
 
-    started: Started | None = None
-    finished: Finished | None = None
-    error: ApplianceError | None = None
-    num_tokens: int = 0
-    num_segments: int = 0
-    pending: list[Delta] = field(default_factory=list, repr=False)  # not yet sent
-    unrecorded: list[str] = field(default_factory=list, repr=False)  # in no segment yet
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256, repr=False)
+    The record holds the text as the model wrote it; callers get the parts that its dialect reads there.
+    """
+
+    def __init__(self, request: InferenceRequest | Task, dialect: str) -> None:
+        self.finished: Finished | None = None
+        self.error: ApplianceError | None = None
+        self.num_tokens = 0
+        self.num_segments = 0
+        self._is_chat = isinstance(request, InferenceRequest)
+        self._num_choices = request.num_choices if isinstance(request, InferenceRequest) else 1
+        self._calls = isinstance(request, InferenceRequest) and request.tooling is not None
+        self._reads = self._is_chat and not getattr(request, "prompts", ())
+        self._dialect = dialect
+        self._started: dict[int, Started] = {}
+        self._readers: dict[int, Reader] = {}
+        self._callers: set[int] = set()  # choices that called a tool
+        self._reasoning_tokens = 0
+        self._pending: list[Delta] = []  # not yet sent
+        self._unrecorded: list[Delta] = []  # in no segment yet
+        self._texts: dict[int, list[str]] = {}
+        self._result = b""
 
     def add(self, item: Started | Delta | Finished) -> None:
         match item:
             case Started():
-                self.started = item
+                self._started[item.index] = item
             case Delta():
-                self.pending.append(item)
-                self.unrecorded.append(item.text)
                 self.num_tokens += item.num_tokens
-                self.digest.update(item.text.encode("utf-8"))
+                self._texts.setdefault(item.index, []).append(item.text)
+                parts = self._parts(item.index, item.text)
+                if parts and all(isinstance(each, ReasoningPart) for each in parts):
+                    self._reasoning_tokens += item.num_tokens
+                self._keep(dataclasses.replace(item, parts=parts))
             case Answered():
                 self.finished = item
                 result = item.result
-                text = result.text
-                self.unrecorded.append(text)
-                self.digest.update(result.data if isinstance(result, Vectors) else text.encode("utf-8"))
+                self._unrecorded.append(Delta(result.text, 0))
+                self._result = result.data if isinstance(result, Vectors) else result.text.encode("utf-8")
             case Finished():
-                self.finished = item
+                for index, reader in self._readers.items():
+                    self._keep(Delta("", 0, index, parts=self._seen(index, reader.finish())))
+                self.finished = self._with_calls(item)
 
     @property
-    def has_text(self) -> bool:
+    def has_started(self) -> bool:
+        """Whether the worker has taken the prompt of every choice."""
+        return len(self._started) == self._num_choices
+
+    @property
+    def has_pieces(self) -> bool:
         """Whether there is anything to send: a token may be half a character, or held back."""
-        return any(piece.text for piece in self.pending)
+        return any(piece.text or piece.parts for piece in self._pending)
 
-    def take(self) -> Delta:
-        """Everything that waits to be sent, as one piece."""
-        text = "".join(piece.text for piece in self.pending)
-        tokens = sum(piece.num_tokens for piece in self.pending)
-        self.pending.clear()
-        return Delta(text=text, num_tokens=tokens)
+    @property
+    def sha256(self) -> str:
+        """Of the choices' texts one after the other in UTF-8, or of a task's result; hex."""
+        whole = self._result or "".join("".join(self._texts[each]) for each in sorted(self._texts)).encode()
+        return hashlib.sha256(whole).hexdigest()
 
-    def take_unrecorded(self) -> str:
-        """Everything that no segment holds."""
-        text = "".join(self.unrecorded)
-        self.unrecorded.clear()
-        return text
+    def take(self) -> list[Delta]:
+        """Everything that waits to be sent, one piece for each choice."""
+        pieces = _joined(self._pending)
+        self._pending.clear()
+        return pieces
+
+    def take_unrecorded(self) -> list[Delta]:
+        """Everything that no segment holds, one piece for each choice."""
+        pieces = _joined(self._unrecorded)
+        self._unrecorded.clear()
+        return pieces
 
     def usage(self) -> Usage:
         if self.finished is not None:
             return self.finished.usage
-        prompt = self.started.prompt_tokens if self.started else 0
+        prompt = next((each.prompt_tokens for each in self._started.values()), 0)
         return Usage(prompt_tokens=prompt, completion_tokens=self.num_tokens)
+
+    def _keep(self, piece: Delta) -> None:
+        self._pending.append(piece)
+        self._unrecorded.append(piece)
+
+    def _parts(self, index: int, text: str) -> tuple[Part, ...]:
+        if not self._reads:
+            return (TextPart(text),) if text else ()
+        if index not in self._readers:
+            started = self._started.get(index)
+            self._readers[index] = dialects.reader(
+                self._dialect,
+                calls=self._calls,
+                begins_thinking=started is not None and started.begins_thinking,
+            )
+        return self._seen(index, self._readers[index].feed(text))
+
+    def _seen(self, index: int, parts: Sequence[Part]) -> tuple[Part, ...]:
+        if any(isinstance(each, CallPart) for each in parts):
+            self._callers.add(index)
+        return tuple(parts)
+
+    def _with_calls(self, finished: Finished) -> Finished:
+        """A stop behind a call is what callers know as `tool_calls`."""
+        reasons = tuple(
+            FinishReason.TOOL_CALLS if reason is FinishReason.STOP and index in self._callers else reason
+            for index, reason in enumerate(finished.reasons)
+        )
+        usage = dataclasses.replace(finished.usage, reasoning_tokens=self._reasoning_tokens)
+        return dataclasses.replace(finished, reason=reasons[0], reasons=reasons, usage=usage)
+
+
+def _joined(pieces: Sequence[Delta]) -> list[Delta]:
+    """One piece for each choice that has any, in the order of the choices."""
+    by_choice: dict[int, list[Delta]] = {}
+    for piece in pieces:
+        by_choice.setdefault(piece.index, []).append(piece)
+    return [
+        Delta(
+            text="".join(each.text for each in some),
+            num_tokens=sum(each.num_tokens for each in some),
+            index=index,
+            logprobs=tuple(logprob for each in some for logprob in each.logprobs),
+            parts=_merged([part for each in some for part in each.parts]),
+        )
+        for index, some in sorted(by_choice.items())
+    ]
+
+
+def _merged(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Neighbours of one kind as one part: a frame for each token would be a waste."""
+    merged: list[Part] = []
+    for part in parts:
+        last = merged[-1] if merged else None
+        match last, part:
+            case TextPart(), TextPart():
+                merged[-1] = TextPart(last.text + part.text)
+            case ReasoningPart(), ReasoningPart():
+                merged[-1] = ReasoningPart(last.text + part.text)
+            case CallPart(), CallPart() if last.index == part.index:
+                merged[-1] = CallPart(last.index, last.name, last.arguments + part.arguments)
+            case _:
+                merged.append(part)
+    return tuple(merged)

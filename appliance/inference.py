@@ -34,6 +34,7 @@ from appliance.core import (
     Timings,
 )
 from appliance.engine.supervisor import Engine
+from appliance.engine.wire import SEEDS
 from appliance.errors import (
     ApplianceError,
     AuditUnavailable,
@@ -46,8 +47,6 @@ from appliance.log import get_logger
 from appliance.metrics import Metrics
 from appliance.policy.admission import Admit, Load, Refuse, decide
 from appliance.tasks import Task, endpoint_of
-
-_SEEDS = 0xFFFF_FFFF  # the library reads 2**32 - 1 as "choose one"
 
 log = get_logger(__name__)
 
@@ -94,7 +93,7 @@ class Inference:
         """With everything that a replay needs: the setup, and a seed where the caller named none."""
         sampling = request.sampling
         if sampling.seed is None:
-            sampling = dataclasses.replace(sampling, seed=secrets.randbelow(_SEEDS))
+            sampling = dataclasses.replace(sampling, seed=secrets.randbelow(SEEDS))
         return dataclasses.replace(request, sampling=sampling, setup=self._engines[model.id].setup)
 
     async def drain(self, grace_seconds: float) -> None:
@@ -118,8 +117,8 @@ class Inference:
         if answer.finished is None or exchange.is_gone:
             exchange.fail(answer.error or Unavailable("the request was stopped", code="stopped"))
         else:
-            if tail.text:
-                self._deliver(exchange, tail)
+            for piece in tail:
+                self._deliver(exchange, piece)
             exchange.finish(answer.finished)
         self._metrics.request_closed(
             model=exchange.model.id,
@@ -138,16 +137,16 @@ class Inference:
 
     async def _decode(self, exchange: Exchange) -> Answer:
         """Tokens from the worker to the caller; in strict mode each piece by way of the record."""
-        answer = Answer()
+        answer = Answer(exchange.request, self._engines[exchange.model.id].dialect)
         stream = self._stream(exchange)
         pump = asyncio.create_task(self._pump(stream, answer, exchange))
         try:
             while not exchange.ended.is_set():
                 await exchange.wake.wait()
                 exchange.wake.clear()
-                if answer.started is not None:
+                if answer.has_started:
                     exchange.accept()
-                if exchange.request.stream and answer.has_text and not exchange.ended.is_set():
+                if exchange.request.stream and answer.has_pieces and not exchange.ended.is_set():
                     await self._send(exchange, answer)
         finally:
             pump.cancel()
@@ -161,16 +160,20 @@ class Inference:
         return engine.perform(exchange.request)
 
     async def _send(self, exchange: Exchange, answer: Answer) -> None:
-        """One piece on its way out. Law 2: in strict mode its segment is durable first.
+        """What waits, on its way out. Law 2: in strict mode its segments are durable first.
 
         Law 4: in final mode no segment would fail, so the latch is looked at.
         """
-        piece = answer.take()
+        pieces = answer.take()
         if self._strict:
-            await self._audit.append(_segment(exchange, answer, piece))
+            answer.take_unrecorded()  # exactly these pieces: nothing came between, we do not await
+            for piece in pieces:
+                if piece.text:
+                    await self._audit.append(_segment(exchange, answer, piece))
         elif not self._audit.is_ready:
             raise AuditUnavailable("the audit log can not commit", retry_after_seconds=30)
-        self._deliver(exchange, piece)
+        for piece in pieces:
+            self._deliver(exchange, piece)
         if self._strict:  # coalesce what comes in the next moment into one segment
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(exchange.ended.wait(), self._segment_seconds)
@@ -189,7 +192,10 @@ class Inference:
     ) -> None:
         """Move the worker's events into `answer`; closing the stream frees its sequence."""
         try:
-            async with asyncio.timeout(self._timeout_seconds), contextlib.aclosing(stream) as items:
+            async with (
+                asyncio.timeout(self._seconds_of(exchange.request)),
+                contextlib.aclosing(stream) as items,
+            ):
                 async for item in items:
                     self._observe(exchange, item)
                     answer.add(item)
@@ -204,6 +210,11 @@ class Inference:
         finally:
             exchange.ended.set()
             exchange.wake.set()
+
+    def _seconds_of(self, request: InferenceRequest | Task) -> float:
+        """How long an answer may take: the caller's own limit, within the appliance's."""
+        own = request.timeout_seconds if isinstance(request, InferenceRequest) else None
+        return self._timeout_seconds if own is None else min(own, self._timeout_seconds)
 
     def _observe(self, exchange: Exchange, item: Started | Delta | Finished) -> None:
         if not isinstance(item, Delta) or not item.num_tokens:
@@ -242,13 +253,11 @@ def _opening(exchange: Exchange) -> Entry:
 def _segment(exchange: Exchange, answer: Answer, piece: Delta) -> Entry:
     index = answer.num_segments
     answer.num_segments += 1
-    answer.take_unrecorded()  # exactly the piece's text: nothing came between, we do not await
     return entry.segment(
         exchange.request.request_id,
         exchange.opening,
         index,
-        piece.text,
-        piece.num_tokens,
+        piece,
         subject=_subject(exchange),
     )
 
@@ -263,8 +272,8 @@ def _closing(exchange: Exchange, answer: Answer, outcome: Outcome) -> Entry:
         usage=answer.usage(),
         timings=answer.finished.timings if answer.finished else Timings(),
         num_segments=answer.num_segments,
-        output_sha256=answer.digest.hexdigest(),
-        output=answer.take_unrecorded(),
+        output_sha256=answer.sha256,
+        rest=answer.take_unrecorded(),
         trace=answer.finished.trace if answer.finished else None,
         subject=_subject(exchange),
     )

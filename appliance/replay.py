@@ -8,7 +8,7 @@ of its own, in the setup that the record holds.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,16 +16,15 @@ import msgspec
 
 from appliance.audit.kinds import Kind
 from appliance.audit.query import Opened
+from appliance.audit.questions import question_of
 from appliance.catalog import Catalog
 from appliance.clock import SystemClock
 from appliance.config import Engine as EngineSettings
 from appliance.core import (
-    ChatMessage,
     Delta,
     Finished,
     InferenceRequest,
     ModelSpec,
-    SamplingParams,
     Setup,
     Trace,
 )
@@ -83,7 +82,11 @@ def recorded_of(opened: Sequence[Opened]) -> Recorded:
     return Recorded(
         seq=opening.record.seq,
         model_sha256=str(opening.record.public["model_sha256"]),
-        request=_request_of(opening),
+        request=question_of(
+            opening.content,
+            request_id=f"replay_of_{opening.record.seq}",
+            model=str(opening.record.public["model"]),
+        ),
         text="".join(said),
         trace=trace,
         outcome=str(closing.record.public["outcome"]),
@@ -189,30 +192,4 @@ def _differences(then: Setup, now: Setup | None) -> tuple[str, ...]:
         f"{name}: {getattr(then, name)} then, {getattr(now, name)} now"
         for name in ("library", "backend", "template_sha256")
         if getattr(then, name) != getattr(now, name)
-    )
-
-
-def _request_of(opening: Opened) -> InferenceRequest:
-    content: Mapping[str, Any] = opening.content or {}
-    sampling = content["sampling"]
-    setup = content.get("setup")
-    return InferenceRequest(
-        request_id=f"replay_of_{opening.record.seq}",
-        model=str(opening.record.public["model"]),
-        messages=tuple(ChatMessage(each["role"], each["content"]) for each in content["messages"]),
-        sampling=SamplingParams(
-            temperature=float(sampling["temperature"]),
-            top_p=float(sampling["top_p"]),
-            top_k=sampling["top_k"],
-            min_p=float(sampling["min_p"]),
-            repeat_penalty=float(sampling["repeat_penalty"]),
-            presence_penalty=float(sampling["presence_penalty"]),
-            frequency_penalty=float(sampling["frequency_penalty"]),
-            seed=sampling["seed"],
-            max_tokens=sampling["max_tokens"],
-            stop=tuple(sampling["stop"]),
-        ),
-        schema=content.get("schema", ""),
-        reproducible=setup is not None,
-        setup=Setup(**setup) if setup else None,
     )

@@ -9,21 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import ClassVar, Literal
 
-from appliance.core import ChatMessage, Finished, InferenceRequest
-
-
-class Endpoint(StrEnum):
-    """Closed list: what an opening on the record says of the kind of question."""
-
-    CHAT = "chat"
-    EMBEDDINGS = "embeddings"
-    RERANK = "rerank"
-    TOKENIZE = "tokenize"
-    DETOKENIZE = "detokenize"
-    INPUT_TOKENS = "input_tokens"
+from appliance.core import ChatMessage, Endpoint, Finished, InferenceRequest, Tooling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +68,8 @@ class CountTask(_Task):
 
     endpoint: ClassVar[Endpoint] = Endpoint.INPUT_TOKENS
     messages: tuple[ChatMessage, ...] = field(repr=False)
+    tooling: Tooling | None = None
+    effort: Literal["", "none", "minimal", "low", "medium", "high"] = ""
 
 
 Task = EmbedTask | RankTask | TokenizeTask | DetokenizeTask | CountTask
@@ -87,7 +77,7 @@ Task = EmbedTask | RankTask | TokenizeTask | DetokenizeTask | CountTask
 
 def endpoint_of(request: InferenceRequest | Task) -> Endpoint:
     """The word that the record and the metrics use for this kind of question."""
-    return Endpoint.CHAT if isinstance(request, InferenceRequest) else request.endpoint
+    return request.endpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from appliance.audit.policy import Reading
 from appliance.audit.recipients import Algorithms, Identity
 from appliance.cli.init import Members, initialise
 from appliance.config import Home
-from appliance.core import Caller, Outcome, Principal, Role, Why
+from appliance.core import Caller, Delta, Outcome, Principal, Role, Why
 from appliance.exporting import Exported
 from appliance.services import open_log_alone
 from tests.clocks import ManualClock
@@ -81,7 +81,7 @@ def exchange(
     )
     seqs = [alone.audit.append_sync(opened).seq]
     for index, text in enumerate(pieces):
-        piece = entry.segment(name, seqs[0], index, text, 1, subject=subject)
+        piece = entry.segment(name, seqs[0], index, Delta(text, 1), subject=subject)
         seqs.append(alone.audit.append_sync(piece).seq)
     ended = entry.closed(
         name, seqs[0], model="m", outcome=Outcome.STOP, num_segments=len(pieces), subject=subject

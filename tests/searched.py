@@ -13,7 +13,7 @@ from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.audit.search import Blinds, Filters, Name
 from appliance.config import Home
-from appliance.core import Caller, Outcome, Principal, Role, Usage
+from appliance.core import Caller, Delta, Outcome, Principal, Role, Usage
 from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.records import place
@@ -57,7 +57,7 @@ def _close(append: Any, month: int, opened: list[tuple[int, int]]) -> None:
         number, seq = opened.pop()
         request = f"req_{month}_{number}"
         if number % 4 == 0:
-            append(entry.segment(request, seq, 0, "x", 1, subject="s"))
+            append(entry.segment(request, seq, 0, Delta("x", 1), subject="s"))
         failed = number % 11 == 0
         append(
             entry.closed(

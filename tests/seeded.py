@@ -14,6 +14,7 @@ from appliance.config import Home
 from appliance.core import (
     Caller,
     ChatMessage,
+    Delta,
     InferenceRequest,
     ModelSpec,
     Outcome,
@@ -61,7 +62,7 @@ def _plant(home: Home) -> None:
     (opened,) = log.commit([opening])
     subject = str(opening.subject)
     pieces = [
-        entry.segment(REQUEST, opened.seq, index, text, 9, subject=subject)
+        entry.segment(REQUEST, opened.seq, index, Delta(text, 9), subject=subject)
         for index, text in enumerate(ANSWER)
     ]
     log.commit(pieces)

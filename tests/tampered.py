@@ -19,7 +19,7 @@ from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity
 from appliance.audit.witness_keys import WitnessKeys, parse_public
 from appliance.config import Home
-from appliance.core import Outcome, Principal, Role, Usage
+from appliance.core import Delta, Outcome, Principal, Role, Usage
 from appliance.searches import Searches
 from appliance.services import open_log_alone
 from tests.acts import dev_auditor, erase, signed, with_member
@@ -65,7 +65,9 @@ def written_home(root: Path) -> Home:
                     actor="key",
                 )
             )
-            alone.audit.append_sync(entry.segment(request, opened.seq, 0, "answer", 2, subject="key:k"))
+            alone.audit.append_sync(
+                entry.segment(request, opened.seq, 0, Delta("answer", 2), subject="key:k")
+            )
             alone.audit.append_sync(
                 entry.closed(
                     request, opened.seq, model="m", outcome=Outcome.STOP, usage=Usage(3, 2), num_segments=1

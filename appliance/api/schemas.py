@@ -20,6 +20,7 @@ from pydantic import Field, StringConstraints
 from appliance.api.body import Body as _Wire
 from appliance.api.body import refuse_unless_off
 from appliance.core import ChatMessage, InferenceRequest, ModelSpec, SamplingParams
+from appliance.engine.wire import SEEDS
 from appliance.errors import RequestError
 
 _T = TypeVar("_T")
@@ -29,7 +30,6 @@ MAX_STOPS = 4
 MAX_TOKENS = 1 << 24
 MAX_SCHEMA_CHARACTERS = 64 * 1024
 _ANY_OBJECT = '{"type":"object"}'
-_SEEDS = 0xFFFF_FFFF  # the library reads 2**32 - 1 as "choose one": never hand that value down
 
 NO_EFFECT = (
     "metadata",
@@ -185,7 +185,7 @@ class ChatCompletionRequest(_Wire):
                 repeat_penalty=_or(self.repeat_penalty, defaults.repeat_penalty),
                 presence_penalty=_or(self.presence_penalty, defaults.presence_penalty),
                 frequency_penalty=_or(self.frequency_penalty, defaults.frequency_penalty),
-                seed=None if self.seed is None else self.seed % _SEEDS,
+                seed=None if self.seed is None else self.seed % SEEDS,
                 max_tokens=limit if limit is not None else self.max_tokens,
                 stop=stop,
             ),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import rfc8785
@@ -16,8 +16,10 @@ from sqlalchemy import Connection
 
 from appliance.audit.kinds import PUBLIC_FIELDS, Kind
 from appliance.audit.policy import KeyPolicy
+from appliance.audit.questions import asked, ended, said
 from appliance.core import (
     Caller,
+    Delta,
     InferenceRequest,
     ModelSpec,
     Outcome,
@@ -27,7 +29,6 @@ from appliance.core import (
     Usage,
 )
 from appliance.errors import InternalError
-from appliance.tasks import Endpoint
 
 MAX_PUBLIC_CHARACTERS = 512
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -103,32 +104,16 @@ def shares_digest(shares: Iterable[bytes]) -> str:
 
 def opened(request: InferenceRequest, principal: Principal, caller: Caller, model: ModelSpec) -> Entry:
     """The write-ahead record of a request: durable before the worker sees the prompt (law 1)."""
-    sampling = request.sampling
     return Entry(
         kind=Kind.REQUEST_OPENED,
         public={
-            "endpoint": str(Endpoint.CHAT),
+            "endpoint": str(request.endpoint),
             "model": model.id,
             "model_sha256": model.sha256,
             "stream": int(request.stream),
         },
         content={
-            "messages": [{"role": each.role, "content": each.content} for each in request.messages],
-            "sampling": {
-                # Floats have no canonical form of their own on the record: decimal text does.
-                "temperature": repr(sampling.temperature),
-                "top_p": repr(sampling.top_p),
-                "top_k": sampling.top_k,
-                "min_p": repr(sampling.min_p),
-                "repeat_penalty": repr(sampling.repeat_penalty),
-                "presence_penalty": repr(sampling.presence_penalty),
-                "frequency_penalty": repr(sampling.frequency_penalty),
-                "seed": sampling.seed,
-                "max_tokens": sampling.max_tokens,
-                "stop": list(sampling.stop),
-            },
-            **({"schema": request.schema} if request.schema else {}),
-            **({"setup": asdict(request.setup)} if request.setup else {}),
+            **asked(request),
             "annotations": dict(request.annotations),
             "principal": person_of(principal),
             "caller": {"address": caller.address, "user_agent": caller.user_agent},
@@ -142,12 +127,12 @@ def opened(request: InferenceRequest, principal: Principal, caller: Caller, mode
     )
 
 
-def segment(request_id: str, opening: int, index: int, text: str, num_tokens: int, *, subject: str) -> Entry:
+def segment(request_id: str, opening: int, index: int, piece: Delta, *, subject: str) -> Entry:
     """A piece of a stream: durable before it leaves the box (law 2)."""
     return Entry(
         kind=Kind.REQUEST_SEGMENT,
-        public={"index": index, "num_tokens": num_tokens},
-        content={"text": text},
+        public={"index": index, "num_tokens": piece.num_tokens},
+        content=said("text", piece),
         request_id=request_id,
         opening=opening,
         subject=subject,
@@ -165,12 +150,12 @@ def closed(
     timings: Timings = Timings(),  # noqa: B008 - frozen
     num_segments: int = 0,
     output_sha256: str = "",
-    output: str = "",
+    rest: Sequence[Delta] = (),
     trace: Trace | None = None,
     subject: str | None = None,
 ) -> Entry:
-    """The one end of a request (law 3). `output` is what no segment holds."""
-    content: dict[str, Any] = {"output": output} if output else {}
+    """The one end of a request (law 3). `rest` is what no segment holds, a piece for each choice."""
+    content = ended(rest)
     if trace is not None:
         content |= {"tokens": list(trace.tokens), "logits": " ".join(trace.digests)}
     return Entry(

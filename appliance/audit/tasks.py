@@ -5,12 +5,12 @@ Their closings are those of every request (`entry.closed`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from appliance.audit.entry import Entry, person_of, session_of, subject_of, user_of
 from appliance.audit.kinds import Kind
-from appliance.core import Caller, ChatMessage, ModelSpec, Principal
+from appliance.audit.questions import tooling, turns
+from appliance.core import Caller, ModelSpec, Principal
 from appliance.tasks import CountTask, DetokenizeTask, EmbedTask, RankTask, Task, TokenizeTask
 
 
@@ -50,12 +50,12 @@ def _asked(task: Task) -> dict[str, Any]:
             flags = {"add_special": task.add_special, "parse_special": task.parse_special}
             if isinstance(task.source, str):
                 return {"inputs": [task.source], **flags}
-            return {"messages": _turns(task.source)}
+            return {"messages": turns(task.source)}
         case DetokenizeTask():
             return {"inputs": [list(task.tokens)]}
         case CountTask():
-            return {"messages": _turns(task.messages)}
-
-
-def _turns(messages: Sequence[ChatMessage]) -> list[dict[str, str]]:
-    return [{"role": each.role, "content": each.content} for each in messages]
+            return {
+                "messages": turns(task.messages),
+                **({"tooling": tooling(task.tooling)} if task.tooling else {}),
+                **({"effort": task.effort} if task.effort else {}),
+            }

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from appliance.core import Outcome
-from appliance.tasks import Endpoint
+from appliance.core import Endpoint, Outcome
 
 _SINGULAR = {"inputs": "input", "documents": "document"}
 

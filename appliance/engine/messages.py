@@ -81,11 +81,38 @@ class Trial(msgspec.Struct, frozen=True):
     room: float
 
 
+class Call(msgspec.Struct, frozen=True):
+    """A tool call of an earlier turn; `arguments` is JSON text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
 class Turn(msgspec.Struct, frozen=True):
     """One message of the conversation."""
 
     role: str
     content: str
+    tool_calls: tuple[Call, ...] = ()
+    tool_call_id: str = ""
+    reasoning: str = ""
+
+
+class ToolSpec(msgspec.Struct, frozen=True):
+    """A function that may be called; `parameters` is JSON Schema as text."""
+
+    name: str
+    description: str
+    parameters: str
+
+
+class Tools(msgspec.Struct, frozen=True):
+    """`core.Tooling`: what may be called, and whether something must be."""
+
+    tools: tuple[ToolSpec, ...]
+    choice: Literal["auto", "required", "named"]
+    parallel: bool
 
 
 class Sampling(msgspec.Struct, frozen=True):
@@ -101,10 +128,15 @@ class Sampling(msgspec.Struct, frozen=True):
     seed: int | None
     max_tokens: int | None
     stop: tuple[str, ...]
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    top_logprobs: int | None = None  # None: none are wanted
 
 
 class Generate(_Message, frozen=True):
-    """A question whose opening is durable on the audit log (law 1)."""
+    """A question whose opening is durable on the audit log (law 1).
+
+    Its prompt is the conversation in the model's chat template, or `prompt` as it stands.
+    """
 
     request_id: str
     messages: tuple[Turn, ...]
@@ -112,6 +144,9 @@ class Generate(_Message, frozen=True):
     tenant: str = ""  # whose prefixes may be shared: requests of one tenant only
     schema: str = ""  # JSON Schema that the answer keeps to; empty: none
     setup: Setup | None = None  # reproducible: computed alone, in exactly this setup
+    prompt: str | tuple[int, ...] | None = None
+    tools: Tools | None = None
+    effort: str = ""  # how long a model that thinks may think; empty: as it does by itself
 
 
 class Embed(_Message, frozen=True):
@@ -156,6 +191,8 @@ class Count(_Message, frozen=True):
 
     request_id: str
     messages: tuple[Turn, ...]
+    tools: Tools | None = None
+    effort: str = ""
 
 
 class Abort(_Message, frozen=True):
@@ -194,6 +231,8 @@ class Ready(_Message, frozen=True):
     trials: tuple[Trial, ...] = ()  # what was measured to find the tuning; empty where it was given
     pid: Number = 0  # for people who look for it; nobody sends it signals
     resident_bytes: Number = 0  # of the machine's memory, model and pools included; 0: it can not tell
+    dialect: Label = "plain"  # how this model writes tool calls and thoughts: a name in `dialects`
+    calls_natively: bool = False  # its template knows tools; else they are told in words
 
 
 class LoadFailed(_Message, frozen=True):
@@ -207,14 +246,27 @@ class Started(_Message, frozen=True):
 
     request_id: str
     prompt_tokens: Number
+    begins_thinking: bool = False  # the prompt's last tokens opened the model's reasoning
+
+
+class Logprob(msgspec.Struct, frozen=True, array_like=True):
+    """A token that was chosen, its log-probability, and the likeliest ones in its place."""
+
+    token: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
 
 
 class Delta(_Message, frozen=True):
-    """A piece of the answer, at UTF-8 borders, stop strings held back."""
+    """A piece of the answer, at UTF-8 borders, stop strings held back.
+
+    The logprobs are of the tokens that were counted, which may be ahead of the text that is sent.
+    """
 
     request_id: str
     text: str
     num_tokens: Number
+    logprobs: tuple[Logprob, ...] = ()
 
 
 class Finished(_Message, frozen=True):
@@ -231,6 +283,7 @@ class Finished(_Message, frozen=True):
     # Of reproducible requests: what was chosen, and DIGEST_BYTES of each token's logits.
     tokens: tuple[Number, ...] = ()
     digests: bytes = b""
+    stop: str = ""  # the stop string that ended it, where one did
 
 
 class Rejected(_Message, frozen=True):

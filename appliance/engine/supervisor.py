@@ -29,7 +29,7 @@ from appliance.core import (
     Setup,
     Started,
 )
-from appliance.engine import messages, resident, task_wire, wire
+from appliance.engine import choices, messages, resident, task_wire, wire
 from appliance.engine.channel import ChannelError
 from appliance.engine.dialled import DialledWorker
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
@@ -139,6 +139,11 @@ class Engine:
         return wire.figures_of(stats, ready)
 
     @property
+    def dialect(self) -> str:
+        """How this model writes tool calls and thoughts: a name in `dialects`."""
+        return self._ready.dialect if self._ready is not None else "plain"
+
+    @property
     def setup(self) -> Setup | None:
         """In which a reproducible request would be computed now; None while no worker is ready."""
         ready = self._ready
@@ -175,15 +180,29 @@ class Engine:
     async def generate(
         self, request: InferenceRequest, *, tenant: str = ""
     ) -> AsyncGenerator[Started | Delta | Finished, None]:
-        """`Started` when the prompt was taken, pieces, `Finished`.
+        """`Started` when a choice's prompt was taken, pieces, and one `Finished`.
 
         `tenant` shares prefixes with its own requests only. RequestError where the worker refuses the
         prompt, Unavailable where it can not answer.
         Closing the generator early aborts the request.
         """
-        async with contextlib.aclosing(self._converse(wire.to_wire(request, tenant))) as heard:
+        if request.num_choices == 1:
+            streams = [self._choice(wire.to_wire(request, tenant))]
+        else:
+            ids = [f"{request.request_id}.{choice}" for choice in range(request.num_choices)]
+            asked = [wire.to_wire(request, tenant, request_id=each, choice=at) for at, each in enumerate(ids)]
+            streams = [self._choice(each, at) for at, each in enumerate(asked)]
+        stream = streams[0] if len(streams) == 1 else choices.merged(streams, request.n)
+        async with contextlib.aclosing(stream) as heard:
+            async for item in heard:
+                yield item
+
+    async def _choice(
+        self, question: messages.Generate, choice: int = 0
+    ) -> AsyncGenerator[Started | Delta | Finished, None]:
+        async with contextlib.aclosing(self._converse(question)) as heard:
             async for message in heard:
-                yield wire.to_core(message)
+                yield wire.to_core(message, choice=choice)
 
     async def perform(self, task: Task) -> AsyncGenerator[Answered, None]:
         """A task's one answer. Errors, and closing it early, as with `generate`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appliance.core import FinishReason, Timings, Usage
 from appliance.engine import messages
+from appliance.engine.wire import tools_to_wire, turn_to_wire
 from appliance.tasks import (
     Answered,
     CountTask,
@@ -32,9 +33,7 @@ def to_wire(task: Task) -> messages.TaskMessage:
             source = task.source
             return messages.Tokenize(
                 task.request_id,
-                source
-                if isinstance(source, str)
-                else tuple(messages.Turn(each.role, each.content) for each in source),
+                source if isinstance(source, str) else tuple(turn_to_wire(each) for each in source),
                 add_special=task.add_special,
                 parse_special=task.parse_special,
                 with_pieces=task.with_pieces,
@@ -42,8 +41,8 @@ def to_wire(task: Task) -> messages.TaskMessage:
         case DetokenizeTask():
             return messages.Detokenize(task.request_id, task.tokens)
         case CountTask():
-            turns = tuple(messages.Turn(each.role, each.content) for each in task.messages)
-            return messages.Count(task.request_id, turns)
+            turns = tuple(turn_to_wire(each) for each in task.messages)
+            return messages.Count(task.request_id, turns, tools_to_wire(task.tooling), task.effort)
 
 
 def to_core(answer: messages.TaskAnswer) -> Answered:

@@ -6,6 +6,7 @@ import hashlib
 
 from appliance.config import Engine as EngineSettings
 from appliance.core import (
+    ChatMessage,
     Delta,
     Finished,
     FinishReason,
@@ -14,12 +15,16 @@ from appliance.core import (
     Setup,
     Started,
     Timings,
+    TokenLogprob,
+    Tooling,
     Trace,
     Usage,
 )
 from appliance.engine import messages
 from appliance.errors import RequestError, Unavailable
 from appliance.metrics import WorkerFigures
+
+SEEDS = 0xFFFF_FFFF  # the library reads 2**32 - 1 as "choose one": never hand that value down
 
 
 def load_message(
@@ -97,12 +102,18 @@ def _with_given_threads(tuning: messages.Tuning | None, settings: EngineSettings
     )
 
 
-def to_wire(request: InferenceRequest, tenant: str) -> messages.Generate:
-    """A question, on its way to the worker. `tenant` names who may share its prefix: hashed here."""
+def to_wire(
+    request: InferenceRequest, tenant: str, *, request_id: str = "", choice: int = 0
+) -> messages.Generate:
+    """One choice of a question, on its way to the worker.
+
+    `tenant` names who may share its prefix: hashed here. A seed gives each choice its own answer.
+    """
     sampling = request.sampling
+    seed = sampling.seed
     return messages.Generate(
-        request_id=request.request_id,
-        messages=tuple(messages.Turn(each.role, each.content) for each in request.messages),
+        request_id=request_id or request.request_id,
+        messages=tuple(turn_to_wire(each) for each in request.messages),
         sampling=messages.Sampling(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -111,30 +122,67 @@ def to_wire(request: InferenceRequest, tenant: str) -> messages.Generate:
             repeat_penalty=sampling.repeat_penalty,
             presence_penalty=sampling.presence_penalty,
             frequency_penalty=sampling.frequency_penalty,
-            seed=sampling.seed,
+            seed=None if seed is None else (seed + choice % request.n) % SEEDS,
             max_tokens=sampling.max_tokens,
             stop=sampling.stop,
+            logit_bias=sampling.logit_bias,
+            top_logprobs=sampling.top_logprobs,
         ),
         # Tells callers apart and names none of them.
         tenant=hashlib.sha256(tenant.encode()).hexdigest()[:16],
         schema=request.schema,
         setup=_setup_to_wire(request.setup) if request.setup else None,
+        prompt=request.prompts[choice // request.n] if request.prompts else None,
+        tools=tools_to_wire(request.tooling),
+        effort=request.effort,
     )
 
 
-def to_core(message: messages.ToGateway) -> Started | Delta | Finished:
+def turn_to_wire(turn: ChatMessage) -> messages.Turn:
+    """One message of a conversation."""
+    return messages.Turn(
+        role=turn.role,
+        content=turn.content,
+        tool_calls=tuple(messages.Call(each.id, each.name, each.arguments) for each in turn.tool_calls),
+        tool_call_id=turn.tool_call_id,
+        reasoning=turn.reasoning,
+    )
+
+
+def tools_to_wire(tooling: Tooling | None) -> messages.Tools | None:
+    """What may be called."""
+    if tooling is None:
+        return None
+    return messages.Tools(
+        tools=tuple(
+            messages.ToolSpec(each.name, each.description, each.parameters) for each in tooling.tools
+        ),
+        choice=tooling.choice,
+        parallel=tooling.parallel,
+    )
+
+
+def to_core(message: messages.ToGateway, *, choice: int = 0) -> Started | Delta | Finished:
     """What came from the worker. RequestError or Unavailable where that is a refusal or a failure."""
     match message:
         case messages.Started():
-            return Started(prompt_tokens=message.prompt_tokens)
+            return Started(message.prompt_tokens, message.begins_thinking, choice)
         case messages.Delta():
-            return Delta(text=message.text, num_tokens=message.num_tokens)
+            return Delta(
+                text=message.text,
+                num_tokens=message.num_tokens,
+                index=choice,
+                logprobs=tuple(TokenLogprob(each.token, each.logprob, each.top) for each in message.logprobs),
+            )
         case messages.Finished() if message.reason != "aborted":
+            reason = FinishReason(message.reason)
             return Finished(
-                reason=FinishReason(message.reason),
+                reason=reason,
                 usage=Usage(message.prompt_tokens, message.completion_tokens, message.cached_tokens),
                 timings=Timings(message.queue_us, message.prefill_us, message.decode_us),
                 trace=_trace_of(message),
+                reasons=(reason,),
+                stops=(message.stop,),
             )
         case messages.Rejected():
             raise RequestError(message.message, code=message.code, param=message.param)

@@ -15,7 +15,7 @@ from appliance.audit.kinds import Kind
 from appliance.audit.sequencer import Sequencer, Start
 from appliance.clock import SystemClock
 from appliance.config import Home
-from appliance.core import Outcome, Timings, Usage
+from appliance.core import Delta, Outcome, Timings, Usage
 from tests.bench.figures import Run
 from tests.homes import make_home
 
@@ -107,7 +107,7 @@ def _closing(number: int, opening: Entry, seq: int) -> Entry:
         usage=Usage(50 + number % 1_000, number % 400, 12),
         timings=Timings(1_000, 20_000, 300_000),
         output_sha256="a" * 64,
-        output=_TEXT,
+        rest=[Delta(_TEXT, 0)],
         subject=opening.subject,
     )
 

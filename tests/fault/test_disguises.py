@@ -13,7 +13,7 @@ from appliance.audit.entry import Entry
 from appliance.audit.header import decode_header
 from appliance.audit.kinds import Kind
 from appliance.config import Home
-from appliance.core import Outcome
+from appliance.core import Delta, Outcome
 from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.fault.test_tampering import written
@@ -92,7 +92,7 @@ def test_segment_behind_its_closing_is_found(tmp_path: Path, home: Home) -> None
             )
         )
         alone.audit.append_sync(entry.closed("req_1", opened.seq, model="m", outcome=Outcome.STOP))
-        alone.audit.append_sync(entry.segment("req_1", opened.seq, 0, "more", 1, subject="key:k"))
+        alone.audit.append_sync(entry.segment("req_1", opened.seq, 0, Delta("more", 1), subject="key:k"))
 
     assert [each.message for each in verify(home, home.database).findings] == [
         "it does not point to an opening, or lies behind its closing"

@@ -26,7 +26,7 @@ from appliance.audit.log import AuditLog
 from appliance.cli.init import initialise
 from appliance.clock import SystemClock
 from appliance.config import Home
-from appliance.core import Outcome
+from appliance.core import Delta, Outcome
 from appliance.databases import sqlite
 
 CALLERS = 6
@@ -86,7 +86,7 @@ async def exchange(log: AuditLog, acks: int, name: str, size: int) -> None:
 
     seq = await append(opening(name, "x" * size))
     for index in range(2):
-        await append(entry.segment(name, seq, index, "y" * (size // 2), 1, subject=f"user:{name[-1]}"))
+        await append(entry.segment(name, seq, index, Delta("y" * (size // 2), 1), subject=f"user:{name[-1]}"))
     await append(entry.closed(name, seq, model="m", outcome=Outcome.STOP, num_segments=2))
 
 

@@ -13,6 +13,7 @@ from appliance.audit import blind, entry, query
 from appliance.audit.kinds import Kind
 from appliance.clock import SystemClock
 from appliance.config import Home
+from appliance.core import Delta
 from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.harness import appliance, gateway
@@ -125,7 +126,7 @@ def test_text_is_found_in_questions_and_answers(home: Home) -> None:
         opening = alone.audit.append_sync(asked)
         for number, piece in enumerate(("It is on the sec", "ond floor")):
             alone.audit.append_sync(
-                entry.segment("req_asked", opening.seq, number, piece, 1, subject=str(asked.subject))
+                entry.segment("req_asked", opening.seq, number, Delta(piece, 1), subject=str(asked.subject))
             )
         other = alone.audit.append_sync(said("nothing of it", "other"))
 

@@ -15,6 +15,7 @@ from appliance.audit.kinds import PUBLIC_FIELDS, Kind
 from appliance.core import (
     Caller,
     ChatMessage,
+    Delta,
     InferenceRequest,
     ModelSpec,
     Outcome,
@@ -100,8 +101,8 @@ def test_a_request_says_nothing_personal_in_plaintext() -> None:
     model = ModelSpec(id="m", sha256="0" * 64, size_bytes=1, path=Path("/nowhere"))
     entries = [
         entry.opened(request, principal, caller, model),
-        entry.segment("req_1", 0, 0, CANARY, 1, subject="key:k"),
-        entry.closed("req_1", 0, model="m", outcome=Outcome.STOP, output=CANARY),
+        entry.segment("req_1", 0, 0, Delta(CANARY, 1), subject="key:k"),
+        entry.closed("req_1", 0, model="m", outcome=Outcome.STOP, rest=[Delta(CANARY, 0)]),
         entry.refused(
             request_id="req_1", principal=principal, caller=caller, route="/v1", code="x", status=400
         ),

@@ -20,7 +20,7 @@ from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.report import Report
 from appliance.config import Home
-from appliance.core import Outcome, Role
+from appliance.core import Delta, Outcome, Role
 from appliance.services import open_log_alone
 from appliance.verification import Verification
 from tests.clocks import ManualClock
@@ -59,13 +59,13 @@ def written(home: Home, clock: ManualClock) -> tuple[Home, int]:
         for number in range(40):
             closed(log, f"req_{number}", opened(log, f"req_{number}"))
         across = opened(log, "req_across")
-        log.append_sync(entry.segment("req_across", across, 0, "one", 1, subject="key:k"))
+        log.append_sync(entry.segment("req_across", across, 0, Delta("one", 1), subject="key:k"))
         other = opened(log, "req_other")
         clock.advance(700)
         log.append_sync(Entry(kind=Kind.LOG_ALARM, public={"code": "x"}, content={"text": "new epoch"}))
         report = verify(home, may_be_open=True)
         recorded(alone, report)
-        log.append_sync(entry.segment("req_across", across, 1, "two", 1, subject="key:k"))
+        log.append_sync(entry.segment("req_across", across, 1, Delta("two", 1), subject="key:k"))
         closed(log, "req_across", across, num_segments=2)
         closed(log, "req_other", other)
         clock.advance(700)

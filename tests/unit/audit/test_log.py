@@ -20,7 +20,7 @@ from appliance.audit.log import AuditLog
 from appliance.audit.pending import Stop
 from appliance.audit.sequencer import Sequencer
 from appliance.config import Home
-from appliance.core import Outcome
+from appliance.core import Delta, Outcome
 from appliance.errors import AuditUnavailable, SetupError, VerificationError
 from tests.clocks import ManualClock
 from tests.harness import appliance as program
@@ -90,7 +90,7 @@ def test_recovery_closes_what_was_open(home: Home, clock: ManualClock) -> None:
     """After a crash each opening without a closing gets one, once; closed ones get none."""
     log = open_log(home, clock)
     first = log.append_sync(opening("req_open"))
-    log.append_sync(entry.segment("req_open", first.seq, 0, "partial", 1, subject="key:k"))
+    log.append_sync(entry.segment("req_open", first.seq, 0, Delta("partial", 1), subject="key:k"))
     second = log.append_sync(opening("req_done"))
     log.append_sync(entry.closed("req_done", second.seq, model="m", outcome=Outcome.STOP))
     log.close()  # closes the log, not the request: as a crash leaves it

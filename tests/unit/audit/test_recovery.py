@@ -21,7 +21,7 @@ from appliance.audit.log import AuditLog
 from appliance.audit.sequencer import Sequencer
 from appliance.cli.init import initialise
 from appliance.config import Home
-from appliance.core import Outcome
+from appliance.core import Delta, Outcome
 from appliance.errors import AuditUnavailable, SetupError, VerificationError
 from tests.clocks import ManualClock
 from tests.harness import wait_until
@@ -60,7 +60,7 @@ def test_request_that_recovery_has_closed_writes_no_more(home: Home, clock: Manu
     latch_and_free(log, home)
     log.recover()
     for late in (
-        entry.segment("req_slow", receipt.seq, 0, "text", 1, subject="key:k"),
+        entry.segment("req_slow", receipt.seq, 0, Delta("text", 1), subject="key:k"),
         closing("req_slow", receipt.seq),
     ):
         with pytest.raises(AuditUnavailable):

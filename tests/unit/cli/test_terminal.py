@@ -17,7 +17,7 @@ from appliance.audit.kinds import Kind
 from appliance.cli import audit as audit_commands
 from appliance.cli.base import when
 from appliance.config import Home
-from appliance.core import Outcome
+from appliance.core import Delta, Outcome
 from appliance.errors import RequestError
 from appliance.services import open_log_alone
 from tests.clocks import ManualClock
@@ -37,7 +37,7 @@ def ask(home: Home, text: str) -> None:
             )
         )
         alone.audit.append_sync(
-            entry.closed("req_1", opened.seq, model="m", outcome=Outcome.STOP, output="no")
+            entry.closed("req_1", opened.seq, model="m", outcome=Outcome.STOP, rest=[Delta("no", 0)])
         )
 
 

@@ -14,7 +14,7 @@ from appliance.auditing import Exchange
 from appliance.console.pages.auditor import drawing
 from appliance.console.pages.auditor.drawing import Stretch
 from appliance.console.pages.auditor.words import KINDS, Mark, mark_of
-from appliance.tasks import Endpoint
+from appliance.core import Endpoint
 
 # Shown in places of their own; whatever else a content holds is shown as it is.
 _SHOWN: Final = frozenset(

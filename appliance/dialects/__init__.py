@@ -1,0 +1,11 @@
+"""Dialects: how families of models write tool calls and thoughts into their text.
+
+Pure: text in, values out. The worker asks which dialect a chat template speaks, how tools are told to
+the model and what its answer must keep to; the gateway reads the parts of an answer.
+"""
+
+from __future__ import annotations
+
+from appliance.dialects.reading import Reader, reader
+
+__all__ = ["Reader", "reader"]
