@@ -11,11 +11,12 @@ from pydantic import BaseModel, ValidationError
 from appliance.accounts.roles import Permission
 from appliance.api import errors as wire
 from appliance.api.access import require
+from appliance.api.answering import Whole, ask, whole
 from appliance.api.border import visit_of
 from appliance.api.completion import ChatCompletion, ChatCompletionChunk, fingerprint_of, usage_of
 from appliance.api.schemas import ChatCompletionRequest
-from appliance.api.streaming import DONE, EventStream, event, unless_gone
-from appliance.core import Delta, Finished
+from appliance.api.streaming import DONE, EventStream, event
+from appliance.core import Delta, Finished, TextPart
 from appliance.exchange import Exchange
 from appliance.services import Services, services_of
 
@@ -40,22 +41,13 @@ _BODY = {
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation, in one piece or as a stream of server-sent events."""
     services = services_of(request.app)
-    visit = visit_of(request.scope)
     asked = await _parse(request)
     model = services.catalog.resolve(asked.model)
-    exchange = services.inference.begin(
-        asked.to_core(visit.request_id, model), visit.known_principal, visit.caller
-    )
-    try:
-        # Until the worker has taken the prompt a refusal can still be a status of its own.
-        await unless_gone(request.receive, _accepted(exchange), exchange.gone)
-    finally:
-        visit.receipt = exchange.receipt
+    exchange = await ask(request, asked.to_core(visit_of(request.scope).request_id, model))
     reply = _Reply(services, exchange, wants_usage=asked.wants_usage)
     if asked.stream:
         return EventStream(reply.frames(), exchange.gone)
-    await unless_gone(request.receive, reply.collect(), exchange.gone)
-    return _json(reply.completion())
+    return _json(reply.completion(await whole(request, exchange)))
 
 
 class _Reply:
@@ -67,29 +59,16 @@ class _Reply:
         self._created = services.clock.now_us() // 1_000_000
         self._model = exchange.model.id
         self._fingerprint = fingerprint_of(exchange.model, services.engines[exchange.model.id].status.ready)
-        self._pieces: list[str] = []
-        self._finished: Finished | None = None
 
-    async def collect(self) -> None:
-        """Read the whole answer."""
-        async for item in self._exchange.events():
-            match item:
-                case Delta():
-                    self._pieces.append(item.text)
-                case Finished():
-                    self._finished = item
-
-    def completion(self) -> ChatCompletion:
-        """The whole answer as one object. Call after `collect`."""
-        if self._finished is None:
-            raise RuntimeError("the answer has not been collected")
+    def completion(self, answer: Whole) -> ChatCompletion:
+        """The whole answer as one object."""
         return ChatCompletion.of(
             request_id=self._exchange.request.request_id,
             created=self._created,
             model=self._model,
             system_fingerprint=self._fingerprint,
-            text="".join(self._pieces),
-            finished=self._finished,
+            text=answer.choices[0].text,
+            finished=answer.finished,
         )
 
     async def frames(self) -> AsyncIterator[bytes]:
@@ -98,7 +77,9 @@ class _Reply:
         async for item in self._exchange.events():
             match item:
                 case Delta():
-                    yield self._chunk({"content": item.text})
+                    text = "".join(each.text for each in item.parts if isinstance(each, TextPart))
+                    if text:
+                        yield self._chunk({"content": text})
                 case Finished():
                     yield self._chunk({}, finish_reason=item.reason)
                     if self._wants_usage:
@@ -126,10 +107,6 @@ class _Reply:
         # `usage` stands on the other chunks only where the caller asked for it, and is null there.
         excluded = set() if self._wants_usage else {"usage"}
         return event(chunk.model_dump_json(exclude=excluded).encode("utf-8"))
-
-
-async def _accepted(exchange: Exchange) -> None:
-    await exchange.accepted()
 
 
 async def _parse(request: Request) -> ChatCompletionRequest:
