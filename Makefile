@@ -3,10 +3,11 @@ PYTHON ?= python3
 HOME_DIR ?= var
 OUT ?= dist
 SERIAL ?= 1
+TESTS ?= tests
 BIN := .venv/bin
-# Tests write into the cache folder, each checkout into a place of its own.
+# Tests write into the cache folder, each checkout and each choice of tests into a place of its own.
 CACHE := $(or $(APPLIANCE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/appliance)
-TEST_ROOT := $(CACHE)/tests/$(shell pwd | cksum | cut -d ' ' -f 1)
+TEST_ROOT := $(CACHE)/tests/$(shell (pwd; echo "$(TESTS)") | cksum | cut -d ' ' -f 1)
 PYTEST := $(BIN)/python -m pytest --basetemp $(TEST_ROOT)
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --no-emit-find-links --no-annotate --no-header --no-emit-package llama-cpp-python -q
@@ -23,9 +24,9 @@ run: ## Set up, then serve the starter model on 127.0.0.1:8080, the console on 8
 	@$(BIN)/appliance init --home $(HOME_DIR)
 	@exec $(BIN)/appliance serve --home $(HOME_DIR) --kiosk-key make-run --console-accounts --log-file $(HOME_DIR)/serve.log
 
-test: setup check wheelhouse ## Set up, check, then the whole suite, without network
+test: setup check wheelhouse ## Set up, check, then the whole suite, without network (TESTS=…: a part)
 	@mkdir -p $(dir $(TEST_ROOT))
-	@$(PYTEST) --ignore tests/offline
+	@$(PYTEST) --ignore tests/offline $(TESTS)
 
 ##@ Craft
 check: setup ## Lint, format, types, layers
