@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.bundle import blobs, building, folder, layout, manifest, sums
+from appliance.bundle import blobs, building, folder, hashing, layout, manifest, sums
 from appliance.bundle.refusals import BundleRefused
 from tests.starter import cache_dir
 
@@ -282,7 +282,7 @@ def _key(given: Mapping[str, Path], serial: int, release: str, pythons: Sequence
     content = hashlib.sha256(repr((serial, release, pythons, sorted(map(str, given.values())))).encode())
     for path in _files():
         mode = (ROOT / path).stat().st_mode & 0o100
-        content.update(f"{path} {mode} {folder.digest(ROOT / path)}\n".encode())
+        content.update(f"{path} {mode} {hashing.digest(ROOT / path)[0]}\n".encode())
     return content.hexdigest()[:24]
 
 
@@ -293,7 +293,7 @@ def _is_whole(bundle: Path) -> bool:
         found = set(folder.paths(bundle)) - {layout.SUMS}
     except (OSError, BundleRefused):
         return False
-    return found == set(listed) and all(folder.digest(bundle / path) == listed[path] for path in listed)
+    return found == set(listed) and all(hashing.digest(bundle / path)[0] == listed[path] for path in listed)
 
 
 def _prune(parent: Path) -> None:

@@ -1,29 +1,24 @@
 """Box files: what a home holds beside its database and its shares, sealed to the recovery key.
 
-    one line of JSON: format, origin, size of the tree, moment, the file's key wrapped to each recipient
-    12 bytes of nonce, then AES-256-GCM over the body, with that line as additional data
-
-The body is JSON: files of the home by their names, and which copy of the database and of the shares were made
-with them. Names are a closed list (`FILES`), which says what must not outlive a home: see audit/DESIGN.md.
-Anybody can seal to a public key: that a box is this log's shows in its verifier key, which others hold too.
+The envelope's line (`envelope.py`) names format, origin, size of the tree and moment. The body is JSON:
+files of the home by their names, and which copy of the database and of the shares were made with them. Names
+are a closed list (`FILES`), which says what must not outlive a home: see audit/DESIGN.md. Anybody can seal to
+a public key: that a box is this log's shows in its verifier key, which others hold too.
 """
 
 from __future__ import annotations
 
 import base64
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Meta
 
 from appliance import durable
+from appliance.audit import envelope
 from appliance.audit.entry import Entry
 from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity, Recipient
@@ -37,9 +32,7 @@ REQUIRED: Final = frozenset({CONFIG_NAME, HEAD, "keys/log.ed25519", "keys/log.vk
 # ends with its month. No identity: whoever runs the box reads nothing.
 FILES: Final = REQUIRED | {"keys/log.p256", "keys/log-p256.vkey", "keys/holds.key"}
 MAX_BYTES: Final = 32 << 20
-_MAX_HEADER_BYTES: Final = 1 << 17
-_KEY_BYTES: Final = 32
-_NONCE_BYTES: Final = 12
+_NAME: Final = "box file"
 
 _Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 _Name = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
@@ -86,11 +79,8 @@ class Box:
 
 def seal(box: Box, recipients: Sequence[Recipient]) -> bytes:
     """The file. SetupError where it would be larger than what `open_box` reads."""
-    key, nonce = secrets.token_bytes(_KEY_BYTES), secrets.token_bytes(_NONCE_BYTES)
-    info = _info(box.origin, box.tree_size, box.made_us)
-    wraps = {each.fingerprint: base64.b64encode(each.wrap(key, info)).decode() for each in recipients}
-    line = msgspec.json.encode(_Header(FORMAT, box.origin, box.tree_size, box.made_us, wraps)) + b"\n"
-    data = line + nonce + AESGCM(key).encrypt(nonce, encode(box), line)
+    made = (box.origin, box.tree_size, box.made_us)
+    data = envelope.seal(encode(box), recipients, _info(*made), lambda wraps: _Header(FORMAT, *made, wraps))
     if len(data) > MAX_BYTES:
         raise SetupError(f"a box file has at most {MAX_BYTES >> 20} MiB", code="backup_failed")
     return data
@@ -98,23 +88,11 @@ def seal(box: Box, recipients: Sequence[Recipient]) -> bytes:
 
 def open_box(data: bytes, identity: Identity) -> Box:
     """The box in a file. VerificationError where it is damaged, none, or not sealed to this identity."""
-    line, separator, rest = data[:MAX_BYTES].partition(b"\n")
-    try:
-        header = msgspec.json.decode(line[:_MAX_HEADER_BYTES], type=_Header)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise VerificationError("this is no box file") from error
-    if not separator or header.box != FORMAT or len(data) > MAX_BYTES:
+    header = envelope.head(data, _Header, _NAME)
+    if header.box != FORMAT or len(data) > MAX_BYTES:
         raise VerificationError("this is no box file that this release reads")
-    if identity.recipient.fingerprint not in header.wraps:
-        raise VerificationError(
-            "the box file is not sealed to this identity", hint="it opens for the recovery key of its time"
-        )
-    try:
-        wrap = base64.b64decode(header.wraps[identity.recipient.fingerprint], validate=True)
-        key = identity.unwrap(wrap, _info(header.origin, header.tree_size, header.made_us))
-        plain = AESGCM(key).decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], line + separator)
-    except (InvalidTag, ValueError) as error:
-        raise VerificationError("the box file is damaged") from error
+    info = _info(header.origin, header.tree_size, header.made_us)
+    plain = envelope.unseal(data, header.wraps, identity, info, _NAME)
     return decode(plain, origin=header.origin, tree_size=header.tree_size, made_us=header.made_us)
 
 
@@ -138,8 +116,7 @@ def decode(plain: bytes, *, origin: str, tree_size: int, made_us: int) -> Box:
 
 def path_of(home: Home, made_us: int) -> Path:
     """Where a box file of this moment lies."""
-    moment = datetime.fromtimestamp(made_us / 1e6, tz=UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    return home.backups / f"box-{moment}.backup"
+    return envelope.path_of(home, "box", made_us)
 
 
 def every(home: Home) -> list[Path]:

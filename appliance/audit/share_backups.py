@@ -1,7 +1,6 @@
 """Backups of the shares: files that open for the recovery key only, and live for days.
 
-    one line of JSON: format, origin, tree size, moment, the file's key wrapped to each recipient
-    12 bytes of nonce, then AES-256-GCM over the shares, with that line as additional data
+The envelope's line (`envelope.py`) names format, origin, tree size and moment.
 
 Who holds such a file and a copy of the database holds nothing without the recovery identity, which lies
 in a safe. It is not sealed to the auditors where the key policy has a recovery member: an auditor who
@@ -10,19 +9,15 @@ took both files home would read without a record. A policy without one leaves on
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from appliance.audit import envelope
 from appliance.audit.policy import KeyPolicy, MemberRole
 from appliance.audit.recipients import Identity, Recipient
 from appliance.audit.shares import SHARE_BYTES, Share, share_id
@@ -30,10 +25,8 @@ from appliance.config import Home
 from appliance.errors import VerificationError
 
 FORMAT: Final = 1
-_KEY_BYTES: Final = 32
-_NONCE_BYTES: Final = 12
+_NAME: Final = "backup of shares"
 _DAY_US: Final = 86_400_000_000
-_MAX_HEADER_BYTES: Final = 1 << 17
 
 
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,26 +63,19 @@ def seal(
     found: Iterable[Share], recipients: Sequence[Recipient], *, origin: str, tree_size: int, made_us: int
 ) -> bytes:
     """The file."""
-    key, nonce = secrets.token_bytes(_KEY_BYTES), secrets.token_bytes(_NONCE_BYTES)
-    info = _info(origin, tree_size, made_us)
-    wraps = {each.fingerprint: base64.b64encode(each.wrap(key, info)).decode() for each in recipients}
-    line = msgspec.json.encode(_Header(FORMAT, origin, tree_size, made_us, wraps)) + b"\n"
+    made = (origin, tree_size, made_us)
     plain = msgspec.json.encode([_Share(each.secret.hex(), each.subject, each.month) for each in found])
-    return line + nonce + AESGCM(key).encrypt(nonce, plain, line)
+    return envelope.seal(plain, recipients, _info(*made), lambda wraps: _Header(FORMAT, *made, wraps))
 
 
 def open_backup(data: bytes, identity: Identity) -> list[Share]:
     """The shares in a file. VerificationError where it is damaged, or not sealed to this identity."""
-    header, line, rest = _parse(data)
+    header = _parse(data)
+    info = _info(header.origin, header.tree_size, header.made_us)
+    plain = envelope.unseal(data, header.wraps, identity, info, _NAME)
     try:
-        wrap = base64.b64decode(header.wraps[identity.recipient.fingerprint], validate=True)
-        key = identity.unwrap(wrap, _info(header.origin, header.tree_size, header.made_us))
-    except (KeyError, InvalidTag, ValueError) as error:
-        raise VerificationError("the backup of shares is not sealed to this identity") from error
-    try:
-        plain = AESGCM(key).decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], line)
         return [_share(each) for each in msgspec.json.decode(plain, type=list[_Share])]
-    except (InvalidTag, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise VerificationError("the backup of shares is damaged") from error
 
 
@@ -100,8 +86,7 @@ def digest_of(data: bytes) -> str:
 
 def path_of(home: Home, made_us: int) -> Path:
     """Where a backup of this moment lies."""
-    moment = datetime.fromtimestamp(made_us / 1e6, tz=UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    return home.backups / f"shares-{moment}.backup"
+    return envelope.path_of(home, "shares", made_us)
 
 
 def every(home: Home) -> list[Made]:
@@ -112,7 +97,7 @@ def every(home: Home) -> list[Made]:
 def read(path: Path) -> Made:
     """What a file says of itself, unverified."""
     with path.open("rb") as file:
-        header, _, _ = _parse(file.read(_MAX_HEADER_BYTES))
+        header = _parse(file.read(envelope.MAX_HEADER_BYTES))
     return Made(path, header.origin, header.tree_size, header.made_us)
 
 
@@ -137,15 +122,11 @@ def _share(found: _Share) -> Share:
     return Share(share_id(secret), secret, found.subject, found.month)
 
 
-def _parse(data: bytes) -> tuple[_Header, bytes, bytes]:
-    line, separator, rest = data.partition(b"\n")
-    try:
-        header = msgspec.json.decode(line, type=_Header)
-    except msgspec.MsgspecError as error:
-        raise VerificationError("this is no backup of shares") from error
-    if not separator or header.format != FORMAT:
+def _parse(data: bytes) -> _Header:
+    header = envelope.head(data, _Header, _NAME)
+    if header.format != FORMAT:
         raise VerificationError("this is no backup of shares that this release reads")
-    return header, line + separator, rest
+    return header
 
 
 def _info(origin: str, tree_size: int, made_us: int) -> bytes:

@@ -22,6 +22,7 @@ from appliance.bundle import (
     elf,
     folder,
     gguf,
+    hashing,
     layout,
     licences,
     manifest,
@@ -176,8 +177,8 @@ def _pack_wheels(place: Path, inputs: Inputs) -> tuple[list[_Wheel], int]:
     """The wheels of every Python, llama.cpp's, and pip's; the most bytes that one Python unpacks."""
     locks = inputs.tree / "deploy" / "lock"
     runtime = (locks / "runtime.txt").read_text(encoding="utf-8")
-    offered = {each.name: folder.digest(each) for each in sorted(inputs.wheels.glob("*.whl"))}
-    llama_sha256 = folder.digest(inputs.llama)
+    offered = {each.name: hashing.digest(each)[0] for each in sorted(inputs.wheels.glob("*.whl"))}
+    llama_sha256 = hashing.digest(inputs.llama)[0]
     llama = wheelhouse.only(inputs.llama, llama_sha256)
     if str(llama) not in {str(each) for each in _locked(locks / "llama.txt")} or llama.name != _LLAMA:
         raise RequestError(f"{inputs.llama.name} is not the version that is locked", code="bad_wheel")

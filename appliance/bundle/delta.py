@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.bundle import folder, layout, manifest, reading, room, store, sums
+from appliance.bundle import folder, hashing, layout, manifest, reading, room, store, sums
 from appliance.bundle.inventory import Inventory
 from appliance.bundle.manifest import Delta, left_out
 from appliance.bundle.meter import Meter, Progress, Told
@@ -61,7 +61,7 @@ def delta(bundle: Path, held: Inventory, out: Path, *, progress: Progress | None
         _require_digest(path, _copy(bundle, path, out / path, meter.told), digests)
     with room.writing(out):
         folder.write_manifest(out, smaller)
-        digests[layout.MANIFEST] = folder.digest(out / layout.MANIFEST)
+        digests[layout.MANIFEST] = hashing.digest(out / layout.MANIFEST)[0]
         (out / layout.SUMS).write_bytes(sums.dump(digests))
         for path in (layout.MANIFEST, layout.SUMS):
             folder.settle(out / path, int((bundle / layout.MANIFEST).stat().st_mtime))

@@ -7,7 +7,6 @@ lies in the folder, and is run again after each addition.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -16,8 +15,8 @@ from typing import Final
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from appliance.bundle import layout, manifest, sums
-from appliance.bundle.meter import Meter, Progress, Told
+from appliance.bundle import hashing, layout, manifest, sums
+from appliance.bundle.meter import Meter, Progress
 from appliance.bundle.refusals import BundleRefused, Exit
 
 PLAIN: Final = 0o644
@@ -42,17 +41,6 @@ def paths(bundle: Path) -> list[str]:
     return sorted(_walk(bundle, ""))
 
 
-def digest(path: Path, told: Told | None = None) -> str:
-    """SHA-256 of one file, hex. `told` hears of each piece's bytes."""
-    found = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(4 * 1024 * 1024):
-            found.update(piece)
-            if told is not None:
-                told(len(piece))
-    return found.hexdigest()
-
-
 def describe(bundle: Path, path: str) -> manifest.File:
     """The manifest's words about one file of the folder."""
     role = _ROLES.get(path.partition("/")[0], "document")
@@ -60,7 +48,7 @@ def describe(bundle: Path, path: str) -> manifest.File:
     return manifest.File(
         path=path,
         size=place.stat().st_size,
-        sha256=digest(place),
+        sha256=hashing.digest(place)[0],
         role=role,
         tags=tuple(sorted(map(str, tags_of(path)))) if role == "wheel" else (),
     )
@@ -99,7 +87,7 @@ def seal(bundle: Path, progress: Progress | None = None) -> dict[str, str]:
     """
     listed = [path for path in paths(bundle) if not layout.UNLISTED.fullmatch(path)]
     meter = Meter(progress, sum((bundle / path).stat().st_size for path in listed))
-    found = {path: digest(bundle / path, meter.told) for path in listed}
+    found = {path: hashing.digest(bundle / path, meter.told)[0] for path in listed}
     place = bundle / layout.SUMS
     place.write_bytes(sums.dump(found))
     if (bundle / layout.MANIFEST).is_file():

@@ -19,17 +19,32 @@ _BETWEEN: Final = "  "  # text mode; coreutils writes `space *` for binary mode,
 
 def parse(data: bytes) -> dict[str, str]:
     """The digests by path, in the list's order. BundleRefused (11) where a line is not in the form."""
-    if len(data) > layout.MAX_SUMS_BYTES:
-        raise _bad(f"the list of digests has over {layout.MAX_SUMS_BYTES} bytes")
-    try:
-        text = data.decode("ascii")
-    except UnicodeDecodeError as error:
-        raise _bad("the list of digests is not plain ASCII") from error
-    if not text.endswith("\n"):
-        raise _bad("the list of digests is empty or was cut")
-    found = dict(_line(number, line) for number, line in enumerate(text[:-1].split("\n"), start=1))
+    found = read(data, "the list of digests")
     if dump(found) != data:
         raise _bad("the list of digests is not sorted, or names a path twice")
+    return found
+
+
+def read(data: bytes, name: str) -> dict[str, str]:
+    """Digests by path in the form of `sha256sum`, sorted or not, of whatever folder `name` is about."""
+    if len(data) > layout.MAX_SUMS_BYTES:
+        raise _bad(f"{name} has over {layout.MAX_SUMS_BYTES} bytes")
+    try:
+        lines = data.decode("ascii").split("\n")
+    except UnicodeDecodeError as error:
+        raise _bad(f"{name} is not plain ASCII") from error
+    if lines.pop():
+        raise _bad(f"{name} is empty or was cut")
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        digest, between, path = line[:64], line[64:66], line[66:]
+        if between != _BETWEEN or layout.DIGEST.fullmatch(digest) is None or not layout.is_path(path):
+            raise _bad(f"line {number} of {name} is not a digest and a path: {line[:160]!r}")
+        if path in found:
+            raise _bad(f"line {number} of {name} names a path twice: {path[:160]!r}")
+        found[path] = digest
+    if len({path.casefold() for path in found}) != len(found):
+        raise _bad(f"{name} names two paths that differ by case only")
     return found
 
 
@@ -39,13 +54,6 @@ def dump(digests: Mapping[str, str]) -> bytes:
         raise _bad("the list of digests is empty")
     _check(digests)
     return "".join(f"{digests[path]}{_BETWEEN}{path}\n" for path in sorted(digests)).encode("ascii")
-
-
-def _line(number: int, line: str) -> tuple[str, str]:
-    digest, between, path = line[:64], line[64:66], line[66:]
-    if between != _BETWEEN or layout.DIGEST.fullmatch(digest) is None or not layout.is_path(path):
-        raise _bad(f"line {number} of the list of digests is not a digest and a path: {line[:160]!r}")
-    return path, digest
 
 
 def _check(digests: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from appliance.bundle import canonical, layout
+from appliance.bundle import canonical, sums
 from appliance.bundle.manifest import Release, Serial, Sha256
 from appliance.bundle.refusals import BundleRefused, Exit
 
@@ -32,7 +32,6 @@ PIECE: Final = re.compile(r"(wheels/.+\.whl)\.p[0-9]{4}")
 MAX_BYTES: Final = 4096
 MAX_VOLUMES: Final = 9999
 
-_LINE: Final = re.compile(r"([0-9a-f]{64})  (.+)")
 Number = Annotated[int, Meta(ge=1, le=MAX_VOLUMES)]
 
 
@@ -84,23 +83,7 @@ def dump(volume: Volume) -> bytes:
 
 def parse_list(data: bytes, name: str) -> dict[str, str]:
     """A medium's digests by path. Unlike `SHA256SUMS` it names signatures and metadata as well."""
-    if len(data) > layout.MAX_SUMS_BYTES:
-        raise _bad(f"{name} has over {layout.MAX_SUMS_BYTES} bytes")
-    try:
-        lines = data.decode("ascii").split("\n")
-    except UnicodeDecodeError as error:
-        raise _bad(f"{name} is not plain ASCII") from error
-    if lines.pop():
-        raise _bad(f"{name} is empty or was cut")
-    found: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        match = _LINE.fullmatch(line)
-        if match is None or not layout.is_path(match[2]) or match[2] in found:
-            raise _bad(f"line {number} of {name} is not a digest and a path: {line[:160]!r}")
-        found[match[2]] = match[1]
-    if len({path.casefold() for path in found}) != len(found):
-        raise _bad(f"{name} names two paths that differ by case only")
-    return found
+    return sums.read(data, name)
 
 
 def dump_list(digests: Mapping[str, str]) -> bytes:

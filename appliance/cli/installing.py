@@ -4,7 +4,6 @@ host.
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ from appliance.bundle.layout import Site
 from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.cli.base import FILE, command_gateway, home_option, json_option, show, warn, when
 from appliance.cli.progress import Progress
-from appliance.cli.site import FOLDER, site_option
+from appliance.cli.site import FOLDER, site_option, who
 from appliance.clock import SystemClock
 from appliance.commands import OpenDoors, RecordBundle
 from appliance.config import Home
@@ -99,7 +98,7 @@ def install(
     ]
     files = tuple((f"--{name}", file) for name in _INIT_FILES for file in chosen[name])
     first = beginnings.First(words=tuple(words), files=files, config=config_file)
-    options = Options(terms=_terms(chosen), first=first, who=_who())
+    options = Options(terms=_terms(chosen), first=first, who=who())
     with _machine(site, options, fingerprints=fingerprint) as installer:
         _tell(installer.install(staged.resolve()), as_json=as_json)
 
@@ -121,7 +120,7 @@ def upgrade(staged: Path, site: Site, *, allow_downgrade: bool, as_json: bool, *
         raise RequestError(
             "no release is installed here", code="not_installed", hint="appliance bundle install"
         )
-    options = Options(terms=_terms(chosen), allow_downgrade=allow_downgrade, who=_who())
+    options = Options(terms=_terms(chosen), allow_downgrade=allow_downgrade, who=who())
     with _machine(site, options) as installer:
         _tell(installer.install(staged.resolve()), as_json=as_json)
 
@@ -139,7 +138,7 @@ def rollback(site: Site, *, restore_backup: bool, as_json: bool, **chosen: Any) 
     \b
     Example: appliance bundle rollback
     """
-    options = Options(terms=_terms(chosen), restore_backup=restore_backup, who=_who())
+    options = Options(terms=_terms(chosen), restore_backup=restore_backup, who=who())
     with _machine(site, options) as installer:
         outcome = installer.rollback()
         _tell(outcome, as_json=as_json)
@@ -159,7 +158,7 @@ def repair_(site: Site, *, force: bool, as_json: bool) -> None:
     Example: appliance bundle repair
     """
     with journal.locked(site):
-        result = removal.mend(site, services.of(site.root), force=force, who=_who())
+        result = removal.mend(site, services.of(site.root), force=force, who=who())
     lines = [f"{each['release']}: {each['said']}" for each in result["releases"]]
     show(result, lines, as_json=as_json)
 
@@ -176,7 +175,7 @@ def uninstall(site: Site, *, purge: bool, as_json: bool) -> None:
     Example: appliance bundle uninstall --yes
     """
     with journal.locked(site):
-        result = removal.uninstall(site, services.of(site.root), purge=purge, who=_who())
+        result = removal.uninstall(site, services.of(site.root), purge=purge, who=who())
     lines = [f"removed: {each}" for each in result["removed"]]
     lines += [f"remains: {each}" for each in result["remains"]]
     show(result, lines, as_json=as_json)
@@ -238,7 +237,7 @@ def settle(site: Site, *, as_json: bool) -> None:
     Example: appliance bundle settle
     """
     try:
-        with _machine(site, Options(who=_who()), settles=False) as installer:
+        with _machine(site, Options(who=who()), settles=False) as installer:
             outcome = installer.settle()
     except BundleRefused as refused:
         if refused.exit is not Exit.BUSY:
@@ -354,11 +353,3 @@ def _tell(outcome: Outcome, *, as_json: bool) -> None:
     show(_told(outcome), lines, as_json=as_json)
     if outcome.reason == "untidied":
         sys.exit(int(Exit.DONE_RESTART))
-
-
-def _who() -> str:
-    """Who types: the user who logged in, else the one that runs this."""
-    try:
-        return os.getlogin()
-    except OSError:
-        return getpass.getuser()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +16,18 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def who() -> str:
+    """Who types: the user who logged in, else the account that runs this, whatever the environment says."""
+    try:
+        return os.getlogin()
+    except OSError:  # no terminal
+        pass
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # an account without a name, as containers have
+        return str(os.getuid())
 
 
 def site_option(function: _F) -> _F:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from appliance.bundle.layout import Site
 from appliance.bundle.refusals import BundleRefused, Exit
 from appliance.cli.base import json_option, show, table
 from appliance.cli.progress import Progress
-from appliance.cli.site import FOLDER, site_option
+from appliance.cli.site import FOLDER, site_option, who
 from appliance.clock import SystemClock
 from appliance.errors import RequestError
 
@@ -77,7 +75,7 @@ def verify(
         f"{found.num_files:,} files, {found.num_bytes:,} bytes; SHA256SUMS is {found.sums_sha256}",
     ]
     if receipt:
-        path = papers.write(site, found, "verified", _who(), clock.now_us())
+        path = papers.write(site, found, "verified", who(), clock.now_us())
         result["receipt"] = str(path)
         lines.append(f"receipt: {path}")
     show(result, lines, as_json=as_json)
@@ -122,14 +120,6 @@ def receipts(site: Site, *, as_json: bool) -> None:
     show(result, lines, as_json=as_json)
     if not all(each.is_good for each in found):
         raise BundleRefused(Exit.BAD_SIGNATURE, "a receipt is not what this host signed")
-
-
-def _who() -> str:
-    """The account that runs this, whatever the environment says."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # an account without a name, as containers have
-        return str(os.getuid())
 
 
 def _take(refresh: Path, site: Site, *, as_json: bool) -> None:

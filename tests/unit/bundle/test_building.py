@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.bundle import building, folder, layout, manifest, sums
+from appliance.bundle import building, folder, hashing, layout, manifest, sums
 from appliance.bundle.refusals import Exit
 from appliance.errors import RequestError, SetupError
 from tests.bundles import BUILT_SECONDS, built, wheel
@@ -63,7 +63,7 @@ def test_a_bundle_holds_what_was_given_and_nothing_else(project: Project) -> Non
     }
     assert set(manifest.digests(found)) == paths - {layout.MANIFEST, layout.SUMS}
     assert sums.parse((bundle / layout.SUMS).read_bytes()) == {
-        path: folder.digest(bundle / path) for path in paths - {layout.SUMS}
+        path: hashing.digest(bundle / path)[0] for path in paths - {layout.SUMS}
     }
     assert {each.path: each.role for each in found.files if "/" not in each.path} == {
         "README.txt": "document",
@@ -135,8 +135,8 @@ def test_the_real_bundle_is_the_same_bytes_when_built_again(tmp_path: Path) -> N
     [second] = (tmp_path / "again").glob("appliance-*")
 
     assert (first / layout.SUMS).read_bytes() == (second / layout.SUMS).read_bytes()
-    assert {path: folder.digest(second / path) for path in folder.paths(second)} == {
-        path: folder.digest(first / path) for path in folder.paths(first)
+    assert {path: hashing.digest(second / path)[0] for path in folder.paths(second)} == {
+        path: hashing.digest(first / path)[0] for path in folder.paths(first)
     }
 
 
@@ -153,7 +153,7 @@ def test_the_lock_travels_with_the_wheel_that_was_made_here(project: Project) ->
     """The lock as the project has it, and a line for llama.cpp's wheel by its digest; pip's lies apart."""
     bundle = building.build(project.inputs())
     runtime = (project.tree / "deploy" / "lock" / "runtime.txt").read_text()
-    llama = folder.digest(project.root / LLAMA)
+    llama = hashing.digest(project.root / LLAMA)[0]
 
     assert (bundle / layout.LOCK).read_text() == (
         f"{runtime}llama-cpp-python==0.3.36 \\\n    --hash=sha256:{llama}\n"

@@ -68,7 +68,7 @@ def test_any_bytes_are_a_list_or_refused(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "empty or was cut"),
+        (b"", "is empty"),
         (b"\n", "line 1"),
         (f"{A}  a".encode(), "empty or was cut"),
         (f"{A}  a\n\n".encode(), "line 2"),

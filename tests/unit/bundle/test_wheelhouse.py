@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.bundle import folder, layout, wheelhouse
+from appliance.bundle import hashing, layout, wheelhouse
 from appliance.errors import RequestError
 from tests.bundles import ROOT, built
 
@@ -207,7 +207,7 @@ def test_a_bundles_wheelhouse_is_complete_and_holds_no_more(tmp_path: Path) -> N
     bundle = built()
     locks = [(bundle / layout.LOCK).read_text(), (bundle / "lock" / "installer.txt").read_text()]
     locked = [each for text in locks for each in lock(text)]
-    offered = {each.name: folder.digest(each) for each in (bundle / layout.WHEELS).iterdir()}
+    offered = {each.name: hashing.digest(each)[0] for each in (bundle / layout.WHEELS).iterdir()}
     pythons = {"3.11", "3.13", f"3.{sys.version_info.minor}"}
 
     names = wheelhouse.require_complete(wheelhouse.choose(locked, offered, python) for python in pythons)
