@@ -32,10 +32,15 @@ class Body(BaseModel):
 
 async def parse(request: Request, kind: type[_Body]) -> _Body:
     """The request's body. RequestError names the first mistake by kind and place, never by value."""
+    return read(await request.body(), kind)
+
+
+def read(raw: bytes, kind: type[_Body]) -> _Body:
+    """As `parse`, from the bytes."""
     try:
-        return kind.model_validate_json(await request.body())
+        return kind.model_validate_json(raw)
     except ValidationError as error:
-        raise wire.from_validation(error) from None
+        raise wire.from_validation(error, raw) from None
 
 
 def schema_of(kind: type[Body]) -> dict[str, Any]:

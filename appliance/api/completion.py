@@ -1,15 +1,18 @@
-"""What callers get back from `/v1/chat/completions`, in OpenAI's shapes."""
+"""What the answers of all OpenAI endpoints share: token counts, the fingerprint, the envelope."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import TypedDict
 
 from pydantic import BaseModel
 
-from appliance.core import Finished, ModelSpec
+from appliance.core import ModelSpec
 from appliance.core import Usage as CoreUsage
 from appliance.engine.messages import Ready
+from appliance.exchange import Exchange
+from appliance.services import Services
 
 
 class PromptTokensDetails(BaseModel):
@@ -19,81 +22,55 @@ class PromptTokensDetails(BaseModel):
 
 
 class CompletionTokensDetails(BaseModel):
-    """Required by typed clients; models that think come with a later release."""
+    """How many tokens of the answer were thought, not said."""
 
-    reasoning_tokens: int = 0
+    reasoning_tokens: int
 
 
 class Usage(BaseModel):
-    """Token counts."""
+    """Token counts, of all choices together; a prompt counts once."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
-    completion_tokens_details: CompletionTokensDetails = CompletionTokensDetails()
+    completion_tokens_details: CompletionTokensDetails
 
 
-class AssistantMessage(BaseModel):
-    """The answer."""
-
-    role: Literal["assistant"] = "assistant"
-    content: str
-    refusal: None = None
-
-
-class Choice(BaseModel):
-    """The one choice; `n` above 1 comes with a later release."""
-
-    index: int = 0
-    message: AssistantMessage
-    logprobs: None = None
-    finish_reason: str
-
-
-class ChatCompletion(BaseModel):
-    """A whole answer."""
+class Envelope(TypedDict):
+    """What every object and every chunk of one answer repeats."""
 
     id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: Usage
-    system_fingerprint: str
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        request_id: str,
-        created: int,
-        model: str,
-        system_fingerprint: str,
-        text: str,
-        finished: Finished,
-    ) -> ChatCompletion:
-        """From the sentence's words to the wire's."""
-        return cls(
-            id=f"chatcmpl-{request_id.removeprefix('req_')}",
-            created=created,
-            model=model,
-            system_fingerprint=system_fingerprint,
-            choices=[Choice(message=AssistantMessage(content=text), finish_reason=finished.reason)],
-            usage=usage_of(finished.usage),
-        )
-
-
-class ChatCompletionChunk(BaseModel):
-    """One frame of a stream: the same id and time on each of them."""
-
-    id: str
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
     created: int
     model: str
     system_fingerprint: str
-    choices: list[dict[str, Any]]
-    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """When an answer began, and by what it is computed."""
+
+    created: int
+    model: str
+    fingerprint: str
+
+    def envelope(self, exchange: Exchange, prefix: str) -> Envelope:
+        """`prefix` is the endpoint's, as in `chatcmpl-…`."""
+        return {
+            "id": f"{prefix}-{exchange.request.request_id.removeprefix('req_')}",
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
+        }
+
+
+def stamp_of(services: Services, exchange: Exchange) -> Stamp:
+    """As of now: the answer is about to begin."""
+    return Stamp(
+        created=services.clock.now_us() // 1_000_000,
+        model=exchange.model.id,
+        fingerprint=fingerprint_of(exchange.model, services.engines[exchange.model.id].status.ready),
+    )
 
 
 def usage_of(usage: CoreUsage) -> Usage:
@@ -103,6 +80,7 @@ def usage_of(usage: CoreUsage) -> Usage:
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.total_tokens,
         prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
+        completion_tokens_details=CompletionTokensDetails(reasoning_tokens=usage.reasoning_tokens),
     )
 
 

@@ -2,12 +2,16 @@
 
 The shape is always ``{"error": {"message", "type", "param", "code"}}`` with string codes; 429 and
 503 carry `Retry-After` (RFC 9110 §10.2.3).
+
+The rule of `x-should-retry`, which the official clients obey: `true` where the same request may well
+succeed a moment later, as nothing is wrong with it and nobody has to mend anything first; else `false`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +21,22 @@ from appliance.errors import ApplianceError, RequestError, Unavailable
 from appliance.statuses import status_of
 
 _COME_BACK = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+_NO_OBJECT = frozenset({"model_type", "model_attributes_type"})
+_STEP = re.compile("[A-Za-z0-9_-]{1,64}")
+# What may succeed a moment later without anybody's doing: all that is `Unavailable` but these, …
+_IN_VAIN = frozenset(
+    {
+        "account_locked",
+        "audit_unavailable",  # latched, until an operator has run recovery
+        "disk_low",
+        "identity_locked",
+        "insufficient_quota",
+        "out_of_memory",
+        "request_timeout",  # it would take as long again
+    }
+)
+# … and a body that came too slowly.
+_WORTH_IT = frozenset({"body_timeout"})
 _TYPES: dict[HTTPStatus, str] = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
     HTTPStatus.FORBIDDEN: "permission_error",
@@ -41,33 +61,55 @@ def body_of(error: ApplianceError) -> bytes:
 
 def headers_of(error: ApplianceError) -> list[tuple[bytes, bytes]]:
     """What a client needs to act on: how to authenticate, when to come back."""
-    headers = [(b"content-type", b"application/json")]
+    again = should_retry(error)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"x-should-retry", b"true" if again else b"false"),
+    ]
     status = status_of(error)
     if status is HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
-    if isinstance(error, Unavailable) and status in _COME_BACK:
+    if isinstance(error, Unavailable) and (again or status in _COME_BACK):
         headers.append((b"retry-after", str(error.retry_after_seconds).encode("ascii")))
     return headers
 
 
-def from_validation(error: ValidationError) -> RequestError:
-    """A pydantic complaint in our words: the first problem, its place, and never the value."""
+def should_retry(error: ApplianceError) -> bool:
+    """Whether the same request may succeed a moment later: the rule above."""
+    if isinstance(error, Unavailable):
+        return error.code not in _IN_VAIN
+    return error.code in _WORTH_IT
+
+
+def from_validation(error: ValidationError, body: bytes) -> RequestError:
+    """A pydantic complaint in our words: the first problem, its place, and never the value.
+
+    `body` is what was read: its own keys tell a place in it from the names of a union's branches.
+    """
     problems: list[Any] = list(error.errors(include_input=False, include_url=False, include_context=False))
-    param = path_of(problems[0]["loc"])
-    # A union complains once per branch; the branch whose type fitted tells the caller's mistake.
-    branches = [each for each in problems if path_of(each["loc"]) == param]
-    first = next((each for each in branches if not each["type"].endswith("_type")), branches[0])
-    kind: str = first["type"]
-    if kind == "json_invalid":
+    if problems[0]["type"] == "json_invalid":
         return RequestError("the body is not valid JSON in UTF-8", code="invalid_json")
+    read = json.loads(body)  # it has been read before: it is JSON, and not too deep
+    first, param = _furthest(
+        [(each, path_of(each["loc"], read, missing=each["type"] == "missing")) for each in problems]
+    )
+    kind: str = first["type"]
     if kind == "extra_forbidden":
         return RequestError(f"unknown parameter: {param}", code="unknown_parameter", param=param)
+    if kind == "union_tag_not_found":
+        kind, param = "missing", f"{param}.type"
     if kind == "missing":
         return RequestError(
             f"missing required parameter: {param}", code="missing_required_parameter", param=param
         )
-    if kind in {"model_type", "model_attributes_type"} and param is None:
+    if param is None and kind in _NO_OBJECT:
         return RequestError("the body must be a JSON object", code="invalid_json")
+    if kind == "union_tag_invalid":  # pydantic's own words would repeat the value
+        return RequestError(
+            f"invalid value for {param}.type: it is none of the known ones",
+            code="invalid_value",
+            param=f"{param}.type",
+        )
     reason = first["msg"][:1].lower() + first["msg"][1:]
     return RequestError(
         f"invalid value for {param}: {reason}",
@@ -76,18 +118,33 @@ def from_validation(error: ValidationError) -> RequestError:
     )
 
 
-def path_of(location: Sequence[int | str]) -> str | None:
-    """`("messages", 0, "content", "str")` → `messages[0].content`, without pydantic's own steps."""
+def _furthest(problems: Sequence[tuple[Any, str | None]]) -> tuple[Any, str | None]:
+    """A union complains once per branch; the one that got furthest tells the caller's mistake.
+
+    Of two that got as far it is the one whose type fitted.
+    """
+    root = problems[0][1] or ""
+    inner = (f"{root}.", f"{root}[")
+    branches = [each for each in problems if (each[1] or "") == root or (each[1] or "").startswith(inner)]
+    return max(branches, key=lambda each: (len(each[1] or ""), not each[0]["type"].endswith("_type")))
+
+
+def path_of(location: Sequence[int | str], body: Any, *, missing: bool = False) -> str | None:
+    """`("messages", 0, "content", "str")` → `messages[0].content`: the steps that `body` knows.
+
+    The others are names of a union's branches; but where something is `missing`, the last one is that.
+    """
     path = ""
-    for step in _caller_steps(location):
+    here = body
+    for at, step in enumerate(location):
+        if isinstance(step, int):
+            is_there = isinstance(here, list) and step < len(here)
+        else:
+            is_there = isinstance(here, dict) and (step in here or (missing and at == len(location) - 1))
+        if not is_there:
+            continue
+        here = here[step] if isinstance(step, int) else here.get(step)
+        if isinstance(step, str) and not _STEP.fullmatch(step):
+            break  # a key of the caller's own making: it may be content
         path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
     return path or None
-
-
-def _caller_steps(location: Sequence[int | str]) -> Iterable[int | str]:
-    for step in location:
-        # Union branches appear as steps with names like `str` or `list[...]`: not the caller's words.
-        if isinstance(step, int) or (step.isidentifier() and step not in {"str", "int"}):
-            yield step
-        else:
-            return

@@ -21,7 +21,7 @@ from appliance.api.body import (
     schema_of,
 )
 from appliance.api.border import visit_of
-from appliance.api.schemas import MAX_MESSAGES
+from appliance.api.turns import MAX_MESSAGES
 from appliance.catalog import DEFAULT_ALIAS
 from appliance.core import ChatMessage
 from appliance.errors import InternalError

@@ -15,7 +15,7 @@ from appliance.accounts.roles import Permission
 from appliance.api.access import require
 from appliance.api.body import Body, ModelName, TokenId, answer, parse, perform, resolve, schema_of
 from appliance.api.border import visit_of
-from appliance.api.schemas import MAX_MESSAGES, Message
+from appliance.api.turns import MAX_MESSAGES, Message, conversation
 from appliance.catalog import DEFAULT_ALIAS
 from appliance.errors import InternalError, RequestError
 from appliance.tasks import DetokenizeTask, Text, TokenizeTask, Tokens
@@ -67,7 +67,7 @@ class TokenizeRequest(Body):
         return TokenizeTask(
             request_id=request_id,
             model=model,
-            source=tuple(each.to_core() for each in self.messages or ()) if text is None else text,
+            source=conversation(self.messages or ()) if text is None else text,
             add_special=habit if named is None else named,
             parse_special=bool(self.parse_special),
             with_pieces=bool(self.with_pieces or self.return_token_strs),

@@ -54,7 +54,7 @@ CASES = {
     "10 MB body": (body(pad="x" * 10_000_000), Role.KIOSK, 413, "request_too_large"),
     "invalid UTF-8": (b'{"model": "\xff\xfe", "messages": []}', Role.KIOSK, 400, "invalid_json"),
     "unknown parameter": (body(colour="blue"), Role.KIOSK, 400, "unknown_parameter"),
-    "unsupported parameter": (body(n=3), Role.KIOSK, 400, "unsupported_parameter"),
+    "unsupported parameter": (body(web_search_options={}), Role.KIOSK, 400, "unsupported_parameter"),
     "empty body": (b"", Role.KIOSK, 400, "invalid_json"),
 }
 AFTER_THE_OPENING = {
@@ -74,6 +74,7 @@ def assert_shape(answer: httpx.Response, status: int, code: str) -> None:
     assert set(error) == {"message", "type", "param", "code"}
     assert error["code"] == code
     assert answer.headers["x-request-id"].startswith("req_")
+    assert answer.headers["x-should-retry"] == "false"
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from appliance.api import errors as wire
+from appliance.api.body import read
 from appliance.api.schemas import OFF_VALUES, ChatCompletionRequest
 from appliance.core import ChatMessage, SamplingParams
 from appliance.errors import RequestError
@@ -30,11 +30,8 @@ HUGE = {"enum": ["x" * 70_000]}
 def parse(body: bytes | dict[str, Any]) -> ChatCompletionRequest:
     """As the route does it."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    try:
-        asked = ChatCompletionRequest.model_validate_json(raw)
-    except ValidationError as error:
-        raise wire.from_validation(error) from None
-    asked.refuse_unsupported()
+    asked = read(raw, ChatCompletionRequest)
+    asked.to_core("req_1", None)
     return asked
 
 
@@ -119,14 +116,42 @@ def test_parts_developer_and_newer_limit_are_understood() -> None:
         (BASE | {"stream": "yes"}, ("invalid_type", "stream")),
         (BASE | {"stream_options": {"include_usage": True}}, ("invalid_value", "stream_options")),
         (BASE | {"colour": "blue"}, ("unknown_parameter", "colour")),
-        (BASE | {"n": 2}, ("unsupported_parameter", "n")),
-        (BASE | {"n": True}, ("unsupported_parameter", "n")),
-        (BASE | {"tools": [{"type": "function"}]}, ("unsupported_parameter", "tools")),
-        (BASE | {"logprobs": True}, ("unsupported_parameter", "logprobs")),
+        (BASE | {"n": 17}, ("invalid_value", "n")),
+        (BASE | {"n": 0}, ("invalid_value", "n")),
+        (BASE | {"n": True}, ("invalid_type", "n")),
+        (BASE | {"n": 2, "reproducible": True}, ("unsupported_parameter", "n")),
+        (BASE | {"logprobs": 1}, ("invalid_type", "logprobs")),
+        (BASE | {"top_logprobs": 2}, ("invalid_value", "top_logprobs")),
+        (BASE | {"logprobs": True, "top_logprobs": 21}, ("invalid_value", "top_logprobs")),
+        (BASE | {"logit_bias": {"7": 101}}, ("invalid_value", "logit_bias.7")),
+        (BASE | {"logit_bias": {"7": True}}, ("invalid_type", "logit_bias.7")),
+        (BASE | {"logit_bias": {"seven": 1}}, ("invalid_value", "logit_bias.seven")),
+        (BASE | {"logit_bias": {"my own words": 1}}, ("invalid_value", "logit_bias")),
+        (BASE | {"logit_bias": {"2147483648": 1}}, ("invalid_value", "logit_bias.2147483648")),
+        (BASE | {"logit_bias": {"07": 1}}, ("invalid_value", "logit_bias.07")),
+        (BASE | {"logit_bias": {str(at): 1 for at in range(1025)}}, ("invalid_value", "logit_bias")),
+        (BASE | {"logit_bias": [[7, 1]]}, ("invalid_type", "logit_bias")),
+        (BASE | {"timeout": 0}, ("invalid_value", "timeout")),
+        (BASE | {"timeout": "soon"}, ("invalid_type", "timeout")),
+        (BASE | {"reasoning_effort": "heroic"}, ("invalid_value", "reasoning_effort")),
+        (BASE | {"verbosity": "chatty"}, ("invalid_value", "verbosity")),
+        (BASE | {"metadata": {"a": 1}}, ("invalid_type", "metadata.a")),
+        (BASE | {"metadata": {"a": "x" * 513}}, ("invalid_value", "metadata.a")),
+        (BASE | {"functions": [{"name": "f"}]}, ("unsupported_parameter", "functions")),
+        (BASE | {"function_call": {"name": "f"}}, ("unsupported_parameter", "function_call")),
+        (BASE | {"modalities": ["text", "audio"]}, ("unsupported_parameter", "modalities")),
+        (BASE | {"web_search_options": {}}, ("unsupported_parameter", "web_search_options")),
+        (BASE | {"chat_template_kwargs": {}}, ("unknown_parameter", "chat_template_kwargs")),
+        (BASE | {"guided_json": {}}, ("unknown_parameter", "guided_json")),
+        (BASE | {"ignore_eos": True}, ("unknown_parameter", "ignore_eos")),
+        (BASE | {"min_tokens": 1}, ("unknown_parameter", "min_tokens")),
+        (BASE | {"stop": ["a", ""]}, ("invalid_value", "stop[1]")),
+        (BASE | {"stop": [7]}, ("invalid_type", "stop[0]")),
         (BASE | {"response_format": {"type": "xml"}}, ("invalid_value", "response_format.type")),
         (shaped(), ("missing_required_parameter", "response_format.json_schema")),
         (shaped(name="a"), ("missing_required_parameter", "response_format.json_schema.schema")),
         (shaped(name="a", schema=HUGE), ("unsupported_schema", "response_format.json_schema.schema")),
+        (shaped(name="a b", schema={}), ("invalid_value", "response_format.json_schema.name")),
         (shaped(name="a", schema=[]), ("invalid_type", "response_format.json_schema.schema")),
         (BASE | {"reproducible": "yes"}, ("invalid_type", "reproducible")),
     ],

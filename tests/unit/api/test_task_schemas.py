@@ -9,10 +9,8 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from appliance.api import errors as wire
-from appliance.api.body import Body, refuse_unless_off
+from appliance.api.body import Body, read, refuse_unless_off
 from appliance.api.embeddings import EmbeddingRequest
 from appliance.api.input_tokens import OFF_VALUES, InputTokensRequest
 from appliance.api.rerank import RerankRequest
@@ -25,10 +23,7 @@ _Kind = TypeVar("_Kind", bound=Body)
 
 def parse(kind: type[_Kind], body: dict[str, Any] | bytes) -> _Kind:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    try:
-        return kind.model_validate_json(data)
-    except ValidationError as error:
-        raise wire.from_validation(error) from None
+    return read(data, kind)
 
 
 @pytest.mark.parametrize(
