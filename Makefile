@@ -12,8 +12,10 @@ PYTEST := $(BIN)/python -m pytest --basetemp $(TEST_ROOT)
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --no-emit-find-links --no-annotate --no-header --no-emit-package llama-cpp-python -q
 
+CLIENTS := $(shell sed -n 's/^client-\([a-z0-9-]*\) = .*/\1/p' pyproject.toml)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench pictures llama-server test-offline wheelhouse bundle lock clean
+.PHONY: help setup run test check format bench pictures llama-server test-offline wheelhouse clients bundle openapi lock clean
 
 ##@ Everyday
 setup: ## Make .venv from the lock and fetch the starter model (idempotent)
@@ -24,7 +26,7 @@ run: ## Set up, then serve the starter model on 127.0.0.1:8080, the console on 8
 	@$(BIN)/appliance init --home $(HOME_DIR)
 	@exec $(BIN)/appliance serve --home $(HOME_DIR) --kiosk-key make-run --console-accounts --log-file $(HOME_DIR)/serve.log
 
-test: setup check wheelhouse ## Set up, check, then the whole suite, without network (TESTS=…: a part)
+test: setup check wheelhouse clients ## Set up, check, then the whole suite, without network (TESTS=…: a part)
 	@mkdir -p $(dir $(TEST_ROOT))
 	@$(PYTEST) --ignore tests/offline $(TESTS)
 
@@ -58,8 +60,16 @@ test-offline: setup wheelhouse ## Whole lives in bare Debian 12 and 13 without a
 wheelhouse: setup ## Fetch what a bundle packs, once, into the cache
 	@$(BIN)/python deploy/bootstrap/bundle.py
 
+clients: setup ## Environments for the clients that the contract tests run, once, into the cache
+	@$(BIN)/python deploy/bootstrap/clients.py
+
 bundle: setup ## An unsigned bundle of this commit with the starter model (OUT, SERIAL, RELEASE, FLAGS)
 	@$(BIN)/python deploy/bootstrap/bundle.py --out $(OUT) --serial $(SERIAL) $(if $(RELEASE),--release $(RELEASE)) $(FLAGS)
+
+openapi: setup ## The document of the API anew, into deploy/openapi.json
+	@$(BIN)/python -c 'from appliance.api import app, openapi; \
+	  print(openapi.text_of(openapi.document(app.create_routes())), end="")' > $(CACHE)/openapi.json
+	@mv $(CACHE)/openapi.json deploy/openapi.json
 
 lock: setup ## Resolve the dependencies anew, with hashes
 	@$(BIN)/python -m pip install -q uv
@@ -68,6 +78,10 @@ lock: setup ## Resolve the dependencies anew, with hashes
 	@$(LOCK) --group pyproject.toml:build -o deploy/lock/build.txt
 	@$(LOCK) --group pyproject.toml:installer -o deploy/lock/installer.txt
 	@$(LOCK) --group pyproject.toml:bench -c deploy/lock/runtime.txt -o deploy/lock/bench.txt
+	@set -e; for each in $(CLIENTS); do \
+	  $(LOCK) --group pyproject.toml:client-$$each -o deploy/lock/clients/$$each.txt; done
+	@cd deploy/lock/clients/js && npm install --silent --package-lock-only --ignore-scripts \
+	  --omit-lockfile-registry-resolved
 
 clean: ## Remove what set-up and runs made here; the cache stays
 	@rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

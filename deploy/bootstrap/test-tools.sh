@@ -21,6 +21,8 @@ want iproute2 command -v ip
 want nftables sh -c 'PATH=$PATH:/usr/sbin:/sbin command -v nft'
 want xxd command -v xxd
 want unzip command -v unzip
+want nodejs command -v node
+want npm command -v npm
 want chromium command -v chromium
 want fonts-dejavu-core test -d /usr/share/fonts/truetype/dejavu
 if [ -z "$missing" ]; then

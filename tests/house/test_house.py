@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import tomllib
@@ -22,6 +23,7 @@ from appliance.api import (
     health,
     input_tokens,
     models,
+    openapi,
     proofs,
     rerank,
     tokens,
@@ -177,7 +179,19 @@ def test_every_command_has_an_example_json_and_home(path: tuple[str, ...], comma
 def test_every_route_names_a_permission() -> None:
     """Deny by default: a route without a permission is only `/healthz`."""
     app = FastAPI()
-    modules = (chat, embeddings, rerank, tokens, input_tokens, models, proofs, audit, exports, health)
+    modules = (
+        chat,
+        embeddings,
+        rerank,
+        tokens,
+        input_tokens,
+        models,
+        proofs,
+        audit,
+        exports,
+        health,
+        openapi,
+    )
     for module in modules:
         app.include_router(module.router)
     routes = [route for module in modules for route in module.router.routes]
@@ -207,7 +221,7 @@ def test_guide_names_every_path_of_callers() -> None:
     guide = (ROOT / "deploy" / "guides" / "api.md").read_text()
     paths = [
         route.path
-        for module in (chat, embeddings, rerank, tokens, input_tokens, models, proofs, audit, health)
+        for module in (chat, embeddings, rerank, tokens, input_tokens, models, proofs, audit, health, openapi)
         for route in module.router.routes
         if isinstance(route, APIRoute)
     ]
@@ -255,3 +269,24 @@ def test_locks_hold_what_the_project_names() -> None:
     assert names(project["dependency-groups"]["bench"]) <= locked("bench.txt").keys()
     assert names(project["dependency-groups"]["installer"]) == locked("installer.txt").keys()
     assert {name: dev.get(name) for name in runtime} == runtime
+    clients = {
+        name.removeprefix("client-"): names(listed)
+        for name, listed in project["dependency-groups"].items()
+        if name.startswith("client-")
+    }
+    folder = ROOT / "deploy" / "lock" / "clients"
+    assert {path.stem for path in folder.glob("*.txt")} == clients.keys()
+    for name, wanted in clients.items():
+        assert wanted <= locked(f"clients/{name}.txt").keys()
+
+
+def test_javascript_is_locked_by_digest_and_names_no_place() -> None:
+    """Every module has its integrity; where it is fetched from is the host's own affair."""
+    lock = json.loads((ROOT / "deploy" / "lock" / "clients" / "js" / "package-lock.json").read_text())
+    modules = {name: each for name, each in lock["packages"].items() if name}
+
+    assert {name.removeprefix("node_modules/") for name in modules} >= lock["packages"][""][
+        "dependencies"
+    ].keys()
+    assert all(each["integrity"].startswith("sha512-") for each in modules.values())
+    assert not any("resolved" in each for each in modules.values())
