@@ -16,6 +16,7 @@ from appliance.api import (
     health,
     input_tokens,
     models,
+    openapi,
     proofs,
     rerank,
     tokens,
@@ -26,6 +27,15 @@ from appliance.services import Services
 
 def create_app(services: Services) -> FastAPI:
     """The ASGI application over services that run already; it owns none of their lives."""
+    app = create_routes()
+    app.state.services = services
+    app.add_exception_handler(HTTPException, _to_border)
+    app.add_middleware(Border, services=services)
+    return app
+
+
+def create_routes() -> FastAPI:
+    """Every route, and nothing behind them: what the document of the API is made from."""
     app = FastAPI(
         title="appliance",
         version=appliance.__version__,
@@ -35,7 +45,6 @@ def create_app(services: Services) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.state.services = services
     app.include_router(chat.router)
     app.include_router(embeddings.router)
     app.include_router(rerank.router)
@@ -46,8 +55,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(audit.router)
     app.include_router(exports.router)
     app.include_router(health.router)
-    app.add_exception_handler(HTTPException, _to_border)
-    app.add_middleware(Border, services=services)
+    app.include_router(openapi.router)
     return app
 
 

@@ -78,6 +78,7 @@ ROUTES: Mapping[tuple[str, str], tuple[Any, Role | None, list[Kind]]] = {
     ("GET", "/healthz"): (None, None, []),
     ("GET", "/readyz"): (None, Role.KIOSK, []),
     ("GET", "/metrics"): (None, Role.OPERATOR, []),
+    ("GET", "/openapi.json"): (None, Role.KIOSK, []),
 }
 
 

@@ -1,0 +1,154 @@
+"""The table of operations: what the document says of each, with examples that the tests send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from appliance.api import audit_answers
+from appliance.api.completion import ChatCompletionChunk
+from appliance.api.described import Events, Example, Operation
+
+_MODEL: Final = {"model": "default"}
+_QUESTION: Final = [{"role": "user", "content": "echo: Tuesdays and Thursdays until 18:00."}]
+_TEXT: Final[dict[str, Any]] = {"text/plain": {"schema": {"type": "string"}}}
+_WHY: Final = {"purpose": "yearly review", "case": "2026-17"}
+
+
+def _header(name: str, text: str, example: str, *, required: bool) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "required": required,
+        "description": text,
+        "schema": {"type": "string"},
+        "example": example,
+    }
+
+
+OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("POST", "/v1/chat/completions"): Operation(
+        description="The answer, whole or as a stream",
+        codes=("unsupported_schema", "schema_too_complex"),
+        events=Events((ChatCompletionChunk,)),
+        examples={
+            "question": Example("A question", {**_MODEL, "messages": _QUESTION, "max_tokens": 64}),
+            "stream": Example(
+                "The same as a stream, with usage at its end",
+                {
+                    **_MODEL,
+                    "messages": _QUESTION,
+                    "stream": True,
+                    "stream_options": {"include_usage": True},
+                },
+            ),
+            "structured": Example(
+                "An answer that keeps to a schema",
+                {
+                    **_MODEL,
+                    "messages": [{"role": "user", "content": 'echo: {"open":true}'}],
+                    "response_format": {
+                        "type": "json_schema",
+                        "json_schema": {
+                            "name": "office",
+                            "schema": {
+                                "type": "object",
+                                "properties": {"open": {"type": "boolean"}},
+                                "required": ["open"],
+                                "additionalProperties": False,
+                            },
+                        },
+                    },
+                },
+            ),
+            "unknown": Example(
+                "A model that is not here",
+                {"model": "another", "messages": _QUESTION},
+                HTTPStatus.NOT_FOUND,
+            ),
+            "mistaken": Example(
+                "A value that is not one",
+                {**_MODEL, "messages": _QUESTION, "temperature": 7},
+                HTTPStatus.BAD_REQUEST,
+            ),
+        },
+    ),
+    ("POST", "/v1/embeddings"): Operation(
+        examples={
+            "texts": Example("Two texts", {**_MODEL, "input": ["opening hours", "form 12"]}),
+            "base64": Example(
+                "As clients ask by themselves", {**_MODEL, "input": "form 12", "encoding_format": "base64"}
+            ),
+        },
+    ),
+    ("POST", "/v1/rerank"): Operation(
+        examples={
+            "documents": Example(
+                "Which document answers best",
+                {**_MODEL, "query": "opening hours", "documents": ["until 18:00", "form 12"], "top_n": 1},
+            )
+        },
+    ),
+    ("POST", "/tokenize"): Operation(
+        examples={
+            "content": Example("As to llama-server", {"content": "form 12"}),
+            "prompt": Example("As to vLLM", {**_MODEL, "prompt": "form 12", "return_token_strs": True}),
+        },
+    ),
+    ("POST", "/detokenize"): Operation(
+        examples={"tokens": Example("Three tokens", {"tokens": [72, 105, 33]})}
+    ),
+    ("POST", "/v1/responses/input_tokens"): Operation(
+        examples={"input": Example("A text", {**_MODEL, "input": "How many are these?"})},
+    ),
+    ("GET", "/v1/models/{name}"): Operation(codes=("model_not_found",), path_examples={"name": "default"}),
+    ("GET", "/v1/audit/proof/{seq}"): Operation(
+        name="prove_record",
+        codes=("not_found",),
+        path_examples={"seq": "1"},
+        plain=_TEXT,
+    ),
+    ("POST", "/v1/audit/events"): Operation(
+        name="search_audit_events",
+        description="A page as JSON, or everything that was found as JSON lines or CSV",
+        codes=("unsupported_parameter",),
+        answer=audit_answers.AuditEvents,
+        plain={"application/x-ndjson": _TEXT["text/plain"], "text/csv": _TEXT["text/plain"]},
+        examples={
+            "page": Example("The newest entries", {**_WHY, "limit": 5}),
+            "lines": Example(
+                "Refusals as JSON lines", {**_WHY, "kinds": ["request:refused"], "format": "jsonl"}
+            ),
+        },
+    ),
+    ("POST", "/v1/audit/events/timeline"): Operation(
+        name="count_audit_events",
+        answer=audit_answers.AuditTimeline,
+        examples={"day": Example("In 24 parts", {**_WHY, "buckets": 24})},
+    ),
+    ("GET", "/v1/audit/events/{seq}"): Operation(
+        name="read_audit_event",
+        codes=("not_found",),
+        answer=audit_answers.ProvenAuditEvent,
+        path_examples={"seq": "1"},
+        parameters=(
+            _header("x-audit-purpose", "What the entry is read for.", _WHY["purpose"], required=True),
+            _header("x-audit-case", "The case that it is read for.", _WHY["case"], required=False),
+        ),
+    ),
+    ("GET", "/v1/audit/checkpoint"): Operation(name="read_checkpoint", plain=_TEXT),
+    ("GET", "/v1/audit/status"): Operation(name="read_audit_status"),
+    ("POST", "/v1/audit/export"): Operation(
+        name="export_records",
+        codes=("invalid_export", "not_found", "export_too_large"),
+        plain={"application/zip": {"schema": {"type": "string", "contentEncoding": "binary"}}},
+        examples={
+            "records": Example("One record", {**_WHY, "seqs": [1]}),
+            "range": Example("A range, with every header", {**_WHY, "range": [0, 2]}),
+        },
+    ),
+    ("GET", "/healthz"): Operation(name="see_health"),
+    ("GET", "/readyz"): Operation(name="see_readiness"),
+    ("GET", "/metrics"): Operation(name="see_metrics", plain=_TEXT),
+}
