@@ -89,6 +89,10 @@ HEADERS: Final[dict[str, Any]] = {
         "description": "When to come back, in seconds.",
         "schema": {"type": "integer", "minimum": 0},
     },
+    "x-should-retry": {
+        "description": "Whether the same request may succeed a moment later; the official clients obey it.",
+        "schema": {"enum": ["true", "false"]},
+    },
     "www-authenticate": {"description": "How to show a key.", "schema": {"type": "string"}},
 }
 _RECEIPT: Final = ("x-audit-record", "x-audit-leaf")
@@ -165,6 +169,8 @@ def tag_of(path: str) -> str:
 def headers_for(status: HTTPStatus, *, is_asking: bool) -> dict[str, Any]:
     """The headers of an answer."""
     names = ["x-request-id"]
+    if status != HTTPStatus.OK:
+        names.append("x-should-retry")
     if is_asking and status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         names += _RECEIPT
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:

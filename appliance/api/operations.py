@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from appliance.api import audit_answers
-from appliance.api.completion import ChatCompletionChunk
+from appliance.api.chat_shapes import ChatCompletionChunk
 from appliance.api.described import Events, Example, Operation
 
 _MODEL: Final = {"model": "default"}

@@ -54,6 +54,8 @@ def test_example_is_answered_as_the_document_says(
     assert "x-request-id" in answer.headers
     if answer.status_code == 200:
         assert set(described) <= set(answer.headers)
+    else:
+        assert answer.headers["x-should-retry"] in {"true", "false"}
 
 
 def test_document_is_served_to_every_role_and_to_nobody_else(running: Gateway) -> None:
