@@ -65,10 +65,18 @@ class Bench:
         system: str = "",
         schema: str = "",
         setup: Setup | None = None,
+        seed: int | None = None,
+        logit_bias: tuple[tuple[int, float], ...] = (),
+        top_logprobs: int | None = None,
+        prompt: str | tuple[int, ...] | None = None,
     ) -> Any:
-        sampling = Sampling(0.0, 1.0, 40, 0.0, 1.0, 0.0, 0.0, None, max_tokens, stop)
+        sampling = Sampling(
+            0.0, 1.0, 40, 0.0, 1.0, 0.0, 0.0, seed, max_tokens, stop, logit_bias, top_logprobs
+        )
         turns = (*((Turn("system", system),) if system else ()), Turn("user", text))
-        question = Generate(request_id, turns, sampling, tenant, schema, setup)
+        question = Generate(
+            request_id, turns if prompt is None else (), sampling, tenant, schema, setup, prompt
+        )
         prepared = self.preparer.prepare(question)
         if isinstance(prepared, Sequence):
             self.core.add(prepared)

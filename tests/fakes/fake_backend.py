@@ -7,8 +7,12 @@ Words that the last user message may hold:
     please crash       the process kills itself with SIGKILL at the third token of this answer
     please fail        the library fails for good at the third token (RuntimeError)
     please break the tokenizer    the intake thread meets a MemoryError
+    roll N dice      the answer is N digits that the request's seed gives
 In an input of an embedding `please be slow`, `please crash` and `please fail` do the like.
 Two questions of the kiosk's page are answered as a clerk would; anything else is answered with "ok".
+The scripted token has by far the largest logit, the others have small ones; a bias is added to them.
+Under a schema that refuses the script, an allowed token is chosen at random, by the request's seed and
+what stands before it; what closes a value is likelier the longer the answer is, so that answers end.
 Token 256 is the word of `say`; 257 ends an answer.
 """
 
@@ -16,9 +20,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import re
 import signal
 import time
+import zlib
 from collections.abc import Sequence
 
 import msgspec
@@ -28,9 +34,12 @@ import numpy.typing as npt
 from appliance.engine.messages import DIGEST_BYTES, LoadModel, Sampling, Setup, Trial, Tuning
 from appliance.engine.worker.backend import BatchItem, DecodeStatus, Model, Pool
 from appliance.engine.worker.embedder import EmbeddingShape, RerankShape
+from appliance.engine.worker.sampling import Bias
 from tests.fakes.fake_embedder import N_EMBD, FakeEmbedder
 
 WORD, END, SYSTEM, USER, ASSISTANT = 256, 257, 258, 259, 260
+SCRIPTED = 20.0  # the scripted token's logit; all others lie in 0..4
+CLOSING = [*b'"}],', END]  # what brings a JSON text to its end
 _CONTROLS = {"<|end|>": END, "<|system|>": SYSTEM, "<|user|>": USER, "<|assistant|>": ASSISTANT}
 _SPELT = {number: name.encode() for name, number in _CONTROLS.items()}
 _CONTROL_PATTERN = re.compile("|".join(map(re.escape, _CONTROLS)))
@@ -155,9 +164,8 @@ class FakeBackend:
         return DecodeStatus.OK
 
     def new_sampler(self, sampling: Sampling) -> FakeSampler:
-        del sampling
         self.num_samplers += 1
-        return FakeSampler(self)
+        return FakeSampler(self, sampling)
 
     def open_lane(self, setup: Setup) -> FakeBackend:
         if setup.n_ctx > 10 * self._load.n_ctx:
@@ -212,24 +220,49 @@ class FakeBackend:
 class FakeSampler:
     """Reads the script from the sequence's own cells."""
 
-    def __init__(self, backend: FakeBackend) -> None:
+    def __init__(self, backend: FakeBackend, sampling: Sampling) -> None:
         self._backend = backend
+        self._seed = sampling.seed or 0
+        self._bias = Bias(sampling.logit_bias)
+        self._start: int | None = None  # tokens of the prompt
 
     def sample(self, row: int) -> int:
+        if self._bias:
+            return int(np.argmax(self._bias.added_to(self.logits(row))))
+        return self._scripted(row)
+
+    def logits(self, row: int) -> npt.NDArray[np.float32]:
+        logits = self._noise(row)
+        logits[self._scripted(row)] = SCRIPTED
+        return logits
+
+    def _noise(self, row: int) -> npt.NDArray[np.float32]:
+        """A number in 0..4 for each token, the same for the same seed and the same tokens before it."""
+        cells = np.array(self._backend.rows[row], np.int32)
+        chance = np.random.default_rng([self._seed, zlib.crc32(cells.tobytes())])
+        return (4 * chance.random(self._backend.model.n_vocab)).astype(np.float32)
+
+    def _scripted(self, row: int) -> int:
         cells = self._backend.rows[row]
-        start = len(cells) - cells[::-1].index(ASSISTANT)
+        if self._start is None:  # nothing is written before the first token is chosen
+            self._start = len(cells)
+        start = self._start
         written = len(cells) - start
         asked = bytes_of(cells[:start])
         if written >= 2 and b"please crash" in asked:
             os.kill(os.getpid(), signal.SIGKILL)
         if written >= 2 and b"please fail" in asked:
             raise RuntimeError("the library failed")
-        script = answer_to(asked)
+        script = answer_to(asked, self._seed)
         return script[written] if written < len(script) else END
 
     def choose(self, row: int, allowed: npt.NDArray[np.bool_] | None) -> int:
-        token = self.sample(row)
-        return token if allowed is None or allowed[token] else int(np.flatnonzero(allowed)[0])
+        if allowed is None:
+            return self.sample(row)
+        logits = self._bias.added_to(self.logits(row))
+        num_written = len(self._backend.rows[row]) - (self._start or 0)
+        logits[CLOSING] += 2 + num_written / 40
+        return int(np.argmax(np.where(allowed, logits, -np.inf)))
 
     def accept(self, token: int) -> None:
         """The script knows what it said."""
@@ -243,11 +276,13 @@ def bytes_of(tokens: Sequence[int]) -> bytes:
     return bytes(token if token < WORD else 10 for token in tokens)
 
 
-def answer_to(asked: bytes) -> list[int]:
+def answer_to(asked: bytes, seed: int = 0) -> list[int]:
     """The tokens of the scripted answer to the last turn."""
     last = asked.rstrip(b"\n").rsplit(b"\n", 1)[-1]
     if b"echo: " in last:
         return list(last.split(b"echo: ", 1)[1].replace("␤".encode(), b"\n"))
     if match := re.search(rb"say ([0-9]+) tokens", last):
         return [WORD] * int(match[1])
+    if match := re.search(rb"roll ([0-9]+) dice", last):
+        return [*random.Random(seed).choices(b"123456", k=int(match[1]))]
     return list(CLERK.get(last.strip(), "ok").encode())

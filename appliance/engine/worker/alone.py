@@ -136,7 +136,7 @@ class Alone:
             self._emit([Failed(sequence.request_id, SCHEMA_TOO_COMPLEX, str(error))])
             return
         if said.text or said.num_tokens:
-            self._emit([Delta(sequence.request_id, said.text, said.num_tokens)])
+            self._emit([Delta(sequence.request_id, said.text, said.num_tokens, said.logprobs)])
         if said.reason is not None:
             self._end(said.reason)
 

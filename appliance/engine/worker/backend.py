@@ -75,6 +75,10 @@ class Sampler(Protocol):
         """The next token among the allowed ones (all, where None), without remembering it."""
         ...
 
+    def logits(self, row: int) -> Logits:
+        """A row as the model computed it: a view, valid until the next batch."""
+        ...
+
     def accept(self, token: int) -> None:
         """Remember a token that `choose` gave."""
         ...

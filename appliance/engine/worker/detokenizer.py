@@ -16,6 +16,7 @@ class Detokenizer:
         self._stop = stop
         self._held = ""  # could still become a stop string
         self.is_stopped = False
+        self.met = ""  # the stop string that ended the text
 
     def add(self, piece: bytes) -> str:
         """The text that is safe to send after this piece. Sets `is_stopped` at a stop string."""
@@ -34,11 +35,12 @@ class Detokenizer:
             return text
         text = self._held + text
         # The stop that completes first wins; of two that complete together, the longer one.
-        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
+        found = [(at + len(stop), at, stop) for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:
             self.is_stopped = True
             self._held = ""
-            return text[: min(found)[1]]
+            _, begin, self.met = min(found)
+            return text[:begin]
         keep = max(_overlap(text, stop) for stop in self._stop)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

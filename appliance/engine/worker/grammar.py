@@ -39,6 +39,10 @@ class Vocabulary(Protocol):
         """The bytes of every token (empty for control tokens), and the tokens that end an answer."""
         ...
 
+    def spell(self, token: int) -> bytes:
+        """The bytes of a token, control tokens too."""
+        ...
+
 
 class Grammars:
     """Compiles schemas for one model. Used by the intake thread only."""
@@ -51,12 +55,22 @@ class Grammars:
 
     def compile(self, schema: str) -> Grammar:
         """A grammar at its beginning. GrammarError where the schema is none that can be kept to."""
-        if self._tokenizer is None:  # a second's work for a large vocabulary: for those who need it
-            self._tokenizer = self._new_tokenizer()
         try:
             text = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": _SPACE})
         except ValueError as error:
             raise GrammarError(_first_line(str(error))) from error
+        return self._compile(text)
+
+    def compile_lark(self, lark: str) -> Grammar:
+        """A grammar in llguidance's Lark, at its beginning: text, `%json` schemas, control tokens.
+
+        A control token is named by its text, as in `<|python_tag|>`. GrammarError as with `compile`.
+        """
+        return self._compile(LLMatcher.grammar_from_lark(lark))
+
+    def _compile(self, text: str) -> Grammar:
+        if self._tokenizer is None:  # a second's work for a large vocabulary: for those who need it
+            self._tokenizer = self._new_tokenizer()
         matcher = LLMatcher(self._tokenizer, text, log_level=0, limits=self._limits)
         if matcher.is_error():
             raise GrammarError(_first_line(matcher.get_error()))
@@ -65,7 +79,7 @@ class Grammars:
     def _new_tokenizer(self) -> LLTokenizer:
         pieces, ends = self._model.vocabulary()
         self._ends = frozenset(ends)
-        tokens = [piece or _SPECIAL + str(token).encode() for token, piece in enumerate(pieces)]
+        tokens = [piece or _SPECIAL + self._model.spell(token) for token, piece in enumerate(pieces)]
         special = [token for token, piece in enumerate(pieces) if not piece]
         wrapped = TokenizerWrapper(_Tokens(self._model, tokens, ends[0], special))
         return LLTokenizer(wrapped, n_vocab=len(tokens), eos_token=ends)

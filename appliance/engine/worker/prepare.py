@@ -5,6 +5,7 @@ On the intake thread, while the step thread computes.
 
 from __future__ import annotations
 
+import math
 from itertools import takewhile
 
 from appliance.engine.messages import Generate, Rejected, Turn
@@ -14,6 +15,16 @@ from appliance.engine.worker.prompt import PromptBuilder, PromptError
 from appliance.engine.worker.sequence import Sequence
 
 _SYSTEM_ROLES = {"system", "developer"}
+
+
+class _Wrong(Exception):
+    """The caller's fault, as Rejected says it."""
+
+    def __init__(self, code: str, message: str, param: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
 
 
 class Preparer:
@@ -27,26 +38,30 @@ class Preparer:
     def prepare(self, message: Generate) -> Sequence | Rejected:
         """A sequence that fits, or why there can be none."""
         try:
-            prompt = self._builder.build(message.messages)
-        except PromptError as error:
-            return Rejected(message.request_id, error.code, error.message, "messages")
+            return self._prepare(message)
+        except _Wrong as error:
+            return Rejected(message.request_id, error.code, error.message, error.param)
+
+    def _prepare(self, message: Generate) -> Sequence:
+        self._check_bias(message.sampling.logit_bias)
+        prompt = self._prompt(message)
         limit = self._backend.model.max_tokens
         if not prompt or len(prompt) >= limit:
-            return Rejected(
-                message.request_id,
+            is_chat = message.prompt is None
+            raise _Wrong(
                 "context_length_exceeded",
-                f"the messages make {len(prompt)} tokens; the model takes {limit} with its answer",
-                "messages",
+                f"the {'messages make' if is_chat else 'prompt makes'} {len(prompt)} tokens; "
+                f"the model takes {limit} with its answer",
+                "messages" if is_chat else "prompt",
             )
         try:
             grammar = self._grammars.compile(message.schema) if message.schema else None
         except GrammarError as error:
-            return Rejected(
-                message.request_id,
+            raise _Wrong(
                 "unsupported_schema",
                 f"the schema can not be kept to: {error}",
                 "response_format.json_schema.schema",
-            )
+            ) from error
         room = limit - len(prompt)
         wanted = message.sampling.max_tokens
         return Sequence(
@@ -59,6 +74,35 @@ class Preparer:
             setup=message.setup,
             num_system=_num_system(message.messages, len(prompt)),
         )
+
+    def _prompt(self, message: Generate) -> list[int]:
+        if message.prompt is None:
+            try:
+                return self._builder.build(message.messages)
+            except PromptError as error:
+                raise _Wrong(error.code, error.message, "messages") from error
+        if isinstance(message.prompt, str):
+            # Control tokens' texts stay text: what a caller pastes in opens nobody's turn.
+            adds_bos = self._backend.model.adds_bos
+            prompt = self._backend.tokenize(message.prompt, parse_special=False, add_bos=adds_bos)
+        else:
+            prompt = list(message.prompt)
+            self._check_tokens(prompt, "prompt")
+        # Nothing at all is gone on from the token that begins a text, where there is one.
+        prompt = prompt or self._backend.tokenize("", parse_special=False, add_bos=True)
+        if not prompt:
+            raise _Wrong("invalid_value", "an empty prompt can not be gone on from by this model", "prompt")
+        return prompt
+
+    def _check_bias(self, logit_bias: tuple[tuple[int, float], ...]) -> None:
+        self._check_tokens([token for token, _ in logit_bias], "logit_bias")
+        if not all(math.isfinite(value) for _, value in logit_bias):
+            raise _Wrong("invalid_value", "a bias must be a finite number", "logit_bias")
+
+    def _check_tokens(self, tokens: list[int], param: str) -> None:
+        """Computing a token that does not exist would end the process."""
+        if any(not 0 <= each < self._backend.model.n_vocab for each in tokens):
+            raise _Wrong("invalid_value", "there is no such token in this model's vocabulary", param)
 
 
 def _num_system(turns: tuple[Turn, ...], num_prompt: int) -> int:

@@ -30,6 +30,7 @@ class Sequence:
     sampling: Sampling = field(repr=False)
     tenant: str = ""
     grammar: Grammar | None = field(default=None, repr=False)
+    spelt: frozenset[int] = frozenset()  # control tokens whose texts belong to the answer's text
     reference: npt.NDArray[np.int32] | None = field(default=None, repr=False)  # a guess at the answer
     num_system: int = 0  # tokens of its system message, about: what is meant to come again
     num_declared: int = 0  # leading tokens of the prompt that the operator declared shared
@@ -40,6 +41,7 @@ class Sequence:
     num_computed: int = 0  # tokens whose cells are filled: the next position
     num_cached: int = 0  # of the prompt, taken from somebody who had computed it
     output: list[int] = field(default_factory=list, repr=False)
+    stop: str = field(default="", repr=False)  # the stop string that ended the answer
     cells: list[int] = field(default_factory=list, repr=False)  # one for each token, scheduled ones too
     arrived_us: int = 0
     started_us: int = 0  # first prefill
@@ -86,4 +88,5 @@ def finished(sequence: Sequence, reason: str, now_us: int, *, digests: bytes = b
         decode_us=max(0, now_us - decoding),
         tokens=tuple(sequence.output) if sequence.setup is not None else (),
         digests=digests,
+        stop=sequence.stop,
     )

@@ -241,7 +241,7 @@ class Together:
         self._tally.completion_tokens += said.num_tokens
         messages: list[ToGateway] = []
         if said.text or said.num_tokens:
-            messages.append(Delta(sequence.request_id, said.text, said.num_tokens))
+            messages.append(Delta(sequence.request_id, said.text, said.num_tokens, said.logprobs))
         if said.reason is not None:
             messages.append(self._finish(sequence, said.reason))
         return messages

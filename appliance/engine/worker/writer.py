@@ -8,8 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from appliance.engine.messages import Logprob
 from appliance.engine.worker.backend import Backend, Sampler
 from appliance.engine.worker.detokenizer import Detokenizer
+from appliance.engine.worker.logprobs import weigh
 from appliance.engine.worker.prefix_cache import Tokens
 from appliance.engine.worker.sequence import Sequence
 from appliance.engine.worker.speculation import Acceptance
@@ -25,6 +27,7 @@ class Said:
     text: str = field(repr=False)
     num_tokens: int
     reason: Reason | None = None
+    logprobs: tuple[Logprob, ...] = field(default=(), repr=False)  # one for each token, where wanted
 
 
 class Writer:
@@ -35,6 +38,7 @@ class Writer:
         self._sequence = sequence
         self._sampler = sampler
         self._detokenizer = Detokenizer(sequence.sampling.stop)
+        self._weighed: list[Logprob] = []  # of what was chosen last, where wanted
         self.acceptance = Acceptance()
         self._history = np.empty(sequence.num_tokens + 256, np.int32)
         self._num_history = 0
@@ -52,9 +56,14 @@ class Writer:
         where the schema lets nothing follow: this answer has failed, and no other one.
         """
         chosen: list[int] = []
+        num_top = self._sequence.sampling.top_logprobs
+        self._weighed.clear()
         for offset in range(len(draft) + 1):
             token = self._sample(row + offset)
             chosen.append(token)
+            if num_top is not None and not self._backend.is_end(token):
+                logits = self._sampler.logits(row + offset)
+                self._weighed.append(weigh(logits, token, num_top, self._backend.spell))
             if offset == len(draft) or token != draft[offset]:
                 break
             if self._is_complete or self._backend.is_end(token):
@@ -62,7 +71,7 @@ class Writer:
         return chosen
 
     def say(self, tokens: Items[int]) -> Said:
-        """Add tokens to the answer, up to its end."""
+        """Add what `choose` gave to the answer, up to its end."""
         sequence = self._sequence
         text: list[str] = []
         num_tokens = 0
@@ -75,7 +84,8 @@ class Writer:
             sequence.output.append(token)
             self._remember([token])
             num_tokens += 1
-            text.append(self._detokenizer.add(self._backend.piece(token)))
+            spell = self._backend.spell if token in sequence.spelt else self._backend.piece
+            text.append(self._detokenizer.add(spell(token)))
             if self._detokenizer.is_stopped or (at == last and self._is_complete):
                 reason = "stop"
                 break
@@ -84,7 +94,8 @@ class Writer:
                 break
         if reason is not None:
             text.append(self._detokenizer.finish())
-        return Said("".join(text), num_tokens, reason)
+            sequence.stop = self._detokenizer.met
+        return Said("".join(text), num_tokens, reason, tuple(self._weighed[:num_tokens]))
 
     def close(self) -> None:
         self._sampler.close()

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from llama_cpp import llama_cpp as lib
 
 from appliance.engine.messages import Sampling
-from appliance.engine.worker.backend import Sampler
+from appliance.engine.worker.backend import Logits, Sampler
 from appliance.engine.worker.llama.context import Context
-from appliance.engine.worker.sampling import DEFAULT_TOP_K, is_greedy, wants_penalties
+from appliance.engine.worker.sampling import DEFAULT_TOP_K, Bias, is_greedy, wants_penalties
 
 _PENALTY_WINDOW = 256
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
@@ -23,24 +23,28 @@ Mask = npt.NDArray[np.bool_]
 def new_sampler(context: Context, n_vocab: int, sampling: Sampling) -> Sampler:
     """The cheapest sampler that does what is asked."""
     if is_greedy(sampling):
-        return Greedy(context)
+        return Greedy(context, sampling)
     return Chain(context, n_vocab, sampling)
 
 
 class Greedy:
     """Temperature 0 without penalties: the largest logit."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, sampling: Sampling) -> None:
         self._context = context
+        self._bias = Bias(sampling.logit_bias)
 
     def sample(self, row: int) -> int:
-        return int(np.argmax(self._context.logits(row)))
+        return int(np.argmax(self._bias.added_to(self._context.logits(row))))
 
     def choose(self, row: int, allowed: Mask | None) -> int:
-        logits = self._context.logits(row)
+        logits = self._bias.added_to(self._context.logits(row))
         if allowed is not None:
             logits = np.where(allowed, logits, -np.inf)
         return int(np.argmax(logits))
+
+    def logits(self, row: int) -> Logits:
+        return self._context.logits(row)
 
     def accept(self, token: int) -> None:
         """Nothing depends on it."""
@@ -50,7 +54,7 @@ class Greedy:
 
 
 class Chain:
-    """A llama.cpp sampler chain: penalties only where set, top_k first of all that narrows."""
+    """A llama.cpp sampler chain: biases first, penalties only where set, then top_k, which narrows."""
 
     def __init__(self, context: Context, n_vocab: int, sampling: Sampling) -> None:
         self._context = context
@@ -63,6 +67,8 @@ class Chain:
     @staticmethod
     def _samplers(n_vocab: int, sampling: Sampling) -> list[Any]:
         made = []
+        if sampling.logit_bias:
+            made.append(_bias(n_vocab, Bias(sampling.logit_bias)))
         if wants_penalties(sampling):
             made.append(
                 lib.llama_sampler_init_penalties(
@@ -112,8 +118,22 @@ class Chain:
             raise RuntimeError("the sampler chain chose nothing")
         return int(array.data[array.selected].id)
 
+    def logits(self, row: int) -> Logits:
+        return self._context.logits(row)
+
     def accept(self, token: int) -> None:
         lib.llama_sampler_accept(self._chain, token)
 
     def close(self) -> None:
         lib.llama_sampler_free(self._chain)
+
+
+def _bias(n_vocab: int, bias: Bias) -> Any:
+    """llama_sampler_init_logit_bias; the library copies what it is given."""
+    given = (lib.llama_logit_bias * len(bias.tokens))(
+        *(
+            lib.llama_logit_bias(int(token), float(value))
+            for token, value in zip(bias.tokens, bias.values, strict=True)
+        )
+    )
+    return lib.llama_sampler_init_logit_bias(n_vocab, len(bias.tokens), given)
