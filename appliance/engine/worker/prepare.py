@@ -50,8 +50,9 @@ class Preparer:
             is_chat = message.prompt is None
             raise _Wrong(
                 "context_length_exceeded",
-                f"the {'messages make' if is_chat else 'prompt makes'} {len(prompt)} tokens; "
-                f"the model takes {limit} with its answer",
+                # Clients know this refusal by its first words.
+                f"this model's maximum context length is {limit} tokens, its answer among them; "
+                f"the {'messages make' if is_chat else 'prompt makes'} {len(prompt)}",
                 "messages" if is_chat else "prompt",
             )
         try:

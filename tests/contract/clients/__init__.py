@@ -1,0 +1,1 @@
+"""Programs that run in the clients' own environments, as processes of their own: one line of JSON a check."""
