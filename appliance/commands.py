@@ -173,6 +173,16 @@ class OpenDoors(_Message, frozen=True):
     """The installer has committed: callers come in."""
 
 
+class RecordCertificate(_Message, frozen=True):
+    """`appliance tls init|issue|renew`: a certificate was made. `not_after` as RFC 3339 in UTC."""
+
+    certificate_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    not_after: Annotated[str, Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z$")]
+    is_authority: Literal[0, 1]
+    subject: Annotated[str, Meta(max_length=500)]
+    names: Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=100)]
+
+
 class RecordBundle(_Message, frozen=True):
     """What became of an offline bundle goes on the record."""
 
@@ -211,5 +221,6 @@ Command = (
     | SelfTest
     | OpenDoors
     | RecordBundle
+    | RecordCertificate
 )
 Answer = Done | Problem

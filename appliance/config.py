@@ -32,9 +32,18 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Port = 8080
     tls_certificate: str = ""
     tls_key: str = ""
+    tls_oldest: Literal["1.2", "1.3"] = "1.3"  # the oldest version of TLS that is spoken
     max_body_bytes: Positive = 2 * 1024 * 1024
     body_timeout_seconds: Positive = 30
     shutdown_grace_seconds: Positive = 10
+
+    @property
+    def certificate(self) -> Path:
+        return Path(self.tls_certificate)
+
+    @property
+    def key(self) -> Path:
+        return Path(self.tls_key)
 
 
 class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -186,6 +195,11 @@ class Home(msgspec.Struct, frozen=True):
     @property
     def models(self) -> Path:
         return self.root / "models"
+
+    @property
+    def tls(self) -> Path:
+        """The site's own authority and the server's certificate, where `appliance tls` made them."""
+        return self.root / "tls"
 
     @property
     def tuning(self) -> Path:

@@ -41,6 +41,7 @@ from appliance.commands import (
     PlaceHold,
     Problem,
     RecordBundle,
+    RecordCertificate,
     RecordReading,
     Recover,
     ResetAccount,
@@ -116,6 +117,20 @@ async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[st
             receipt = await alone.audit.append(
                 entry.Entry(
                     kind=Kind(command.event), public=command.public, content=command.content, actor=PROGRAM
+                )
+            )
+            return {"record": receipt.record}
+        case RecordCertificate():
+            receipt = await alone.audit.append(
+                entry.Entry(
+                    kind=Kind.CERTIFICATE_ISSUED,
+                    public={
+                        "certificate_sha256": command.certificate_sha256,
+                        "not_after": command.not_after,
+                        "is_authority": command.is_authority,
+                    },
+                    content={"subject": command.subject, "names": command.names},
+                    actor=PROGRAM,
                 )
             )
             return {"record": receipt.record}

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import msgspec
-
 import appliance
-from appliance import db, sampling
+from appliance import configured, db, sampling
 from appliance.accounts import accounts, saved, tables
 from appliance.accounts.accounts import Account, Register
 from appliance.accounts.directory import Directory
@@ -29,14 +26,13 @@ from appliance.approvals import Approvals
 from appliance.audit import files, profiles, retention, store
 from appliance.audit import tables as audit_tables
 from appliance.audit.drafts import drafted_act
-from appliance.audit.entry import Entry
 from appliance.audit.holds import legal_hold
-from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.auditing import Auditing
 from appliance.catalog import Catalog
+from appliance.certifying import Certifying
 from appliance.clock import Clock, SystemClock
-from appliance.config import EMBEDDED, Home, Settings
+from appliance.config import Home, Settings
 from appliance.control import ControlServer, Live
 from appliance.copies import Copies
 from appliance.core import ModelSpec, Role
@@ -111,6 +107,7 @@ class Services:
     exporting: Exporting
     hosted: Hosted
     doors: Doors
+    certifying: Certifying | None  # where TLS is configured
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def served(self) -> list[ModelSpec]:
@@ -247,7 +244,11 @@ async def run_services(
     if settings.engine.worker_socket:
         catalog.open_to_workers(spec, home)
     with open_log_alone(home, settings, clock) as alone:
-        await _record_settings(alone.audit, home, settings)
+        await configured.record(alone.audit, home, settings)
+        certifying = None
+        if settings.server.tls_certificate:
+            certifying = Certifying(settings.server, alone.audit, clock)
+            await certifying.begin()
         metrics = Metrics()
         recorder = Lives(alone.audit)
         engine = Engine(
@@ -316,6 +317,7 @@ async def run_services(
             exporting=alone.exporting,
             hosted=alone.hosted,
             doors=doors,
+            certifying=certifying,
         )
         await control.start()
         refusals.start()
@@ -323,6 +325,8 @@ async def run_services(
             asyncio.create_task(_retain_for_ever(alone.custody)),
             asyncio.create_task(sampling.sample_for_ever(services.trends, metrics, engines, clock)),
         ]
+        if certifying is not None:
+            keepers.append(asyncio.create_task(certifying.watch_for_ever()))
         alone.administration.verifications.start()
         await engine.start()
         try:
@@ -339,26 +343,6 @@ async def run_services(
             await inference.drain(settings.audit.commit_timeout_seconds + 1)
             await refusals.stop()
             await recorder.settle()
-
-
-async def _record_settings(audit: AuditLog, home: Home, settings: Settings) -> None:
-    """What the appliance runs with, where it differs from the last time: the digest, and sealed the whole."""
-    told = msgspec.to_builtins(settings)
-    database = db.of(home, settings)
-    if settings.database_url != EMBEDDED:
-        told["database_url"] = str(database)  # without a password, wherever the URL holds one
-    digest = hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
-    with db.reading(database) as connection:
-        last = store.header_of_last(connection, Kind.CONFIG_CHANGED)
-    previous = str(last.pub["config_sha256"]) if last is not None else ""
-    if digest != previous and audit.is_ready:
-        await audit.append(
-            Entry(
-                kind=Kind.CONFIG_CHANGED,
-                public={"config_sha256": digest, "previous_sha256": previous},
-                content={"settings": told},
-            )
-        )
 
 
 async def _retain_for_ever(custody: Custody) -> None:

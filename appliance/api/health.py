@@ -10,8 +10,9 @@ from pydantic import BaseModel
 
 from appliance.accounts.roles import Permission
 from appliance.api.access import require
+from appliance.certifying import state_of
 from appliance.metrics import CONTENT_TYPE
-from appliance.services import services_of
+from appliance.services import Services, services_of
 from appliance.witnessing import Visits
 
 router = APIRouter()
@@ -67,6 +68,14 @@ class ModelReadiness(BaseModel):
     last_error: str
 
 
+class CertificateReadiness(BaseModel):
+    """What is served over TLS: `valid`, `renew`, `over`, or `not_taken`: its files hold what can not be."""
+
+    state: str
+    not_after: str
+    problem: str
+
+
 class Readiness(BaseModel):
     """Ready when the log commits, its disk has room and the default model answers."""
 
@@ -74,6 +83,7 @@ class Readiness(BaseModel):
     audit: AuditReadiness
     witness: WitnessReadiness
     models: dict[str, ModelReadiness]
+    certificate: CertificateReadiness | None = None  # where TLS is configured
 
 
 @router.get("/healthz")
@@ -96,6 +106,7 @@ async def readyz(request: Request, response: Response) -> Readiness:
     ready = (
         state.is_ready
         and not services.audit.is_low
+        and not (services.certifying is not None and services.certifying.serving.is_over)
         and default is not None
         and default.id in services.engines
         and services.engines[default.id].is_ready
@@ -127,6 +138,18 @@ async def readyz(request: Request, response: Response) -> Readiness:
             )
             for model, engine in services.engines.items()
         },
+        certificate=_certificate(services),
+    )
+
+
+def _certificate(services: Services) -> CertificateReadiness | None:
+    if services.certifying is None:
+        return None
+    serving = services.certifying.serving
+    return CertificateReadiness(
+        state=state_of(serving, services.clock.now_us()),
+        not_after=f"{serving.about.not_after:%Y-%m-%dT%H:%M:%SZ}",
+        problem=serving.problem,
     )
 
 

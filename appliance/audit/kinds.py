@@ -47,6 +47,8 @@ class Kind(StrEnum):
     SESSION_CLOSED = "session:closed"
     SCREEN_ENROLLED = "screen:enrolled"
     SCREEN_REMOVED = "screen:removed"
+    CERTIFICATE_ISSUED = "certificate:issued"
+    CERTIFICATE_SERVED = "certificate:served"
     MODEL_LOADED = "model:loaded"
     MODEL_FAILED = "model:failed"
     MODEL_UNLOADED = "model:unloaded"
@@ -149,6 +151,8 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.SESSION_CLOSED: frozenset({"role", "reason"}),
     Kind.SCREEN_ENROLLED: frozenset(),
     Kind.SCREEN_REMOVED: frozenset(),
+    Kind.CERTIFICATE_ISSUED: frozenset({"certificate_sha256", "not_after", "is_authority"}),
+    Kind.CERTIFICATE_SERVED: frozenset({"certificate_sha256", "not_after"}),
     Kind.MODEL_LOADED: frozenset({"model", "model_sha256", "backend", "library", "load_us"}),
     Kind.MODEL_FAILED: frozenset({"model", "code"}),
     Kind.MODEL_UNLOADED: frozenset({"model"}),

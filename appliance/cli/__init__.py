@@ -25,6 +25,7 @@ _COMMANDS = {
     "auditor": ("appliance.cli.auditor", "auditor"),
     "model": ("appliance.cli.model", "model"),
     "audit": ("appliance.cli.audit", "audit"),
+    "tls": ("appliance.cli.tls", "tls"),
     "bundle": ("appliance.cli.bundle", "bundle"),
     "db": ("appliance.cli.db", "database"),
     "bench": ("appliance.cli.bench", "bench"),

@@ -18,9 +18,11 @@ from appliance.bundle import preflight
 from appliance.bundle.layout import Site
 from appliance.catalog import Catalog
 from appliance.cli.base import command_gateway, database_of, home_option, json_option, show
+from appliance.clock import SystemClock
 from appliance.commands import SelfTest
 from appliance.config import Home, Settings
 from appliance.errors import ApplianceError, InternalError, SetupError
+from appliance.tls.serving import Files, Serving
 
 _LOW_DISK_BYTES = 1 << 30
 _PRIVATE = 0o077
@@ -250,10 +252,16 @@ def _tls(home: Home) -> str:
     server = config.load(home).server
     if not server.tls_certificate:
         return "off (profile dev)"
-    for path in (server.tls_certificate, server.tls_key):
-        if not os.access(Path(path), os.R_OK):
-            raise SetupError(f"can not read {path}", code="tls_missing")
-    return "certificate and key are readable"
+    clock = SystemClock()
+    serving = Serving(Files(server.certificate, server.key, server.tls_oldest), clock)
+    about = serving.about
+    if serving.is_over:
+        raise SetupError(
+            f"the certificate's time is over since {about.not_after:%Y-%m-%d %H:%M} UTC",
+            code="tls_over",
+            hint="appliance tls renew, or a new certificate of your site; and check this host's clock",
+        )
+    return f"{', '.join(about.names) or about.subject}, until {about.not_after:%Y-%m-%d}"
 
 
 def _filesystem(home: Home) -> str:

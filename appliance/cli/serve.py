@@ -9,10 +9,10 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 import msgspec
@@ -89,10 +89,10 @@ def run(
     if settings.profile == "dev":
         warn("profile 'dev': the auditor's identity lies in this home, so root can read the record")
     with contextlib.ExitStack() as stack:
-        api = stack.enter_context(_listen(settings, settings.server.host, settings.server.port))
+        api = stack.enter_context(_listen(settings.server.host, settings.server.port))
         console = None
         if settings.console.enabled:
-            console = stack.enter_context(_listen(settings, settings.console.host, settings.console.port))
+            console = stack.enter_context(_listen(settings.console.host, settings.console.port))
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         making = _Making(kiosk_key, console_accounts=console_accounts)
         runner.run(_serve(home, settings, _Listeners(api, console), making, worker_command))
@@ -124,10 +124,11 @@ async def _serve(
         sessions = new_sessions(services)
         sessions.start()
         guard = services.doors.guard
-        servers = [(_server(settings, guard(api)), listeners.api)]
+        context = services.certifying.serving.context if services.certifying is not None else None
+        servers = [(_server(settings, guard(api), context), listeners.api)]
         if listeners.console is not None:
             console = guard(create_console(services, sessions, api))
-            servers.append((_server(settings, console), listeners.console))
+            servers.append((_server(settings, console, context), listeners.console))
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, _end, [server for server, _ in servers], each)
@@ -141,7 +142,7 @@ async def _serve(
             await sessions.stop()
 
 
-def _server(settings: Settings, app: ASGIApp) -> _Server:
+def _server(settings: Settings, app: ASGIApp, context: ssl.SSLContext | None) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
@@ -151,8 +152,7 @@ def _server(settings: Settings, app: ASGIApp) -> _Server:
             server_header=False,
             proxy_headers=False,  # where a call comes from is on the record: nobody but its socket says it
             timeout_graceful_shutdown=settings.server.shutdown_grace_seconds,
-            ssl_certfile=settings.server.tls_certificate or None,
-            ssl_keyfile=settings.server.tls_key or None,
+            ssl_context_factory=None if context is None else lambda _config, _default: context,
             http="httptools",
             ws="none",
             backlog=_BACKLOG,
@@ -222,10 +222,7 @@ def address_of(settings: Settings, listener: socket.socket) -> str:
     return f"{'https' if settings.server.tls_certificate else 'http'}://{host}:{port}"
 
 
-def _listen(settings: Settings, host: str, port: int) -> socket.socket:
-    for path in (settings.server.tls_certificate, settings.server.tls_key):
-        if path and not Path(path).is_file():
-            raise SetupError(f"no such file: {path}", code="tls_missing")
+def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)

@@ -169,6 +169,10 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
     "audit begin-anew": (None, []),  # log:restored, state:carried: test_anew
     "db status": (_plain("db", "status"), []),
     "doctor": (_plain("doctor", "--live"), ANSWER),
+    "tls init": (_plain("tls", "init", "--permit", "localhost"), [Kind.CERTIFICATE_ISSUED]),
+    "tls issue": (_plain("tls", "issue", "--name", "localhost"), [Kind.CERTIFICATE_ISSUED]),
+    "tls renew": (_plain("tls", "renew", "--force"), [Kind.CERTIFICATE_ISSUED]),
+    "tls show": (_plain("tls", "show"), []),
     "bundle build": (None, []),  # about media and hosts: no home
     "bundle delta": (None, []),
     "bundle import": (None, []),

@@ -73,6 +73,16 @@ _ALARMS: Final = {
         "warn",
     ),
     "verify_not_run": ("The record could not be verified", "Run: appliance audit verify", "bad"),
+    "certificate_not_taken": (
+        "New files of the certificate can not be served",
+        "The old one is served on. Run: appliance doctor",
+        "warn",
+    ),
+    "certificate_over": (
+        "The certificate's time is over: clients refuse the connection",
+        "Run: appliance tls renew, or put a new one of your site in its place.",
+        "bad",
+    ),
     "reading_volume": (
         "Somebody read more of the record than their limit allows",
         "Ask the auditors: who it was is sealed to them.",

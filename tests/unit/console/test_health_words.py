@@ -100,7 +100,8 @@ def test_help_names_commands_that_exist_and_ends_in_recovery(reason: str) -> Non
     assert found.commands[-1] == "appliance audit recover"
 
 
-CODES = ("disk_warning", "disk_low", "disk_full", pulse.SILENT, "verify_not_run", volume.ALARM)
+CODES = ("disk_warning", "disk_low", "disk_full", pulse.SILENT, "verify_not_run", volume.ALARM,
+         "certificate_not_taken", "certificate_over")  # fmt: skip
 PUBLIC: Mapping[Kind, Mapping[str, str | int]] = {
     Kind.LOG_RECOVERED: {"reason": "a test"},
     Kind.LOG_VERIFIED: {"findings": 2},

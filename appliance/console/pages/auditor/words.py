@@ -48,6 +48,8 @@ KINDS: Final[Mapping[Kind, str]] = {
     Kind.ACCOUNT_CREATED: "Account made",
     Kind.ACCOUNT_CHANGED: "Account changed",
     Kind.ACCOUNT_LOCKED: "Account locked",
+    Kind.CERTIFICATE_ISSUED: "Certificate made",
+    Kind.CERTIFICATE_SERVED: "Certificate served",
     Kind.SCREEN_ENROLLED: "Lobby screen set up",
     Kind.SCREEN_REMOVED: "Lobby screen removed",
     Kind.SESSION_OPENED: "Log-in",

@@ -1,0 +1,86 @@
+"""Keeps the certificate that is served: on the record when it changes, told about when it can not."""
+
+from __future__ import annotations
+
+import asyncio
+
+from appliance.audit.entry import Entry
+from appliance.audit.kinds import Kind
+from appliance.audit.log import AuditLog
+from appliance.clock import Clock
+from appliance.config import Server
+from appliance.errors import AuditUnavailable, SetupError
+from appliance.log import get_logger
+from appliance.tls.certificates import utc
+from appliance.tls.serving import Files, Serving
+
+LOOK_SECONDS = 5.0
+
+log = get_logger(__name__)
+
+
+class Certifying:
+    """Owner of the served certificate: the event loop's thread."""
+
+    def __init__(self, server: Server, audit: AuditLog, clock: Clock) -> None:
+        self._audit = audit
+        self._clock = clock
+        self._was_over = False
+        self.serving = Serving(Files(server.certificate, server.key, server.tls_oldest), clock)
+
+    async def begin(self) -> None:
+        """What is served from now on, on the record."""
+        await self._record(self._served())
+
+    async def watch_for_ever(self) -> None:
+        """Look at the files now and then. Whatever is wrong with them, what was served goes on."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Serve another certificate where there is one; raise an alarm where it can't be, or time is over."""
+        try:
+            if self.serving.refresh():
+                await self._record(self._served())
+                log.info("certificate_changed", not_after=_day(self.serving))
+        except SetupError as error:
+            log.error("certificate_not_taken", code=error.code)
+            await self._record(_alarm("certificate_not_taken"))
+        is_over = self.serving.is_over
+        if is_over and not self._was_over:
+            log.error("certificate_over", not_after=_day(self.serving))
+            await self._record(_alarm("certificate_over"))
+        self._was_over = is_over
+
+    def _served(self) -> Entry:
+        about = self.serving.about
+        return Entry(
+            kind=Kind.CERTIFICATE_SERVED,
+            public={"certificate_sha256": about.sha256, "not_after": _day(self.serving)},
+            content={"names": list(about.names), "subject": about.subject, "issuer": about.issuer},
+        )
+
+    async def _record(self, entry: Entry) -> None:
+        try:
+            await self._audit.append(entry)
+        except AuditUnavailable:
+            # The latch tells the same on /readyz, and nobody is admitted meanwhile.
+            log.warning("certificate_unrecorded", event_kind=str(entry.kind))
+
+
+def state_of(serving: Serving, now_us: int) -> str:
+    """`valid`, `renew` (less than a third of its time is left), `not_taken` or `over`."""
+    if serving.is_over:
+        return "over"
+    if serving.problem:
+        return "not_taken"
+    return "renew" if serving.about.wants_renewal(utc(now_us)) else "valid"
+
+
+def _alarm(code: str) -> Entry:
+    return Entry(kind=Kind.LOG_ALARM, public={"code": code})
+
+
+def _day(serving: Serving) -> str:
+    return f"{serving.about.not_after:%Y-%m-%dT%H:%M:%SZ}"
