@@ -45,6 +45,7 @@ class Exchange:
         self.model = model
         self.receipt: Receipt | None = None  # of the opening, once it is durable
         self.began_us = 0
+        self.prompt_tokens = 0  # as the worker counted them when it took the prompt
         self.token_us = 0  # when the worker's last token came
         self.has_delivered = False
         self.is_gone = False

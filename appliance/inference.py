@@ -145,6 +145,7 @@ class Inference:
                 await exchange.wake.wait()
                 exchange.wake.clear()
                 if answer.has_started:
+                    exchange.prompt_tokens = answer.usage().prompt_tokens
                     exchange.accept()
                 if exchange.request.stream and answer.has_pieces and not exchange.ended.is_set():
                     await self._send(exchange, answer)

@@ -15,6 +15,7 @@ from appliance.api import (
     exports,
     health,
     input_tokens,
+    messages,
     models,
     openapi,
     proofs,
@@ -46,6 +47,7 @@ def create_routes() -> FastAPI:
         redirect_slashes=False,
     )
     app.include_router(chat.router)
+    app.include_router(messages.router)
     app.include_router(embeddings.router)
     app.include_router(rerank.router)
     app.include_router(tokens.router)

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from appliance.api import errors as wire
+from appliance.api import messages_errors
 from appliance.core import Caller, Principal, Receipt
 from appliance.errors import (
     ApplianceError,
@@ -128,7 +129,7 @@ class Border:
         if started:  # too late for a status: the route ends its own stream with an error event
             return
         problem = await self._on_record(problem, scope, visit)
-        await _respond(problem, send_stamped)
+        await _respond(problem, _body_of(problem, scope, visit), send_stamped)
 
     def _authenticate(self, headers: Headers) -> Principal:
         """Bearer and x-api-key pass through one and the same check."""
@@ -191,7 +192,8 @@ class Border:
 
 
 def _stamp(visit: Visit) -> list[tuple[bytes, bytes]]:
-    stamp = [(b"x-request-id", visit.request_id.encode("ascii"))]
+    request_id = visit.request_id.encode("ascii")
+    stamp = [(b"x-request-id", request_id), (b"request-id", request_id)]  # OpenAI's, Anthropic's
     if visit.receipt is not None:
         stamp.append((b"x-audit-record", visit.receipt.record.encode("ascii")))
         stamp.append((b"x-audit-leaf", visit.receipt.leaf.hex().encode("ascii")))
@@ -220,7 +222,14 @@ def _from_http(error: HTTPException) -> ApplianceError:
     return RequestError("the request is not valid", code="invalid_request")
 
 
-async def _respond(problem: ApplianceError, send: Send) -> None:
+def _body_of(problem: ApplianceError, scope: Scope, visit: Visit) -> bytes:
+    """Each caller hears of an error in the shape that its kind of client parses: the path tells which."""
+    if messages_errors.speaks(scope["path"]):
+        return messages_errors.body_of(problem, visit.request_id)
+    return wire.body_of(problem)
+
+
+async def _respond(problem: ApplianceError, body: bytes, send: Send) -> None:
     await send(
         {
             "type": "http.response.start",
@@ -228,4 +237,4 @@ async def _respond(problem: ApplianceError, send: Send) -> None:
             "headers": wire.headers_of(problem),
         }
     )
-    await send({"type": "http.response.body", "body": wire.body_of(problem)})
+    await send({"type": "http.response.body", "body": body})

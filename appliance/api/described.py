@@ -13,12 +13,14 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from appliance.accounts.roles import Permission
+from appliance.api.messages_shapes import MessagesError
 from appliance.errors import InternalError, RequestError, Unavailable
 from appliance.statuses import status_of
 
 PREFACE: Final = (
-    "What a program inside the agency may ask. OpenAI's clients work with another base URL and nothing else. "
-    "Every answer carries `x-request-id`. Errors have one shape. Times are in UTC."
+    "What a program inside the agency may ask. OpenAI's and Anthropic's clients work with another base URL "
+    "and nothing else. Every answer carries `x-request-id`. Errors have one shape, and Anthropic's under "
+    "`/v1/messages`. Times are in UTC."
 )
 TAGS: Final = {
     "generate": "Answers of a model, whole or as they are written.",
@@ -70,10 +72,15 @@ ERROR: Final[dict[str, Any]] = {
         }
     },
 }
-MESSAGES_ERROR: Final[dict[str, Any]] = ERROR
+MESSAGES_ERROR: Final[dict[str, Any]] = MessagesError.model_json_schema(mode="serialization")
 HEADERS: Final[dict[str, Any]] = {
     "x-request-id": {
         "description": "Quote it to your operator.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"},
+    },
+    "request-id": {
+        "description": "The same, where Anthropic's clients look for it.",
         "required": True,
         "schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"},
     },
@@ -168,7 +175,7 @@ def tag_of(path: str) -> str:
 
 def headers_for(status: HTTPStatus, *, is_asking: bool) -> dict[str, Any]:
     """The headers of an answer."""
-    names = ["x-request-id"]
+    names = ["x-request-id", "request-id"]
     if status != HTTPStatus.OK:
         names.append("x-should-retry")
     if is_asking and status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:

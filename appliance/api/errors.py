@@ -111,11 +111,13 @@ def from_validation(error: ValidationError, body: bytes) -> RequestError:
             param=f"{param}.type",
         )
     reason = first["msg"][:1].lower() + first["msg"][1:]
-    return RequestError(
-        f"invalid value for {param}: {reason}",
-        code="invalid_type" if kind.endswith("_type") else "invalid_value",
-        param=param,
-    )
+    return RequestError(f"invalid value for {param}: {reason}", code=_code_of(kind), param=param)
+
+
+def _code_of(kind: str) -> str:
+    if kind.startswith("unsupported_"):  # a complaint of our own: what it names is known, and not here
+        return "unsupported_parameter"
+    return "invalid_type" if kind.endswith("_type") else "invalid_value"
 
 
 def _furthest(problems: Sequence[tuple[Any, str | None]]) -> tuple[Any, str | None]:

@@ -9,9 +9,34 @@ from typing import Any, Final
 from appliance.api import audit_answers
 from appliance.api.chat_shapes import ChatCompletionChunk
 from appliance.api.described import Events, Example, Operation
+from appliance.api.messages_shapes import MessageEvent
 
 _MODEL: Final = {"model": "default"}
 _QUESTION: Final = [{"role": "user", "content": "echo: Tuesdays and Thursdays until 18:00."}]
+_HOURS: Final[dict[str, Any]] = {
+    "name": "hours",
+    "description": "The opening hours of an office",
+    "input_schema": {
+        "type": "object",
+        "properties": {"office": {"type": "string"}},
+        "required": ["office"],
+        "additionalProperties": False,
+    },
+}
+_ROUND: Final[dict[str, Any]] = {
+    "tools": [_HOURS],
+    "messages": [
+        {"role": "user", "content": "When is the tax office open?"},
+        {
+            "role": "assistant",
+            "content": [{"type": "tool_use", "id": "toolu_1", "name": "hours", "input": {"office": "tax"}}],
+        },
+        {
+            "role": "user",
+            "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "until 18:00"}],
+        },
+    ],
+}
 _TEXT: Final[dict[str, Any]] = {"text/plain": {"schema": {"type": "string"}}}
 _WHY: Final = {"purpose": "yearly review", "case": "2026-17"}
 
@@ -72,6 +97,32 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                 {**_MODEL, "messages": _QUESTION, "temperature": 7},
                 HTTPStatus.BAD_REQUEST,
             ),
+        },
+    ),
+    ("POST", "/v1/messages"): Operation(
+        description="The answer, whole or as a stream of named events",
+        codes=("unsupported_schema", "schema_too_complex"),
+        events=Events((MessageEvent,), end="the last one is `message_stop`, or `error` where it fails."),
+        examples={
+            "question": Example(
+                "A question", {**_MODEL, "max_tokens": 64, "system": "Be brief.", "messages": _QUESTION}
+            ),
+            "stream": Example(
+                "The same as a stream", {**_MODEL, "max_tokens": 64, "messages": _QUESTION, "stream": True}
+            ),
+            "tools": Example("A tool that may be called", {**_MODEL, **_ROUND, "max_tokens": 64}),
+            "unlimited": Example(
+                "Without the limit that Anthropic's clients always name",
+                {**_MODEL, "messages": _QUESTION},
+                HTTPStatus.BAD_REQUEST,
+            ),
+        },
+    ),
+    ("POST", "/v1/messages/count_tokens"): Operation(
+        codes=("unsupported_schema",),
+        examples={
+            "question": Example("A question", {**_MODEL, "messages": _QUESTION}),
+            "tools": Example("The same conversation, with its tools", {**_MODEL, **_ROUND}),
         },
     ),
     ("POST", "/v1/embeddings"): Operation(

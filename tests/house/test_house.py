@@ -22,6 +22,7 @@ from appliance.api import (
     exports,
     health,
     input_tokens,
+    messages,
     models,
     openapi,
     proofs,
@@ -185,6 +186,7 @@ def test_every_route_names_a_permission() -> None:
         rerank,
         tokens,
         input_tokens,
+        messages,
         models,
         proofs,
         audit,
@@ -221,7 +223,19 @@ def test_guide_names_every_path_of_callers() -> None:
     guide = (ROOT / "deploy" / "guides" / "api.md").read_text()
     paths = [
         route.path
-        for module in (chat, embeddings, rerank, tokens, input_tokens, models, proofs, audit, health, openapi)
+        for module in (
+            chat,
+            embeddings,
+            rerank,
+            tokens,
+            input_tokens,
+            messages,
+            models,
+            proofs,
+            audit,
+            health,
+            openapi,
+        )
         for route in module.router.routes
         if isinstance(route, APIRoute)
     ]
