@@ -137,6 +137,16 @@ def test_a_limit_ends_an_answer(running: Gateway) -> None:
     assert sent[-2]["delta"]["stop_reason"] == "max_tokens"
 
 
+def test_a_stop_sequence_ends_an_answer_and_is_named(running: Gateway) -> None:
+    """The one that was met is told; its text is in no block."""
+    body = asked("echo: red, green, blue", stop_sequences=["purple", ", blue"])
+    told, sent = good(running, body), streamed(running, body)
+
+    assert told["content"] == [{"type": "text", "text": "red, green"}]
+    assert (told["stop_reason"], told["stop_sequence"]) == ("stop_sequence", ", blue")
+    assert sent[-2]["delta"] == {"stop_reason": "stop_sequence", "stop_sequence": ", blue"}
+
+
 def test_cached_tokens_are_counted_apart(running: Gateway) -> None:
     """A prompt that was computed before is read from the cache, whether or not its blocks say so."""
     system = [{"type": "text", "text": "the same words " * 8, "cache_control": {"type": "ephemeral"}}]
