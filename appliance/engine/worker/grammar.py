@@ -6,17 +6,48 @@ token, and only where it says no is the mask of the whole vocabulary computed.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
+
+from appliance.engine.worker import trial
+from appliance.engine.worker.schemas import SchemaError, check
 
 Mask = npt.NDArray[np.bool_]
 # Between tokens of JSON: one space, or a new line and its indentation. Without a bound a small model
 # that has nothing to say may write spaces until its limit.
 _SPACE = r"( |\n {0,32})?"
 _SPECIAL = b"\xff"  # llguidance's mark of control tokens: no text contains this byte
+# Compiled grammars are kept: a room asks the same few all day. One takes about 300 bytes a character.
+MAX_KEPT = 64
+MAX_KEPT_CHARACTERS = 512 * 1024
+MAX_LARK_CHARACTERS = 512 * 1024
+
+# What one answer's grammar may take of the step thread, which everybody waits for: nanoseconds of it.
+FIRST_NS = 250_000_000
+EACH_TOKEN_NS = 10_000_000
+
+# How the compiler's errors begin, and what is told of them: its own words may quote a schema.
+_REASONS = (
+    ("unsatisfiable", "no answer can fit it"),
+    ("oneof", "'oneOf' whose alternatives are not surely apart: use 'anyOf'"),
+    ("unable to determine if regex is empty", "its patterns and lengths are too complex together"),
+    ("patternproperty regexes", "'patternProperties' whose patterns are not surely apart"),
+    ("can't determine if patternproperty", "'patternProperties' whose patterns are not surely apart"),
+    ("circular references", "'$ref' in a circle, with keywords beside it"),
+    ("too large", "it is too large"),
+    ("too big", "it is too large"),
+    ("fuel", "it is too complex"),
+    ("too many", "it is too complex"),
+    ("regex", "one of its patterns can not be compiled"),
+)
 
 
 class GrammarError(Exception):
@@ -30,7 +61,7 @@ class GrammarExhausted(Exception):
     """
 
 
-class Vocabulary(Protocol):
+class Model(Protocol):
     """What is needed of a model."""
 
     def tokenize(self, text: str, *, parse_special: bool, add_bos: bool) -> list[int]: ...
@@ -44,67 +75,140 @@ class Vocabulary(Protocol):
         ...
 
 
-class Grammars:
-    """Compiles schemas for one model. Used by the intake thread only."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What an answer keeps to, as text: a JSON Schema, or a grammar in llguidance's Lark."""
 
-    def __init__(self, model: Vocabulary) -> None:
+    kind: Literal["schema", "lark"]
+    text: str
+
+
+class Grammars:
+    """Compiles for one model, and keeps what it compiled: `find` in any thread, the rest in one.
+
+    With `in_trial` a process of its own tries each grammar first (trial.py).
+    """
+
+    def __init__(self, model: Model, *, in_trial: bool = False) -> None:
         self._model = model
         self._tokenizer: LLTokenizer | None = None
         self._ends: frozenset[int] = frozenset()
-        self._limits = LLParserLimits()
+        self._limits = new_limits()
+        self._kept: OrderedDict[Source, LLMatcher] = OrderedDict()
+        self._lock = threading.Lock()  # of what is kept
+        self._vocabulary: trial.Vocabulary | None = None
+        self._trial = trial.Trial(self._read_vocabulary) if in_trial else None
 
     def compile(self, schema: str) -> Grammar:
         """A grammar at its beginning. GrammarError where the schema is none that can be kept to."""
-        try:
-            text = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": _SPACE})
-        except ValueError as error:
-            raise GrammarError(_first_line(str(error))) from error
-        return self._compile(text)
+        return self.compile_source(Source("schema", schema))
 
     def compile_lark(self, lark: str) -> Grammar:
         """A grammar in llguidance's Lark, at its beginning: text, `%json` schemas, control tokens.
 
-        A control token is named by its text, as in `<|python_tag|>`. GrammarError as with `compile`.
+        A control token is named by its text, as in `<|python_tag|>`. A `%json` schema comes from
+        `schemas.check`: nobody looks at it here. GrammarError as with `compile`.
         """
-        return self._compile(LLMatcher.grammar_from_lark(lark))
+        return self.compile_source(Source("lark", lark))
 
-    def _compile(self, text: str) -> Grammar:
+    def find(self, source: Source) -> Grammar | None:
+        """A grammar that was compiled before, at its beginning."""
+        with self._lock:
+            kept = self._kept.get(source)
+            if kept is None or self._tokenizer is None:
+                return None
+            self._kept.move_to_end(source)
+        return Grammar(kept, self._tokenizer.vocab_size, self._ends)
+
+    def compile_source(self, source: Source, *, tenant: str = "") -> Grammar:
+        """Either. `tenant` is whose trials it counts among."""
+        found = self.find(source)
+        if found is not None:
+            return found
+        matcher, tokenizer = self._compile(source, tenant)
+        with self._lock:
+            self._kept[source] = matcher
+            while len(self._kept) > MAX_KEPT or self._num_kept_characters > MAX_KEPT_CHARACTERS:
+                self._kept.popitem(last=False)
+        return Grammar(matcher, tokenizer.vocab_size, self._ends)
+
+    @property
+    def _num_kept_characters(self) -> int:
+        return sum(len(each.text) for each in self._kept)
+
+    def _compile(self, source: Source, tenant: str) -> tuple[LLMatcher, LLTokenizer]:
+        text = _grammar_text(source)
         if self._tokenizer is None:  # a second's work for a large vocabulary: for those who need it
-            self._tokenizer = self._new_tokenizer()
+            vocabulary = self._read_vocabulary()
+            self._ends = frozenset(vocabulary.ends)
+            self._tokenizer = new_tokenizer(vocabulary, self._plain)
+        if self._trial is not None:
+            try:
+                self._trial.try_out(text, tenant)
+            except trial.TrialError as error:
+                raise GrammarError(str(error)) from error
         matcher = LLMatcher(self._tokenizer, text, log_level=0, limits=self._limits)
         if matcher.is_error():
-            raise GrammarError(_first_line(matcher.get_error()))
-        return Grammar(matcher, self._tokenizer.vocab_size, self._ends)
+            raise GrammarError(_reason(matcher.get_error()))
+        if matcher.get_grammar_warnings():
+            raise GrammarError("the compiler would not keep to all of it")
+        first = matcher.deep_copy()
+        first.compute_bitmask()
+        if first.is_error():
+            raise GrammarError("no answer can fit it, or it is too complex")
+        return matcher, self._tokenizer
 
-    def _new_tokenizer(self) -> LLTokenizer:
-        pieces, ends = self._model.vocabulary()
-        self._ends = frozenset(ends)
-        tokens = [piece or _SPECIAL + self._model.spell(token) for token, piece in enumerate(pieces)]
-        special = [token for token, piece in enumerate(pieces) if not piece]
-        wrapped = TokenizerWrapper(_Tokens(self._model, tokens, ends[0], special))
-        return LLTokenizer(wrapped, n_vocab=len(tokens), eos_token=ends)
+    def _read_vocabulary(self) -> trial.Vocabulary:
+        if self._vocabulary is None:
+            pieces, ends = self._model.vocabulary()
+            tokens = [piece or _SPECIAL + self._model.spell(token) for token, piece in enumerate(pieces)]
+            special = [token for token, piece in enumerate(pieces) if not piece]
+            self._vocabulary = trial.Vocabulary(tokens, special, ends)
+        return self._vocabulary
+
+    def _plain(self, text: str) -> list[int]:
+        return self._model.tokenize(text, parse_special=False, add_bos=False)
 
 
 class Grammar:
-    """Where one answer stands in its schema. Owner: the step thread."""
+    """Where one answer stands in its schema. Owner: the step thread.
 
-    def __init__(self, matcher: LLMatcher, n_vocab: int, ends: frozenset[int]) -> None:
-        self._matcher = matcher
+    What was compiled is shared until the first token: who waits holds no copy of it.
+    """
+
+    def __init__(
+        self,
+        matcher: LLMatcher,
+        n_vocab: int,
+        ends: frozenset[int],
+        *,
+        clock_ns: Callable[[], int] = time.thread_time_ns,
+    ) -> None:
+        self._shared = matcher
+        self._own: LLMatcher | None = None
         self._n_vocab = n_vocab
         self._ends = ends
-        self._bits = np.zeros((n_vocab + 31) // 32, np.uint32)
+        self._bits = np.zeros(0, np.uint32)
+        self._clock_ns = clock_ns
+        self._left_ns = FIRST_NS  # of this thread's time
 
     def allows(self, token: int) -> bool:
         """Whether this token may come next. The end may come where the answer is complete."""
         if token in self._ends:
             return self._matcher.is_accepting()
-        return self._matcher.validate_tokens([token]) == 1
+        began_ns = self._clock_ns()
+        allowed = self._matcher.validate_tokens([token]) == 1
+        self._spend(began_ns)
+        return allowed
 
     def mask(self) -> Mask:
         """Which tokens may come next, of the whole vocabulary; never none. GrammarExhausted else."""
-        self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
-        if self._matcher.is_error():  # the mask says "end here" then, which the schema does not
+        began_ns = self._clock_ns()
+        matcher = self._matcher
+        matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+        if matcher.is_error():  # the mask says "end here" then, which the schema does not
             raise self._exhausted()
+        self._spend(began_ns)
         bits = np.unpackbits(self._bits.view(np.uint8), bitorder="little")
         mask = bits[: self._n_vocab].astype(np.bool_)
         if not mask.any():
@@ -115,35 +219,86 @@ class Grammar:
         """The token was chosen. GrammarExhausted where the matcher can not follow it."""
         if token in self._ends:
             return
+        self._left_ns += EACH_TOKEN_NS
+        began_ns = self._clock_ns()
         if not self._matcher.consume_token(token):
             raise self._exhausted()
+        self._spend(began_ns)
 
     @property
     def is_complete(self) -> bool:
         """Nothing but the end may follow."""
         return bool(self._matcher.is_stopped())
 
+    @property
+    def _matcher(self) -> LLMatcher:
+        if self._own is None:
+            self._own = self._shared.deep_copy()
+            self._bits = np.zeros((self._n_vocab + 31) // 32, np.uint32)
+        return self._own
+
+    def _spend(self, began_ns: int) -> None:
+        self._left_ns -= self._clock_ns() - began_ns
+        if self._left_ns < 0:
+            raise GrammarExhausted("the schema can not be kept to in this answer: it takes too much time")
+
     def _exhausted(self) -> GrammarExhausted:
-        # Its own words may quote the answer: only the first line is the limit's name.
-        reason = _first_line(self._matcher.get_error()) if self._matcher.is_error() else "nothing may follow"
+        reason = _reason(self._matcher.get_error()) if self._matcher.is_error() else "nothing may follow"
         return GrammarExhausted(f"the schema can not be kept to in this answer: {reason}")
+
+
+def new_limits() -> LLParserLimits:
+    """Of one grammar, and of one step in it; what is not named here is llguidance's own.
+
+    A state of its lexer is one to two kilobytes, of each answer.
+    """
+    return LLParserLimits(max_lexer_states=25_000, verbose_errors=False)
+
+
+def new_tokenizer(vocabulary: trial.Vocabulary, tokenize: Callable[[str], list[int]]) -> LLTokenizer:
+    """The vocabulary as llguidance takes it."""
+    wrapped = TokenizerWrapper(_Tokens(vocabulary, tokenize))
+    return LLTokenizer(wrapped, n_vocab=len(vocabulary.tokens), eos_token=vocabulary.ends)
+
+
+def compiles(tokenizer: LLTokenizer, text: str) -> bool:
+    """Whether a grammar compiles, and has a first mask: for the trial."""
+    matcher = LLMatcher(tokenizer, text, log_level=0, limits=new_limits())
+    if not matcher.is_error():
+        matcher.compute_bitmask()
+    return not matcher.is_error()
 
 
 class _Tokens:
     """A model's vocabulary in the words of llguidance."""
 
-    def __init__(self, model: Vocabulary, tokens: list[bytes], end: int, special: list[int]) -> None:
-        self._model = model
-        self.tokens = tokens
-        self.eos_token_id = end
+    def __init__(self, vocabulary: trial.Vocabulary, tokenize: Callable[[str], list[int]]) -> None:
+        self.tokens = vocabulary.tokens
+        self.eos_token_id = vocabulary.ends[0]
         self.bos_token_id = None
-        self.special_token_ids = special
+        self.special_token_ids = vocabulary.special
+        self._tokenize = tokenize
 
     def __call__(self, text: Any) -> list[int]:
         if isinstance(text, bytes):
             raise TypeError("this tokenizer takes text")
-        return self._model.tokenize(text, parse_special=False, add_bos=False)
+        return self._tokenize(text)
 
 
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0][:300] if text.strip() else "it can not be compiled"
+def _grammar_text(source: Source) -> str:
+    if source.kind == "lark":
+        if len(source.text) > MAX_LARK_CHARACTERS:
+            raise GrammarError("it is too large")
+        return LLMatcher.grammar_from_lark(source.text)
+    try:
+        checked = check(source.text)
+        return LLMatcher.grammar_from_json_schema(checked, overrides={"whitespace_pattern": _SPACE})
+    except SchemaError as error:
+        raise GrammarError(str(error)) from error
+    except ValueError as error:
+        raise GrammarError(_reason(str(error))) from error
+
+
+def _reason(words: str) -> str:
+    lowered = words.lower()
+    return next((told for begin, told in _REASONS if begin in lowered), "it can not be compiled")

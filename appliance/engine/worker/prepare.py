@@ -1,16 +1,17 @@
 """A question becomes a sequence: rendered, tokenised, measured against the context, its schema compiled.
 
-On the intake thread, while the step thread computes.
+`read` is of the intake thread, `finish` of the one that compiles, while the step thread computes.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import takewhile
 
 from appliance.engine.messages import Generate, Rejected, Turn
 from appliance.engine.worker.backend import Backend
-from appliance.engine.worker.grammar import GrammarError, Grammars
+from appliance.engine.worker.grammar import GrammarError, Grammars, Source
 from appliance.engine.worker.prompt import PromptBuilder, PromptError
 from appliance.engine.worker.sequence import Sequence
 
@@ -27,22 +28,60 @@ class _Wrong(Exception):
         self.param = param
 
 
-class Preparer:
-    """Template, tokenizer and schemas of one model. Owner: the intake thread."""
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A sequence whose grammar is still to be compiled from `source`; `param` is what the caller sent."""
 
-    def __init__(self, builder: PromptBuilder, backend: Backend) -> None:
+    sequence: Sequence
+    source: Source
+    param: str
+
+
+class Preparer:
+    """Template, tokenizer and schemas of one model.
+
+    With `in_trial` grammars are compiled in a process of their own first.
+    """
+
+    def __init__(self, builder: PromptBuilder, backend: Backend, *, in_trial: bool = False) -> None:
         self._builder = builder
         self._backend = backend
-        self._grammars = Grammars(backend)
+        self._grammars = Grammars(backend, in_trial=in_trial)
 
     def prepare(self, message: Generate) -> Sequence | Rejected:
-        """A sequence that fits, or why there can be none."""
+        """A sequence that fits, or why there can be none. In one go, for those who can wait."""
+        read = self.read(message)
+        return self.finish(read) if isinstance(read, Read) else read
+
+    def read(self, message: Generate) -> Sequence | Read | Rejected:
+        """The same, but for a grammar that was not compiled before."""
         try:
-            return self._prepare(message)
+            sequence = self._sequence(message)
         except _Wrong as error:
             return Rejected(message.request_id, error.code, error.message, error.param)
+        if not message.schema:
+            return sequence
+        source = Source("schema", message.schema)
+        sequence.grammar = self._grammars.find(source)
+        if sequence.grammar is not None:
+            return sequence
+        return Read(sequence, source, "response_format.json_schema.schema")
 
-    def _prepare(self, message: Generate) -> Sequence:
+    def finish(self, read: Read) -> Sequence | Rejected:
+        """With its grammar, or why it can have none."""
+        sequence = read.sequence
+        try:
+            sequence.grammar = self._grammars.compile_source(read.source, tenant=sequence.tenant)
+        except GrammarError as error:
+            return Rejected(
+                sequence.request_id,
+                "unsupported_schema",
+                f"the schema can not be kept to: {error}",
+                read.param,
+            )
+        return sequence
+
+    def _sequence(self, message: Generate) -> Sequence:
         self._check_bias(message.sampling.logit_bias)
         prompt = self._prompt(message)
         limit = self._backend.model.max_tokens
@@ -55,14 +94,6 @@ class Preparer:
                 f"the {'messages make' if is_chat else 'prompt makes'} {len(prompt)}",
                 "messages" if is_chat else "prompt",
             )
-        try:
-            grammar = self._grammars.compile(message.schema) if message.schema else None
-        except GrammarError as error:
-            raise _Wrong(
-                "unsupported_schema",
-                f"the schema can not be kept to: {error}",
-                "response_format.json_schema.schema",
-            ) from error
         room = limit - len(prompt)
         wanted = message.sampling.max_tokens
         return Sequence(
@@ -71,7 +102,6 @@ class Preparer:
             max_tokens=room if wanted is None else min(room, wanted),
             sampling=message.sampling,
             tenant=message.tenant,
-            grammar=grammar,
             setup=message.setup,
             num_system=_num_system(message.messages, len(prompt)),
         )

@@ -1,6 +1,7 @@
-"""The worker's life: load, say Ready, then two threads until the gateway goes or says so.
+"""The worker's life: load, say Ready, then three threads until the gateway goes or says so.
 
     intake thread   reads the channel, renders and tokenises, hands sequences and jobs over
+    compiling       schemas that come for the first time, on their way from the one to the other
     step thread     owns the model's contexts and every sequence; the main thread
 
 End of file means that the gateway is gone: the intake thread ends the process at once, also in the
@@ -42,10 +43,11 @@ from appliance.engine.messages import (
 )
 from appliance.engine.worker import leash
 from appliance.engine.worker.backend import Backend
+from appliance.engine.worker.compiling import Compiling
 from appliance.engine.worker.core import EngineCore
 from appliance.engine.worker.desk import Desk
 from appliance.engine.worker.embedding import EmbeddingCore, Job
-from appliance.engine.worker.prepare import Preparer
+from appliance.engine.worker.prepare import Preparer, Read
 from appliance.engine.worker.prompt import PromptBuilder
 from appliance.engine.worker.sequence import Sequence
 from appliance.engine.worker.together import Limits
@@ -109,9 +111,12 @@ def run(fd: int, new_backend: NewBackend) -> int:
     )
     inbox: Inbox = queue.SimpleQueue()
     channel.send(_ready(backend, clock.monotonic_us() - began_us))
+    preparer = Preparer(builder, backend, in_trial=True)
+    compiling = Compiling(preparer, max_waiting=load.max_waiting, deliver=inbox.put, say=channel.send)
+    threading.Thread(target=_compile, args=(compiling,), name="compiling", daemon=True).start()
     threading.Thread(
         target=_intake,
-        args=(channel, Desk(backend, builder), Preparer(builder, backend), inbox),
+        args=(channel, Desk(backend, builder), preparer, compiling, inbox),
         name="intake",
         daemon=True,
     ).start()
@@ -146,6 +151,7 @@ def _intake(
     channel: Channel,
     desk: Desk,
     preparer: Preparer,
+    compiling: Compiling,
     inbox: Inbox,
 ) -> None:
     try:
@@ -153,9 +159,11 @@ def _intake(
             message = channel.receive()
             match message:
                 case Generate():
-                    prepared = preparer.prepare(message)
+                    prepared = preparer.read(message)
                     if isinstance(prepared, Rejected):
                         channel.send(prepared)
+                    elif isinstance(prepared, Read):
+                        compiling.add(prepared)
                     else:
                         inbox.put(prepared)
                 case Embed() | Rank() | Tokenize() | Detokenize() | Count():
@@ -165,7 +173,8 @@ def _intake(
                     else:
                         _answer(channel, taken, message.request_id)
                 case Abort():
-                    inbox.put(message)
+                    if not compiling.abort(message.request_id):
+                        inbox.put(message)
                 case Shutdown() | None:
                     os._exit(0)
                 case LoadModel():
@@ -175,6 +184,14 @@ def _intake(
         os._exit(1)
     except Exception as error:  # the thread's edge: without it nobody hears callers, or the gateway's end
         sys.stderr.write(f"the intake thread failed: {type(error).__name__}\n")
+        os._exit(1)
+
+
+def _compile(compiling: Compiling) -> None:
+    try:
+        compiling.run()
+    except BaseException as error:  # the thread's edge, and a panic of native code is no Exception
+        sys.stderr.write(f"the compiling thread failed: {type(error).__name__}\n")
         os._exit(1)
 
 

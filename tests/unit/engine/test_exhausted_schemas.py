@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 from llguidance import LLParserLimits
 
 from appliance.engine.messages import Failed, Finished, Setup
-from appliance.engine.worker.grammar import Grammar, GrammarExhausted
+from appliance.engine.worker.grammar import FIRST_NS, Grammar, GrammarExhausted
 from tests.engines import Bench
 
 # Compiles under small limits; its string needs far more states than they allow.
@@ -61,10 +60,31 @@ def test_without_a_limit_the_same_answer_is_whole() -> None:
     assert bench.text("good") == ANSWER
 
 
+def test_masks_that_take_too_long_fail_the_answer() -> None:
+    """What one answer's schema takes of everybody's time is bounded; a slow machine is no fault of it."""
+    bench = Bench()
+    ticks = iter(range(0, 10**12, FIRST_NS // 4))
+    grammar = bench.preparer._grammars.compile(SCHEMA)
+    grammar._clock_ns = lambda: next(ticks)
+    bench.ask("bad", "echo: no JSON at all")
+    bench.core._shared._sequences["bad"].grammar = grammar
+    bench.ask("beside", "echo: I am here")
+    bench.run()
+    (end,) = bench.ends("bad")
+
+    assert isinstance(end, Failed)
+    assert end.code == "schema_too_complex"
+    assert bench.text("beside") == "I am here"
+    bench.assert_clean()
+
+
 def test_a_mask_without_a_token_is_an_error() -> None:
     """Nothing that samples is ever given an empty choice: llama.cpp would abort the process."""
 
     class Nothing:
+        def deep_copy(self) -> Nothing:
+            return self
+
         def unsafe_compute_mask_ptr(self, pointer: int, size: int) -> None:
             del pointer, size
 
@@ -72,7 +92,6 @@ def test_a_mask_without_a_token_is_an_error() -> None:
             return False
 
     grammar = Grammar(Nothing(), 64, frozenset())  # type: ignore[arg-type]
-    grammar._bits = np.zeros(2, np.uint32)
 
     with pytest.raises(GrammarExhausted):
         grammar.mask()
