@@ -20,6 +20,7 @@ from appliance.api import (
     openapi,
     proofs,
     rerank,
+    responses,
     tokens,
 )
 from appliance.api.border import Border
@@ -51,6 +52,7 @@ def create_routes() -> FastAPI:
     app.include_router(embeddings.router)
     app.include_router(rerank.router)
     app.include_router(tokens.router)
+    app.include_router(responses.router)
     app.include_router(input_tokens.router)
     app.include_router(models.router)
     app.include_router(proofs.router)

@@ -10,6 +10,7 @@ from appliance.api import audit_answers
 from appliance.api.chat_shapes import ChatCompletionChunk
 from appliance.api.described import Events, Example, Operation
 from appliance.api.messages_shapes import MessageEvent
+from appliance.api.responses_events import ResponseEvent
 
 _MODEL: Final = {"model": "default"}
 _QUESTION: Final = [{"role": "user", "content": "echo: Tuesdays and Thursdays until 18:00."}]
@@ -149,6 +150,46 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("POST", "/detokenize"): Operation(
         examples={"tokens": Example("Three tokens", {"tokens": [72, 105, 33]})}
+    ),
+    ("POST", "/v1/responses"): Operation(
+        description="The answer, whole or as a stream",
+        codes=("unsupported_schema", "schema_too_complex", "store_not_allowed"),
+        events=Events(
+            (ResponseEvent,),
+            "the last one is `response.completed`, `response.incomplete` or `response.failed`. An error in "
+            "the middle is an `error` event, and `response.failed` follows it.",
+        ),
+        examples={
+            "text": Example(
+                "A question as a text",
+                {**_MODEL, "input": "echo: until 18:00", "instructions": "Answer briefly."},
+            ),
+            "stream": Example("Items as a stream", {**_MODEL, "input": _QUESTION, "stream": True}),
+            "structured": Example(
+                "An answer that keeps to a schema",
+                {
+                    **_MODEL,
+                    "input": 'echo: {"open":true}',
+                    "text": {
+                        "format": {
+                            "type": "json_schema",
+                            "name": "office",
+                            "schema": {
+                                "type": "object",
+                                "properties": {"open": {"type": "boolean"}},
+                                "required": ["open"],
+                                "additionalProperties": False,
+                            },
+                        }
+                    },
+                },
+            ),
+            "built_in": Example(
+                "A tool that only a provider has",
+                {**_MODEL, "input": "x", "tools": [{"type": "web_search"}]},
+                HTTPStatus.BAD_REQUEST,
+            ),
+        },
     ),
     ("POST", "/v1/responses/input_tokens"): Operation(
         examples={"input": Example("A text", {**_MODEL, "input": "How many are these?"})},

@@ -27,6 +27,7 @@ from appliance.api import (
     openapi,
     proofs,
     rerank,
+    responses,
     tokens,
 )
 from appliance.catalog import CATALOGUE, read_model
@@ -185,6 +186,7 @@ def test_every_route_names_a_permission() -> None:
         embeddings,
         rerank,
         tokens,
+        responses,
         input_tokens,
         messages,
         models,
@@ -228,6 +230,7 @@ def test_guide_names_every_path_of_callers() -> None:
             embeddings,
             rerank,
             tokens,
+            responses,
             input_tokens,
             messages,
             models,

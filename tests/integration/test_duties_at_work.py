@@ -24,6 +24,7 @@ pytestmark = pytest.mark.integration
 ASKING = {
     ("POST", "/v1/chat/completions"), ("POST", "/v1/embeddings"), ("POST", "/v1/rerank"),
     ("POST", "/tokenize"), ("POST", "/detokenize"), ("POST", "/v1/responses/input_tokens"),
+    ("POST", "/v1/responses"),
 }  # fmt: skip
 # Sizes, roots and whether it is whole: what runs the box must know, and nothing that is recorded.
 STATE = {("GET", "/v1/audit/checkpoint"), ("GET", "/v1/audit/status")}

@@ -63,6 +63,7 @@ ROUTES: Mapping[tuple[str, str], tuple[Any, Role | None, list[Kind]]] = {
     ("POST", "/v1/rerank"): ({"model": "default", "query": "x", "documents": ["y"]}, Role.KIOSK, ANSWER),
     ("POST", "/tokenize"): ({"content": "x"}, Role.KIOSK, ANSWER),
     ("POST", "/detokenize"): ({"tokens": [1]}, Role.KIOSK, ANSWER),
+    ("POST", "/v1/responses"): ({"model": "default", "input": "echo: x"}, Role.KIOSK, ANSWER),
     ("POST", "/v1/responses/input_tokens"): ({"model": "default", "input": "x"}, Role.KIOSK, ANSWER),
     ("GET", "/v1/models"): (None, Role.KIOSK, []),
     ("GET", "/v1/models/{name:path}"): (None, Role.KIOSK, []),

@@ -231,7 +231,7 @@ REFUSED: dict[str, tuple[tuple[str, dict[str, Any]], str, str | None]] = {
     "no tokens": (("/detokenize", {}), "missing_required_parameter", "tokens"),
     "text for tokens": (("/detokenize", {"tokens": "abc"}), "invalid_type", "tokens"),
     "huge detokenize": (("/detokenize", {"tokens": [2**31]}), "invalid_value", "tokens[0]"),
-    "tools": (count(input="a", tools=[{}]), "unsupported_parameter", "tools"),
+    "tools": (count(input="a", tools=[{"type": "mcp"}]), "unsupported_parameter", "tools[0].type"),
     "no input": (count(model="default"), "missing_required_parameter", "input"),
 }
 TURNS = [{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]
