@@ -367,6 +367,19 @@ def send(path: Path, command: Command, *, timeout_seconds: float = 60) -> Answer
     return answer
 
 
+def gateway_pid(path: Path) -> int | None:
+    """The process that listens on a control socket, as the kernel says (unix(7), SO_PEERCRED)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+        try:
+            with _reachable(path) as address:
+                peer.connect(address)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid: int = _CREDENTIALS.unpack(credentials)[0]
+        return pid
+
+
 @contextlib.contextmanager
 def _reachable(path: Path) -> Any:
     """An address that fits: sun_path holds 107 bytes, a home can lie deeper (unix(7))."""

@@ -17,10 +17,12 @@ from appliance.audit import checkpoint, files, profiles, store, surroundings
 from appliance.bundle import preflight
 from appliance.bundle.layout import Site
 from appliance.catalog import Catalog
+from appliance.cli import doctor_egress
 from appliance.cli.base import command_gateway, database_of, home_option, json_option, show
 from appliance.clock import SystemClock
 from appliance.commands import SelfTest
 from appliance.config import Home, Settings
+from appliance.egress import Level
 from appliance.errors import ApplianceError, InternalError, SetupError
 from appliance.tls.serving import Files, Serving
 
@@ -49,10 +51,20 @@ class Check:
 
 @click.command()
 @click.option("--live", is_flag=True, help="Ask the running gateway for its own test: one short answer.")
+@click.option("--egress", is_flag=True, help="List what the running gateway and its workers connect to.")
+@click.option(
+    "--declare",
+    "ports",
+    type=click.IntRange(1, 65_535),
+    multiple=True,
+    help="With --egress: a port that `appliance serve` was given as an option; repeatable.",
+)
 @click.option("--no-answer", is_flag=True, hidden=True, help="With --live: only whether it could give one.")
 @home_option
 @json_option
-def doctor(home: Home, *, live: bool, no_answer: bool, as_json: bool) -> None:
+def doctor(
+    home: Home, ports: tuple[int, ...], *, live: bool, egress: bool, no_answer: bool, as_json: bool
+) -> None:
     """Check this home and host; exit code 1 where something would keep it from serving.
 
     Of the host (deploy/guides/host.md): the checks that the installer makes, too. A line that begins with
@@ -60,16 +72,33 @@ def doctor(home: Home, *, live: bool, no_answer: bool, as_json: bool) -> None:
 
     With --live a running gateway tests itself: ready, and one answer of the model, which is on the record.
 
+    With --egress nothing is sent: every socket of the gateway and its workers must be one that the
+    configuration declares, no proxy may stand in its environment, and a default route is told.
+
     \b
     Examples: appliance doctor
               appliance doctor --live
+              appliance doctor --egress
     """
+    if egress:
+        _show(
+            [
+                Check(name, each.level is not Level.FAIL, each.says, is_warning=each.level is Level.WARN)
+                for name, each in doctor_egress.looks(home, ports)
+            ],
+            as_json=as_json,
+        )
+        return
     if live:
         found = command_gateway(home, SelfTest(generate=not no_answer))
         said = f", answer on the record as {found['record']}" if "record" in found else ""
         show(found, [f"ok   {found['model']} is ready, {found['tree_size']} entries{said}"], as_json=as_json)
         return
-    checks = examine(home)
+    _show(examine(home), as_json=as_json)
+
+
+def _show(checks: list[Check], *, as_json: bool) -> None:
+    """Each on a line; exit code 1 where one is red."""
     lines = [
         f"{_SIGNS[each.level]}{each.name}: {each.says}"
         + (f"\n     {each.hint}" if each.hint and each.level != "ok" else "")
