@@ -15,6 +15,7 @@ import dataclasses
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 
+from appliance.answer import Answer
 from appliance.audit import entry, tasks
 from appliance.audit.entry import Entry
 from appliance.audit.log import AuditLog
@@ -42,7 +43,7 @@ from appliance.errors import (
     RequestError,
     Unavailable,
 )
-from appliance.exchange import Answer, Exchange
+from appliance.exchange import Exchange
 from appliance.log import get_logger
 from appliance.metrics import Metrics
 from appliance.policy.admission import Admit, Load, Refuse, decide
@@ -52,7 +53,7 @@ log = get_logger(__name__)
 
 
 class Inference:
-    """Runs exchanges. Owner of `_running`: the event loop's thread."""
+    """Runs exchanges. Owner of `_running` and `_num_in_flight`: the event loop's thread."""
 
     def __init__(
         self,
@@ -75,22 +76,44 @@ class Inference:
         self._clock = clock
         self._metrics = metrics
         self._running: set[asyncio.Task[None]] = set()
+        self._num_in_flight = 0  # answers: a question with several choices takes so many places
 
-    def begin(self, request: InferenceRequest | Task, principal: Principal, caller: Caller) -> Exchange:
-        """Admit a request and set its life going. Raises what refuses it; the border records that."""
+    def begin(
+        self,
+        request: InferenceRequest | Task,
+        principal: Principal,
+        caller: Caller,
+        *,
+        is_kept: bool = False,
+    ) -> Exchange:
+        """Admit a request and set its life going. Raises what refuses it; the border records that.
+
+        `is_kept`: it goes on without its caller, and is told again to whoever asks again.
+        """
         decision = self._decide(request)
         if isinstance(decision, Refuse):
             raise _refusal(decision)
         if isinstance(request, InferenceRequest) and request.reproducible:
             request = self._reproducible(request, decision.model)
-        exchange = Exchange(request, principal, caller, decision.model)
+        created = self._clock.now_us() // 1_000_000
+        exchange = Exchange(request, principal, caller, decision.model, created=created, is_kept=is_kept)
         task = asyncio.create_task(self._run(exchange), name=f"exchange {request.request_id}")
         self._running.add(task)
+        self._num_in_flight += _places(request)
         task.add_done_callback(lambda ended: self._after(exchange, ended))
         return exchange
 
     def _reproducible(self, request: InferenceRequest, model: ModelSpec) -> InferenceRequest:
-        """With everything that a replay needs: the setup, and a seed where the caller named none."""
+        """With everything that a replay needs: the setup, and a seed where the caller named none.
+
+        RequestError for several choices: each would have to be computed alone, with a trace of its own.
+        """
+        if request.num_choices != 1:
+            raise RequestError(
+                "a reproducible request has one choice",
+                code="invalid_value",
+                param="n" if request.n != 1 else "prompt",
+            )
         sampling = request.sampling
         if sampling.seed is None:
             sampling = dataclasses.replace(sampling, seed=secrets.randbelow(SEEDS))
@@ -111,9 +134,11 @@ class Inference:
             await self._audit.append(_closing(exchange, answer, outcome))
         except AuditUnavailable as error:
             # Law 4: the log can not commit, so nothing more leaves; recovery closes the record.
+            exchange.closed_us = self._clock.monotonic_us()
             exchange.fail(error)
             self._metrics.request_failed_unrecorded()
             return
+        exchange.closed_us = self._clock.monotonic_us()
         if answer.finished is None or exchange.is_gone:
             exchange.fail(answer.error or Unavailable("the request was stopped", code="stopped"))
         else:
@@ -125,12 +150,13 @@ class Inference:
             endpoint=endpoint_of(exchange.request),
             outcome=outcome,
             usage=answer.usage(),
-            duration_us=self._clock.monotonic_us() - exchange.began_us,
+            duration_us=exchange.closed_us - exchange.began_us,
         )
 
     def _after(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
         """A bug of ours must not leave the caller waiting; recovery closes the record."""
         self._running.discard(task)
+        self._num_in_flight -= _places(exchange.request)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("exchange_crashed", exc_info=error)
             exchange.fail(InternalError("the request failed inside the appliance"))
@@ -165,12 +191,12 @@ class Inference:
 
         Law 4: in final mode no segment would fail, so the latch is looked at.
         """
-        pieces = answer.take()
+        pieces = answer.take(said_only=True)
         if self._strict:
-            answer.take_unrecorded()  # exactly these pieces: nothing came between, we do not await
-            for piece in pieces:
-                if piece.text:
-                    await self._audit.append(_segment(exchange, answer, piece))
+            # Of the same choices, so exactly these pieces: nothing came between, we do not await.
+            said = answer.take_unrecorded([each.index for each in pieces])
+            segments = [_segment(exchange, answer, each) for each in said]
+            await asyncio.gather(*map(self._audit.append, segments))  # one commit for all of them
         elif not self._audit.is_ready:
             raise AuditUnavailable("the audit log can not commit", retry_after_seconds=30)
         for piece in pieces:
@@ -191,20 +217,22 @@ class Inference:
         answer: Answer,
         exchange: Exchange,
     ) -> None:
-        """Move the worker's events into `answer`; closing the stream frees its sequence."""
+        """Move the worker's events into `answer`; closing the stream frees its sequences."""
+        seconds, code = self._limit_of(exchange.request)
         try:
             async with (
-                asyncio.timeout(self._seconds_of(exchange.request)),
+                asyncio.timeout(seconds),
                 contextlib.aclosing(stream) as items,
             ):
                 async for item in items:
                     self._observe(exchange, item)
                     answer.add(item)
-                    exchange.wake.set()
+                    if exchange.request.stream or isinstance(item, Started):
+                        exchange.wake.set()
         except ApplianceError as error:
             answer.error = error
         except TimeoutError:
-            answer.error = Unavailable("the answer took too long", code="request_timeout")
+            answer.error = Unavailable("the answer took too long", code=code)
         except Exception as error:  # the edge of a request's life: a bug of ours must not hang it
             log.exception("generation_crashed", error=type(error).__name__)
             answer.error = InternalError("the request failed inside the appliance")
@@ -212,10 +240,15 @@ class Inference:
             exchange.ended.set()
             exchange.wake.set()
 
-    def _seconds_of(self, request: InferenceRequest | Task) -> float:
-        """How long an answer may take: the caller's own limit, within the appliance's."""
+    def _limit_of(self, request: InferenceRequest | Task) -> tuple[float, str]:
+        """How long an answer may take, and what its end is called then.
+
+        The caller's own limit (`timeout`) holds within the appliance's (`request_timeout`).
+        """
         own = request.timeout_seconds if isinstance(request, InferenceRequest) else None
-        return self._timeout_seconds if own is None else min(own, self._timeout_seconds)
+        if own is None or own >= self._timeout_seconds:
+            return self._timeout_seconds, "request_timeout"
+        return own, "timeout"
 
     def _observe(self, exchange: Exchange, item: Started | Delta | Finished) -> None:
         if not isinstance(item, Delta) or not item.num_tokens:
@@ -238,10 +271,16 @@ class Inference:
                 audit_ready=self._audit.is_ready,
                 disk_low=self._audit.is_low,
                 model_ready=engine is not None and engine.is_ready,
-                num_in_flight=len(self._running),
+                num_in_flight=self._num_in_flight,
                 max_in_flight=self._max_in_flight,
             ),
+            num_asked=_places(request),
         )
+
+
+def _places(request: InferenceRequest | Task) -> int:
+    """How many answers a request is, of those that the worker may have at once."""
+    return request.num_choices if isinstance(request, InferenceRequest) else 1
 
 
 def _opening(exchange: Exchange) -> Entry:

@@ -27,7 +27,10 @@ _STATUS: dict[str, HTTPStatus] = {
     "out_of_memory": HTTPStatus.SERVICE_UNAVAILABLE,
     "unsupported_model": HTTPStatus.BAD_REQUEST,
     "schema_too_complex": HTTPStatus.BAD_REQUEST,
-    "request_timeout": HTTPStatus.GATEWAY_TIMEOUT,
+    # Neither is a gateway's 504: clients repeat those by themselves, and this one would end the same way.
+    "timeout": HTTPStatus.REQUEST_TIMEOUT,
+    "request_timeout": HTTPStatus.REQUEST_TIMEOUT,
+    "idempotency_conflict": HTTPStatus.CONFLICT,
 }
 
 

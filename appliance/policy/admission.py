@@ -5,8 +5,9 @@ Numbered decision tree:
 2. a log that can not commit                → audit_unavailable (law 4)
 3. a disk below its low-water mark          → disk_low (before it is full: running ones are to end)
 4. a model whose worker is not ready        → model_not_ready
-5. more requests in flight than the bound   → overloaded
-6. otherwise                                → Admit
+5. more choices than ever fit at once       → invalid_value (waiting would not help)
+6. more choices than fit beside the others  → overloaded
+7. otherwise                                → Admit
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ class Load:
     audit_ready: bool
     disk_low: bool
     model_ready: bool
-    num_in_flight: int
+    num_in_flight: int  # answers, running and waiting: a question with `n` choices counts so often
     max_in_flight: int
 
 
-def decide(model: ModelSpec | None, load: Load) -> Admit | Refuse:
-    """Walk the tree above."""
+def decide(model: ModelSpec | None, load: Load, num_asked: int = 1) -> Admit | Refuse:
+    """Walk the tree above. `num_asked`: how many answers the request wants."""
     if model is None:  # 1
         return Refuse(
             "model_not_found",
@@ -59,6 +60,13 @@ def decide(model: ModelSpec | None, load: Load) -> Admit | Refuse:
         return Refuse("disk_low", "the disk has too little room for the record of new requests", 30)
     if not load.model_ready:  # 4
         return Refuse("model_not_ready", "the model is loading or restarting", 2)
-    if load.num_in_flight >= load.max_in_flight:  # 5
+    if num_asked > load.max_in_flight:  # 5
+        return Refuse(
+            "invalid_value",
+            f"one request has at most {load.max_in_flight} choices here, of all its prompts together",
+            None,
+            "n",
+        )
+    if load.num_in_flight + num_asked > load.max_in_flight:  # 6
         return Refuse("overloaded", "too many requests are waiting", 2)
-    return Admit(model)  # 6
+    return Admit(model)  # 7

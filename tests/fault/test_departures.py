@@ -43,22 +43,25 @@ class RandomEngine:
     """Answers of random length, with a pause or none behind each token; some break off."""
 
     is_ready = True
+    dialect = "plain"
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
 
     async def generate(
-        self, _request: InferenceRequest, *, tenant: str
+        self, request: InferenceRequest, *, tenant: str
     ) -> AsyncGenerator[Started | Delta | Finished, None]:
         del tenant
-        yield Started(prompt_tokens=3)
+        for choice in range(request.n):
+            yield Started(prompt_tokens=3, index=choice)
         num_tokens = self._chance.randrange(12)
         for _ in range(num_tokens):
             await asyncio.sleep(self._chance.choice((0, 0, 0.001, 0.01)))
-            yield Delta("tok ")
+            yield Delta("tok ", index=self._chance.randrange(request.n))
         if self._chance.random() < 0.1:
             raise Unavailable("broken", code="engine_failed")
-        yield Finished(FinishReason.STOP, Usage(3, num_tokens))
+        reasons = (FinishReason.STOP,) * request.n
+        yield Finished(FinishReason.STOP, Usage(3, num_tokens), reasons=reasons)
 
 
 @pytest.mark.parametrize("mode", ["strict", "final"])
@@ -85,6 +88,7 @@ async def test_callers_leave_whenever_they_like(home: Home, mode: Literal["stric
                 model="default",
                 messages=(ChatMessage("user", "x"),),
                 sampling=SamplingParams(),
+                n=chance.choice((1, 1, 3)),
                 stream=chance.random() < 0.7,
             )
             exchange = inference.begin(request, Principal("k", "n", Role.KIOSK), Caller(""))
@@ -95,8 +99,10 @@ async def test_callers_leave_whenever_they_like(home: Home, mode: Literal["stric
                 async for item in exchange.events():
                     num_pieces += isinstance(item, Delta)
                     if mode == "strict":
-                        durable = query.by_request(home.database, request.request_id)
-                        assert num_pieces <= len(durable) - 1  # each in a segment, the tail in the closing
+                        durable = [each.kind for each in query.by_request(home.database, request.request_id)]
+                        # Each piece in a segment; the tail, a piece for each choice, in the closing.
+                        num_tails = request.n * durable.count(Kind.REQUEST_CLOSED)
+                        assert num_pieces <= durable.count(Kind.REQUEST_SEGMENT) + num_tails
 
             reading = asyncio.ensure_future(read())
             for _ in range(chance.randrange(4)):

@@ -42,3 +42,22 @@ def test_each_branch_refuses_with_its_own_code(
     assert isinstance(decision, Refuse)
     assert decision.code == code
     assert (decision.retry_after_seconds is not None) == can_wait
+
+
+@pytest.mark.parametrize(("num_in_flight", "fits"), [(0, True), (1, True), (2, False)])
+def test_each_choice_takes_a_place(num_in_flight: int, *, fits: bool) -> None:
+    """A question with three choices fits where three places are free, and waits where they are not."""
+    load = dataclasses.replace(FREE, num_in_flight=num_in_flight, max_in_flight=4)
+    decision = decide(MODEL, load, num_asked=3)
+
+    assert decision == Admit(MODEL) if fits else isinstance(decision, Refuse)
+    if isinstance(decision, Refuse):
+        assert (decision.code, decision.retry_after_seconds) == ("overloaded", 2)
+
+
+def test_what_never_fits_is_not_told_to_wait() -> None:
+    """More choices than there are places at all are the caller's mistake, and the parameter is named."""
+    decision = decide(MODEL, FREE, num_asked=3)
+
+    assert isinstance(decision, Refuse)
+    assert (decision.code, decision.retry_after_seconds, decision.param) == ("invalid_value", None, "n")

@@ -1,0 +1,242 @@
+"""What has come from the worker so far: to be sent, to be recorded, and to be counted."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Collection, Iterable, Sequence
+
+from appliance import dialects
+from appliance.core import (
+    CallPart,
+    Delta,
+    Finished,
+    FinishReason,
+    InferenceRequest,
+    Part,
+    ReasoningPart,
+    Started,
+    TextPart,
+    TokenLogprob,
+    Usage,
+)
+from appliance.dialects import Reader
+from appliance.errors import ApplianceError
+from appliance.tasks import Answered, Task, Vectors
+
+
+class _Buffer:
+    """Pieces of one choice that wait for something. A token costs a few appends; joining is for later."""
+
+    __slots__ = ("logprobs", "num_tokens", "parts", "texts")
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.parts: list[Part] = []
+        self.logprobs: list[TokenLogprob] = []
+        self.num_tokens = 0
+
+    @property
+    def has_said(self) -> bool:
+        """Whether there is anything to send: a token may be half a character, or held back."""
+        return bool(self.texts or self.parts)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.texts or self.parts or self.logprobs or self.num_tokens)
+
+    def is_ripe(self, *, said_only: bool) -> bool:
+        """Whether it can go to the caller; tokens of no text and without logprobs never need to."""
+        return self.has_said or (bool(self.logprobs) and not said_only)
+
+    def joined(self, index: int) -> Delta:
+        """All of it as one piece."""
+        return Delta(
+            text="".join(self.texts),
+            num_tokens=self.num_tokens,
+            index=index,
+            logprobs=tuple(self.logprobs),
+            parts=merged(self.parts),
+        )
+
+
+class _Choice:
+    """One of the answers."""
+
+    __slots__ = ("has_called", "num_held", "pending", "reader", "recorded", "unrecorded")
+
+    def __init__(self, reader: Reader | None) -> None:
+        self.reader = reader  # None: text is text
+        self.has_called = False  # a tool
+        self.num_held = 0  # tokens whose text the reader has not given out yet
+        self.pending = _Buffer()  # not yet sent
+        self.unrecorded = _Buffer()  # in no segment yet; the texts and logprobs only
+        self.recorded: list[str] = []  # the texts of the segments
+
+
+class Answer:
+    """What the worker has said to one question. Owner: the exchange's task and its pump.
+
+    The record holds the text as the model wrote it; callers get the parts that its dialect reads there.
+    """
+
+    def __init__(self, request: InferenceRequest | Task, dialect: str) -> None:
+        self.finished: Finished | None = None
+        self.error: ApplianceError | None = None
+        self.num_segments = 0
+        self.has_pieces = False  # something waits to be sent
+        self._request = request if isinstance(request, InferenceRequest) else None
+        self._num_choices = self._request.num_choices if self._request is not None else 1
+        self._reads = self._request is not None and not self._request.prompts
+        self._calls = self._request is not None and self._request.tooling is not None
+        self._dialect = dialect
+        self._num_tokens = 0
+        self._num_reasoning = 0  # of them
+        self._started: dict[int, Started] = {}
+        self._choices: dict[int, _Choice] = {}
+        self._result = b""
+
+    def add(self, item: Started | Delta | Finished) -> None:
+        """Take in what the worker says."""
+        match item:
+            case Delta():
+                self._add_piece(item)
+            case Started():
+                self._started[item.index] = item
+            case Answered():
+                self.finished = item
+                result = item.result
+                if result.text:
+                    self._choice(0).unrecorded.texts.append(result.text)
+                if isinstance(result, Vectors):
+                    self._result = result.data
+            case Finished():
+                for choice in self._choices.values():
+                    if choice.reader is not None:
+                        self._read(choice, choice.reader.finish(), 0)
+                self.finished = self._with_calls(item)
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the worker has taken the prompt of every choice."""
+        return len(self._started) == self._num_choices
+
+    @property
+    def sha256(self) -> str:
+        """Of the choices' texts one after the other in UTF-8, or of a task's result; hex."""
+        digest = hashlib.sha256(self._result)
+        if not self._result:
+            for _, choice in sorted(self._choices.items()):
+                digest.update("".join(choice.recorded).encode("utf-8"))
+                digest.update("".join(choice.unrecorded.texts).encode("utf-8"))
+        return digest.hexdigest()
+
+    def take(self, *, said_only: bool = False) -> list[Delta]:
+        """What waits to be sent, one piece for each choice that has any, in their order.
+
+        `said_only` leaves logprobs waiting whose tokens have neither text nor parts yet.
+        """
+        pieces = []
+        for index, choice in sorted(self._choices.items()):
+            if choice.pending.is_ripe(said_only=said_only):
+                pieces.append(choice.pending.joined(index))
+                choice.pending = _Buffer()
+        self.has_pieces = False
+        return pieces
+
+    def take_unrecorded(self, only: Collection[int] | None = None) -> list[Delta]:
+        """What no segment holds, one piece for each choice that has any; `only` of these choices."""
+        pieces = []
+        for index, choice in sorted(self._choices.items()):
+            if (only is None or index in only) and not choice.unrecorded.is_empty:
+                piece = choice.unrecorded.joined(index)
+                choice.recorded.append(piece.text)
+                choice.unrecorded = _Buffer()
+                pieces.append(piece)
+        return pieces
+
+    def usage(self) -> Usage:
+        """What the worker counted; where it did not come to that, what came from it."""
+        if self.finished is not None:
+            return self.finished.usage
+        n = self._request.n if self._request is not None else 1
+        prompts = {index // n: each.prompt_tokens for index, each in self._started.items()}
+        return Usage(
+            prompt_tokens=sum(prompts.values()),
+            completion_tokens=self._num_tokens,
+            reasoning_tokens=self._num_reasoning,
+        )
+
+    def _add_piece(self, piece: Delta) -> None:
+        self._num_tokens += piece.num_tokens
+        choice = self._choices.get(piece.index) or self._choice(piece.index)
+        for buffer in (choice.pending, choice.unrecorded):
+            buffer.num_tokens += piece.num_tokens
+            if piece.text:
+                buffer.texts.append(piece.text)
+            if piece.logprobs:
+                buffer.logprobs += piece.logprobs
+        if choice.reader is not None:
+            self._read(choice, choice.reader.feed(piece.text), piece.num_tokens)
+        elif piece.text:
+            choice.pending.parts.append(TextPart(piece.text))
+        if piece.text:
+            self.has_pieces = True
+
+    def _read(self, choice: _Choice, parts: Sequence[Part], num_tokens: int) -> None:
+        """Tokens count as reasoning where all that they, and those held back before them, said is."""
+        choice.num_held += num_tokens
+        if not parts:
+            return
+        choice.pending.parts += parts
+        self.has_pieces = True
+        if all(isinstance(each, ReasoningPart) for each in parts):
+            self._num_reasoning += choice.num_held
+        elif not choice.has_called:
+            choice.has_called = any(isinstance(each, CallPart) for each in parts)
+        choice.num_held = 0
+
+    def _choice(self, index: int) -> _Choice:
+        if index not in self._choices:
+            started = self._started.get(index)
+            reader = None
+            if self._reads:
+                reader = dialects.reader(
+                    self._dialect,
+                    calls=self._calls,
+                    begins_thinking=started is not None and started.begins_thinking,
+                )
+            self._choices[index] = _Choice(reader)
+        return self._choices[index]
+
+    def _with_calls(self, finished: Finished) -> Finished:
+        """A stop behind a call is what callers know as `tool_calls`."""
+        callers = {index for index, choice in self._choices.items() if choice.has_called}
+        reasons = tuple(
+            FinishReason.TOOL_CALLS if reason is FinishReason.STOP and index in callers else reason
+            for index, reason in enumerate(finished.reasons or (finished.reason,))
+        )
+        usage = dataclasses.replace(finished.usage, reasoning_tokens=self._num_reasoning)
+        return dataclasses.replace(finished, reason=reasons[0], reasons=reasons, usage=usage)
+
+
+def merged(parts: Iterable[Part]) -> tuple[Part, ...]:
+    """Neighbours of one kind as one part: a frame for each token would be a waste."""
+    return tuple(_one(list(run)) for _, run in itertools.groupby(parts, _kind))
+
+
+def _kind(part: Part) -> tuple[type, int]:
+    return type(part), part.index if isinstance(part, CallPart) else 0
+
+
+def _one(run: Sequence[Part]) -> Part:
+    first = run[0]
+    if len(run) == 1:
+        return first
+    match first:
+        case CallPart():
+            arguments = "".join(each.arguments for each in run if isinstance(each, CallPart))
+            return CallPart(first.index, first.name, arguments)
+        case _:
+            return type(first)("".join(each.text for each in run if not isinstance(each, CallPart)))
