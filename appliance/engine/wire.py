@@ -40,7 +40,8 @@ def load_message(
         n_threads=settings.n_threads,
         n_threads_batch=settings.n_threads_batch,
         n_gpu_layers=settings.n_gpu_layers,
-        max_waiting=settings.max_waiting,
+        # The gateway admits. Here they arrive together, before the first of them runs and leaves the queue.
+        max_waiting=settings.max_waiting + settings.n_seq_max,
         step_target_us=settings.step_target_ms * 1000,
         prefix_cache_cells=settings.prefix_cache_cells,
         spill_bytes=settings.spill_mib * 1024 * 1024,
