@@ -72,11 +72,9 @@ def closings(services: Services) -> list[tuple[str, str]]:
 
 
 async def ended(exchange: Exchange) -> tuple[list[Delta], ApplianceError | None]:
-    pieces = []
+    pieces: list[Delta] = []
     try:
-        async for item in exchange.events():
-            if isinstance(item, Delta):
-                pieces.append(item)
+        pieces += [item async for item in exchange.events() if isinstance(item, Delta)]
     except ApplianceError as error:
         return pieces, error
     return pieces, None
