@@ -36,6 +36,7 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_body_bytes: Positive = 2 * 1024 * 1024
     body_timeout_seconds: Positive = 30
     shutdown_grace_seconds: Positive = 10
+    idempotency_minutes: Annotated[int, Meta(ge=1, le=1440)] = 10
 
     @property
     def certificate(self) -> Path:

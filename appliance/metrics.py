@@ -76,6 +76,12 @@ class Metrics:
             ("code",),
             registry=self._registry,
         )
+        self._replayed = Counter(
+            "appliance_requests_replayed_total",
+            "Requests asked again under their idempotency key, and not run again",
+            ("endpoint",),
+            registry=self._registry,
+        )
         self._tokens = Counter(
             "appliance_tokens_total",
             "Tokens computed, by model and kind",
@@ -203,6 +209,10 @@ class Metrics:
     def request_refused(self, code: str) -> None:
         """A request was refused; `code` is one of ours."""
         self._refused.labels(code).inc()
+
+    def request_replayed(self, endpoint: Endpoint) -> None:
+        """A retry was given the exchange that it had begun before."""
+        self._replayed.labels(endpoint).inc()
 
     def audit(self, *, ready: bool, tree_size: int) -> None:
         """The log's state at the moment of the scrape."""

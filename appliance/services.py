@@ -45,6 +45,7 @@ from appliance.engine.tunings import Tunings
 from appliance.errors import AuditUnavailable, InternalError, SetupError, VerificationError
 from appliance.exporting import Exporting
 from appliance.hosting import Hosted
+from appliance.idempotency import Retries
 from appliance.inference import Inference
 from appliance.lives import Lives
 from appliance.log import get_logger
@@ -76,6 +77,7 @@ STATE_TABLES = (
 CARRIED_TABLES = tuple(each for each in STATE_TABLES if each is not audit_tables.cosignature)
 
 RETENTION_SECONDS = 6 * 3600
+FORGET_SECONDS = 10
 
 log = get_logger(__name__)
 
@@ -104,6 +106,7 @@ class Services:
     trends: Trends
     refusals: Refusals
     inference: Inference
+    retries: Retries
     exporting: Exporting
     hosted: Hosted
     doors: Doors
@@ -269,6 +272,7 @@ async def run_services(
             clock=clock,
             metrics=metrics,
         )
+        retries = Retries(keep_seconds=60 * settings.server.idempotency_minutes)
         approvals = Approvals(
             audit=alone.audit,
             custody=alone.custody,
@@ -314,6 +318,7 @@ async def run_services(
             trends=Trends(),
             refusals=refusals,
             inference=inference,
+            retries=retries,
             exporting=alone.exporting,
             hosted=alone.hosted,
             doors=doors,
@@ -323,6 +328,7 @@ async def run_services(
         refusals.start()
         keepers = [
             asyncio.create_task(_retain_for_ever(alone.custody)),
+            asyncio.create_task(_forget_for_ever(retries, clock)),
             asyncio.create_task(sampling.sample_for_ever(services.trends, metrics, engines, clock)),
         ]
         if certifying is not None:
@@ -343,6 +349,13 @@ async def run_services(
             await inference.drain(settings.audit.commit_timeout_seconds + 1)
             await refusals.stop()
             await recorder.settle()
+
+
+async def _forget_for_ever(retries: Retries, clock: Clock) -> None:
+    """What callers were told stays in memory no longer than it may, also where nobody asks."""
+    while True:
+        await asyncio.sleep(FORGET_SECONDS)
+        retries.sweep(now_us=clock.monotonic_us())
 
 
 async def _retain_for_ever(custody: Custody) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
+from appliance.api import retrying
 from appliance.api.border import visit_of
 from appliance.api.streaming import unless_gone
 from appliance.core import (
@@ -23,7 +24,6 @@ from appliance.core import (
 )
 from appliance.errors import InternalError
 from appliance.exchange import Exchange
-from appliance.services import services_of
 
 
 @dataclass(slots=True)
@@ -73,16 +73,13 @@ class Whole:
 async def ask(request: Request, question: InferenceRequest) -> Exchange:
     """Send a question through the sentence, and wait until the worker has taken it.
 
-    Until then a refusal can still be a status of its own; it is raised here.
+    Until then a refusal can still be a status of its own; it is raised here. Under an idempotency key it
+    may be an exchange that runs or has ended already; its events are told from the beginning.
     """
     visit = visit_of(request.scope)
-    exchange = services_of(request.app).inference.begin(question, visit.known_principal, visit.caller)
-
-    async def accepted() -> None:
-        await exchange.accepted()
-
+    exchange = await retrying.begin(request, question)
     try:
-        await unless_gone(request.receive, accepted(), exchange.gone)
+        await unless_gone(request.receive, retrying.accepted(request, exchange), exchange.gone)
     finally:
         visit.receipt = exchange.receipt
     return exchange

@@ -9,6 +9,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from appliance.api import errors as wire
+from appliance.api import retrying
 from appliance.api.border import visit_of
 from appliance.api.streaming import unless_gone
 from appliance.core import Finished
@@ -68,10 +69,11 @@ def resolve(request: Request, name: str) -> str:
 async def perform(request: Request, task: Task) -> Answered:
     """Send a task through the sentence, and wait for its end; raises what refused or stopped it."""
     visit = visit_of(request.scope)
-    exchange = services_of(request.app).inference.begin(task, visit.known_principal, visit.caller)
+    exchange = await retrying.begin(request, task)
     ended: list[Finished] = []
 
     async def collect() -> None:
+        await retrying.accepted(request, exchange)
         ended.append(await _end(exchange))
 
     try:

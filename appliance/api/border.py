@@ -46,6 +46,8 @@ class Visit:
     caller: Caller
     principal: Principal | None = None
     receipt: Receipt | None = None  # of the opening: set by the route that made one
+    is_replay: bool = False  # asked again under its idempotency key: the opening is that of the first time
+    answer_id: str = ""  # of the request that is answered: in a replay, that of the first time
     status: int = 0
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
@@ -93,7 +95,7 @@ class Border:
             log.info(
                 "request",
                 method=scope["method"],
-                route=_route_of(scope),
+                route=route_of(scope),
                 status=visit.status,
                 duration_us=self._services.clock.monotonic_us() - started_us,
                 key_id=visit.principal.key_id if visit.principal else None,
@@ -182,7 +184,7 @@ class Border:
                 request_id=visit.request_id,
                 principal=visit.principal,
                 caller=visit.caller,
-                route=_route_of(scope),
+                route=route_of(scope),
                 code=problem.code,
                 status=status_of(problem),
             )
@@ -197,10 +199,12 @@ def _stamp(visit: Visit) -> list[tuple[bytes, bytes]]:
     if visit.receipt is not None:
         stamp.append((b"x-audit-record", visit.receipt.record.encode("ascii")))
         stamp.append((b"x-audit-leaf", visit.receipt.leaf.hex().encode("ascii")))
+    if visit.is_replay:
+        stamp.append((b"idempotency-replayed", b"true"))
     return stamp
 
 
-def _route_of(scope: Scope) -> str:
+def route_of(scope: Scope) -> str:
     """The route's template, never the raw path: a path can carry anything a caller typed."""
     route: Any = scope.get("route")
     return getattr(route, "path", "") or "unknown"

@@ -65,9 +65,9 @@ class Stamp:
 
 
 def stamp_of(services: Services, exchange: Exchange) -> Stamp:
-    """As of now: the answer is about to begin."""
+    """Of the exchange: the same each time its answer is told."""
     return Stamp(
-        created=services.clock.now_us() // 1_000_000,
+        created=exchange.created,
         model=exchange.model.id,
         fingerprint=fingerprint_of(exchange.model, services.engines[exchange.model.id].status.ready),
     )

@@ -92,6 +92,10 @@ HEADERS: Final[dict[str, Any]] = {
         "description": "The leaf hash of that record: a receipt.",
         "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     },
+    "idempotency-replayed": {
+        "description": "`true` where the request came again under its key: this is the answer of then.",
+        "schema": {"enum": ["true"]},
+    },
     "retry-after": {
         "description": "When to come back, in seconds.",
         "schema": {"type": "integer", "minimum": 0},
@@ -102,7 +106,14 @@ HEADERS: Final[dict[str, Any]] = {
     },
     "www-authenticate": {"description": "How to show a key.", "schema": {"type": "string"}},
 }
-_RECEIPT: Final = ("x-audit-record", "x-audit-leaf")
+IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A name for this request: asked again under it, it is neither run nor recorded again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+}
+_RECEIPT: Final = ("x-audit-record", "x-audit-leaf", "idempotency-replayed")
 _GUARDED: Final = ("invalid_api_key", "permission_denied", "internal_error", "audit_unavailable")
 _BODY: Final = (
     "invalid_json",
@@ -123,6 +134,9 @@ _ASKING: Final = (
     "engine_failed",
     "out_of_memory",
     "request_timeout",
+    "timeout",
+    "invalid_idempotency_key",
+    "idempotency_conflict",
 )
 _NOT_NOW: Final = frozenset({"audit_unavailable"})
 _READING: Final = ("invalid_search", "invalid_purpose", "read_limit")

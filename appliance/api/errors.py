@@ -33,6 +33,7 @@ _IN_VAIN = frozenset(
         "insufficient_quota",
         "out_of_memory",
         "request_timeout",  # it would take as long again
+        "timeout",
     }
 )
 # … and a body that came too slowly.

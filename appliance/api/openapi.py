@@ -180,6 +180,8 @@ def _mended(route: APIRoute, method: str, operation: dict[str, Any], schemas: _S
         mended["x-permission"] = str(permission)
         mended["x-roles"] = roles_of(permission)
     parameters = [*(_parameter(each, told) for each in operation.get("parameters", ())), *told.parameters]
+    if permission is Permission.INFER and "requestBody" in operation:
+        parameters.append(described.IDEMPOTENCY_KEY)
     if parameters:
         mended["parameters"] = parameters
     if "requestBody" in operation:

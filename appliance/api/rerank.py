@@ -75,8 +75,8 @@ class RerankResponse(BaseModel):
 async def create_rerank(request: Request) -> Response:
     """Scores for documents, the best first; of equal ones the earlier first."""
     asked = await parse(request, RerankRequest)
-    request_id = visit_of(request.scope).request_id
-    task = asked.to_core(request_id, resolve(request, asked.model or DEFAULT_ALIAS))
+    visit = visit_of(request.scope)
+    task = asked.to_core(visit.request_id, resolve(request, asked.model or DEFAULT_ALIAS))
     done = await perform(request, task)
     if not isinstance(done.result, Ranking):
         raise InternalError("a ranking has another result")
@@ -85,7 +85,7 @@ async def create_rerank(request: Request) -> Response:
     documents = [Document(text=each) for each in task.documents] if asked.return_documents else None
     return answer(
         RerankResponse(
-            id=f"rerank-{request_id.removeprefix('req_')}",
+            id=f"rerank-{visit.answer_id.removeprefix('req_')}",
             model=task.model,
             method=done.result.method,
             results=[

@@ -20,6 +20,7 @@ from appliance.audit.questions import asked, ended, said
 from appliance.core import (
     Caller,
     Delta,
+    Endpoint,
     InferenceRequest,
     ModelSpec,
     Outcome,
@@ -202,6 +203,36 @@ def refused(
         actor=principal.key_id if principal else None,
         address=caller.address,
         subject=subject_of(principal, {}) if principal else None,
+    )
+
+
+def replayed(
+    *,
+    request_id: str,
+    target: int,
+    endpoint: Endpoint,
+    status: int,
+    principal: Principal,
+    caller: Caller,
+    annotations: Mapping[str, object],
+) -> Entry:
+    """The same request once more, under its idempotency key: it was told what `target` opened.
+
+    Question and answer stand there; `annotations` are those of the first time.
+    """
+    return Entry(
+        kind=Kind.REQUEST_REPLAYED,
+        public={"endpoint": str(endpoint), "status": int(status), "target": target},
+        content={
+            "principal": person_of(principal),
+            "caller": {"address": caller.address, "user_agent": caller.user_agent},
+        },
+        request_id=request_id,
+        actor=principal.key_id,
+        user=user_of(annotations),
+        session=session_of(annotations),
+        address=caller.address,
+        subject=subject_of(principal, annotations),
     )
 
 

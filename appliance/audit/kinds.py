@@ -38,6 +38,7 @@ class Kind(StrEnum):
     REQUEST_SEGMENT = "request:segment"
     REQUEST_CLOSED = "request:closed"
     REQUEST_REFUSED = "request:refused"
+    REQUEST_REPLAYED = "request:replayed"
     KEY_CREATED = "key:created"
     KEY_REVOKED = "key:revoked"
     ACCOUNT_CREATED = "account:created"
@@ -142,6 +143,7 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
         }
     ),
     Kind.REQUEST_REFUSED: frozenset({"code", "status", "count", "route"}),
+    Kind.REQUEST_REPLAYED: frozenset({"endpoint", "status", "target"}),  # the opening of the first time
     Kind.KEY_CREATED: _ROW | {"role"},
     Kind.KEY_REVOKED: _ROW | {"role"},
     Kind.ACCOUNT_CREATED: _ROW | {"role"},

@@ -43,6 +43,7 @@ KINDS: Final[Mapping[Kind, str]] = {
     Kind.REQUEST_SEGMENT: "Piece of an answer",
     Kind.REQUEST_CLOSED: "Exchange",
     Kind.REQUEST_REFUSED: "Refusal",
+    Kind.REQUEST_REPLAYED: "Asked again, told again",
     Kind.KEY_CREATED: "API key made",
     Kind.KEY_REVOKED: "API key revoked",
     Kind.ACCOUNT_CREATED: "Account made",
