@@ -1,4 +1,4 @@
-"""Exchanges that are kept for callers who ask again under the same idempotency key. No I/O.
+"""Exchanges that are kept for callers who ask again under the same idempotency key.
 
 The header is that of draft-ietf-httpapi-idempotency-key-header. In two points we answer otherwise: a retry
 beside the running request is given its answer instead of a conflict, and another request under a key that
@@ -7,13 +7,16 @@ is known is 409, as 422 is nobody's here. Kept in memory only: behind a restart 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
+from appliance.clock import Clock
 from appliance.errors import RequestError
 from appliance.exchange import Exchange
 
 MAX_ENTRIES = 10_000  # a hundred kiosks, each asking every six seconds, for ten minutes
 MAX_BYTES = 64 * 1024 * 1024  # about what the keys of ten minutes may take of the gateway's memory
+_SWEEP_SECONDS = 10
 _BODY_FACTOR = 4  # a question in Python's objects against its bytes on the wire
 
 
@@ -89,6 +92,12 @@ class Retries:
             if (oldest := next(finished, None)) is None:
                 return  # what runs stays: admission bounds it
             num_bytes -= self._kept.pop(oldest).num_bytes
+
+    async def forget_for_ever(self, clock: Clock) -> None:
+        """What callers were told stays in memory no longer than it may, also where nobody asks."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            self.sweep(now_us=clock.monotonic_us())
 
     def _is_over(self, kept: _Kept, now_us: int) -> bool:
         closed_us = kept.exchange.closed_us

@@ -77,7 +77,6 @@ STATE_TABLES = (
 CARRIED_TABLES = tuple(each for each in STATE_TABLES if each is not audit_tables.cosignature)
 
 RETENTION_SECONDS = 6 * 3600
-FORGET_SECONDS = 10
 
 log = get_logger(__name__)
 
@@ -328,7 +327,7 @@ async def run_services(
         refusals.start()
         keepers = [
             asyncio.create_task(_retain_for_ever(alone.custody)),
-            asyncio.create_task(_forget_for_ever(retries, clock)),
+            asyncio.create_task(retries.forget_for_ever(clock)),
             asyncio.create_task(sampling.sample_for_ever(services.trends, metrics, engines, clock)),
         ]
         if certifying is not None:
@@ -349,13 +348,6 @@ async def run_services(
             await inference.drain(settings.audit.commit_timeout_seconds + 1)
             await refusals.stop()
             await recorder.settle()
-
-
-async def _forget_for_ever(retries: Retries, clock: Clock) -> None:
-    """What callers were told stays in memory no longer than it may, also where nobody asks."""
-    while True:
-        await asyncio.sleep(FORGET_SECONDS)
-        retries.sweep(now_us=clock.monotonic_us())
 
 
 async def _retain_for_ever(custody: Custody) -> None:

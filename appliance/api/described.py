@@ -112,6 +112,7 @@ IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "required": False,
     "description": "A name for this request: asked again under it, it is neither run nor recorded again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+    "example": "desk-4711",
 }
 _RECEIPT: Final = ("x-audit-record", "x-audit-leaf", "idempotency-replayed")
 _GUARDED: Final = ("invalid_api_key", "permission_denied", "internal_error", "audit_unavailable")

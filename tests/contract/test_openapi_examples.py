@@ -31,7 +31,7 @@ def send(running: Gateway, method: str, path: str, operation: dict[str, Any], bo
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path":
             path = path.replace(f"{{{parameter['name']}}}", parameter["example"])
-        elif parameter["in"] == "header":
+        elif parameter["in"] == "header" and parameter["required"]:
             headers[parameter["name"]] = parameter["example"]
     role = Role(operation["x-roles"][0]) if "x-roles" in operation else None
     with running.client(role, headers=headers) as client:
@@ -53,7 +53,7 @@ def test_example_is_answered_as_the_document_says(
     described = operation["responses"][str(answer.status_code)]["headers"]
     assert "x-request-id" in answer.headers
     if answer.status_code == 200:
-        assert set(described) <= set(answer.headers)
+        assert set(described) - {"idempotency-replayed"} <= set(answer.headers)  # of retries only
     else:
         assert answer.headers["x-should-retry"] in {"true", "false"}
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SURROUNDINGS = frozenset({Kind.EPOCH_OPENED, Kind.INDEX_OPENED})  # written by themselves
 PATH = "/v1/chat/completions"
 SLOW = "please be slow, say 40 tokens"
-TASKS = {
+TASKS: dict[str, dict[str, Any]] = {
     "/v1/embeddings": {"model": "default", "input": "word"},
     "/v1/rerank": {"model": "default", "query": "word", "documents": ["word", "other"]},
     "/tokenize": {"content": "word"},
