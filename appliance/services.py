@@ -271,7 +271,6 @@ async def run_services(
             clock=clock,
             metrics=metrics,
         )
-        retries = Retries(keep_seconds=60 * settings.server.idempotency_minutes)
         approvals = Approvals(
             audit=alone.audit,
             custody=alone.custody,
@@ -317,7 +316,7 @@ async def run_services(
             trends=Trends(),
             refusals=refusals,
             inference=inference,
-            retries=retries,
+            retries=Retries(keep_seconds=60 * settings.server.idempotency_minutes),
             exporting=alone.exporting,
             hosted=alone.hosted,
             doors=doors,
@@ -327,7 +326,7 @@ async def run_services(
         refusals.start()
         keepers = [
             asyncio.create_task(_retain_for_ever(alone.custody)),
-            asyncio.create_task(retries.forget_for_ever(clock)),
+            asyncio.create_task(services.retries.forget_for_ever(clock)),
             asyncio.create_task(sampling.sample_for_ever(services.trends, metrics, engines, clock)),
         ]
         if certifying is not None:
