@@ -11,6 +11,7 @@ import appliance
 from appliance.api import (
     audit,
     chat,
+    completions,
     embeddings,
     exports,
     health,
@@ -48,6 +49,7 @@ def create_routes() -> FastAPI:
         redirect_slashes=False,
     )
     app.include_router(chat.router)
+    app.include_router(completions.router)
     app.include_router(messages.router)
     app.include_router(embeddings.router)
     app.include_router(rerank.router)

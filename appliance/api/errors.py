@@ -21,6 +21,7 @@ from appliance.errors import ApplianceError, RequestError, Unavailable
 from appliance.statuses import status_of
 
 _COME_BACK = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+MAX_MISTAKES = 1000  # of one body; more are not looked at one by one
 _NO_OBJECT = frozenset({"model_type", "model_attributes_type"})
 _STEP = re.compile("[A-Za-z0-9_-]{1,64}")
 # What may succeed a moment later without anybody's doing: all that is `Unavailable` but these, …
@@ -87,7 +88,9 @@ def from_validation(error: ValidationError, body: bytes) -> RequestError:
 
     `body` is what was read: its own keys tell a place in it from the names of a union's branches.
     """
-    problems: list[Any] = list(error.errors(include_input=False, include_url=False, include_context=False))
+    if error.error_count() > MAX_MISTAKES:
+        return RequestError(f"the body holds more than {MAX_MISTAKES} mistakes", code="invalid_value")
+    problems: list[Any] = list(error.errors(include_url=False, include_context=False))
     if problems[0]["type"] == "json_invalid":
         return RequestError("the body is not valid JSON in UTF-8", code="invalid_json")
     read = json.loads(body)  # it has been read before: it is JSON, and not too deep
@@ -99,6 +102,8 @@ def from_validation(error: ValidationError, body: bytes) -> RequestError:
         return RequestError(f"unknown parameter: {param}", code="unknown_parameter", param=param)
     if kind == "union_tag_not_found":
         kind, param = "missing", f"{param}.type"
+    if kind.endswith("_type") and first["input"] is None and (param or "]")[-1] != "]":
+        kind = "missing"  # null means "not given"
     if kind == "missing":
         return RequestError(
             f"missing required parameter: {param}", code="missing_required_parameter", param=param
@@ -129,7 +134,11 @@ def _furthest(problems: Sequence[tuple[Any, str | None]]) -> tuple[Any, str | No
     root = problems[0][1] or ""
     inner = (f"{root}.", f"{root}[")
     branches = [each for each in problems if (each[1] or "") == root or (each[1] or "").startswith(inner)]
-    return max(branches, key=lambda each: (len(each[1] or ""), not each[0]["type"].endswith("_type")))
+    return max(branches, key=lambda each: (_depth(each[1]), not each[0]["type"].endswith("_type")))
+
+
+def _depth(path: str | None) -> int:
+    return (path or "").count(".") + (path or "").count("[")
 
 
 def path_of(location: Sequence[int | str], body: Any, *, missing: bool = False) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from appliance.api import audit_answers
 from appliance.api.chat_shapes import ChatCompletionChunk
+from appliance.api.completions_schemas import Completion
 from appliance.api.described import Events, Example, Operation
 from appliance.api.messages_shapes import MessageEvent
 from appliance.api.responses_events import ResponseEvent
@@ -37,6 +38,19 @@ _ROUND: Final[dict[str, Any]] = {
             "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "until 18:00"}],
         },
     ],
+}
+_OPENING: Final = {
+    "type": "function",
+    "function": {
+        "name": "opening_hours",
+        "description": "When the office is open.",
+        "parameters": {
+            "type": "object",
+            "properties": {"day": {"type": "string"}},
+            "required": ["day"],
+            "additionalProperties": False,
+        },
+    },
 }
 _TEXT: Final[dict[str, Any]] = {"text/plain": {"schema": {"type": "string"}}}
 _WHY: Final = {"purpose": "yearly review", "case": "2026-17"}
@@ -88,6 +102,32 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                     },
                 },
             ),
+            "several": Example(
+                "Two answers, with the log-probabilities of their tokens",
+                {**_MODEL, "messages": _QUESTION, "n": 2, "logprobs": True, "top_logprobs": 2},
+            ),
+            "tools": Example(
+                "A tool's result, and the question again",
+                {
+                    **_MODEL,
+                    "messages": [
+                        {"role": "user", "content": "Is the office open on Tuesday?"},
+                        {
+                            "role": "assistant",
+                            "content": None,
+                            "tool_calls": [
+                                {
+                                    "id": "call_1",
+                                    "type": "function",
+                                    "function": {"name": "opening_hours", "arguments": '{"day":"Tuesday"}'},
+                                }
+                            ],
+                        },
+                        {"role": "tool", "tool_call_id": "call_1", "content": "until 18:00"},
+                    ],
+                    "tools": [_OPENING],
+                },
+            ),
             "unknown": Example(
                 "A model that is not here",
                 {"model": "another", "messages": _QUESTION},
@@ -124,6 +164,27 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         examples={
             "question": Example("A question", {**_MODEL, "messages": _QUESTION}),
             "tools": Example("The same conversation, with its tools", {**_MODEL, **_ROUND}),
+        },
+    ),
+    ("POST", "/v1/completions"): Operation(
+        description="The answers, whole or as a stream",
+        events=Events((Completion,)),
+        examples={
+            "text": Example("A text to go on from", {**_MODEL, "prompt": "echo: once upon a time"}),
+            "stream": Example(
+                "The same as a stream, behind its own prompt",
+                {**_MODEL, "prompt": "echo: once upon a time", "echo": True, "stream": True},
+            ),
+            "several": Example(
+                "Two prompts, with the log-probabilities of their answers' tokens",
+                {**_MODEL, "prompt": ["echo: one", "echo: two"], "logprobs": 1, "max_tokens": 4},
+            ),
+            "tokens": Example("Token ids", {**_MODEL, "prompt": [72, 105, 33]}),
+            "suffix": Example(
+                "What is not implemented",
+                {**_MODEL, "prompt": "once", "suffix": "the end"},
+                HTTPStatus.BAD_REQUEST,
+            ),
         },
     ),
     ("POST", "/v1/embeddings"): Operation(

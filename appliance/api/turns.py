@@ -38,7 +38,7 @@ class ForeignPart(Body):
 
 
 ContentPart = Annotated[TextPart | RefusalPart | ForeignPart, Field(discriminator="type")]
-Content = str | Annotated[list[ContentPart], Field(min_length=1)]
+Content = str | Annotated[list[ContentPart], Field(min_length=1, fail_fast=True)]
 
 
 class FunctionCalled(Body):

@@ -173,7 +173,7 @@ BAD: list[tuple[dict[str, Any], str, str | None]] = [
     ({"purpose": "a\u202ebc"}, "invalid_purpose", "purpose"),
     ({"purpose": "a\nbc"}, "invalid_purpose", "purpose"),
     ({"case": "x" * 101}, "invalid_purpose", "case"),
-    ({"purpose": None}, "invalid_type", "purpose"),
+    ({"purpose": None}, "missing_required_parameter", "purpose"),
     ({"since": "yesterday"}, "invalid_value", "since"),
     ({"since": "2026-01-01T00:00:00"}, "invalid_value", "since"),
     ({"since": 5}, "invalid_type", "since"),

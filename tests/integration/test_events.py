@@ -59,6 +59,7 @@ ROUTES: Mapping[tuple[str, str], tuple[Any, Role | None, list[Kind]]] = {
     ("POST", "/v1/chat/completions"): (question("echo: x"), Role.KIOSK, ANSWER),
     ("POST", "/v1/messages"): (question("echo: x", max_tokens=9), Role.KIOSK, ANSWER),
     ("POST", "/v1/messages/count_tokens"): (question("echo: x"), Role.KIOSK, ANSWER),
+    ("POST", "/v1/completions"): ({"model": "default", "prompt": "echo: x"}, Role.KIOSK, ANSWER),
     ("POST", "/v1/embeddings"): ({"model": "default", "input": "x"}, Role.KIOSK, ANSWER),
     ("POST", "/v1/rerank"): ({"model": "default", "query": "x", "documents": ["y"]}, Role.KIOSK, ANSWER),
     ("POST", "/tokenize"): ({"content": "x"}, Role.KIOSK, ANSWER),

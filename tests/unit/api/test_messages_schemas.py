@@ -169,7 +169,7 @@ def test_schemas_of_both_names_are_kept_to() -> None:
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "canary-7f3a"}}
 TALK = [user("a"), assistant(CALL)]
 MISTAKES: dict[str, tuple[dict[str, Any], str, str | None]] = {
-    "no limit": ({"max_tokens": None}, "invalid_type", "max_tokens"),
+    "no limit": ({"max_tokens": None}, "missing_required_parameter", "max_tokens"),
     "limit 0": ({"max_tokens": 0}, "invalid_value", "max_tokens"),
     "no turns": ({"messages": []}, "invalid_value", "messages"),
     "role": ({"messages": [{"role": "king", "content": ""}]}, "invalid_value", "messages[0].role"),
