@@ -7,6 +7,7 @@ and examples. `deploy/openapi.json` is the copy that a review sees change; a tes
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -107,7 +108,7 @@ def _walk(routes: Any) -> Iterator[APIRoute]:
 
 
 class _Schemas:
-    """The document's schemas by name. A name that two shapes want goes to the first of them."""
+    """The document's schemas by name. A name that several shapes want goes to the first of them."""
 
     def __init__(self, kept: dict[str, Any]) -> None:
         self.kept = kept
@@ -129,8 +130,8 @@ class _Schemas:
     def _name(self, name: str, wanted: dict[str, Any]) -> str:
         same = json.loads(json.dumps(wanted[name]))
         _point(same, {each: each for each in wanted})
-        taken = self.kept.get(name)
-        return name if taken is None or taken == same else f"{name}Input"
+        names = itertools.chain((name, f"{name}Input"), (f"{name}{number}" for number in itertools.count(2)))
+        return next(each for each in names if self.kept.get(each, same) == same)
 
 
 def _point(schema: Any, names: dict[str, str]) -> None:
