@@ -68,8 +68,8 @@ bundle: setup ## An unsigned bundle of this commit with the starter model (OUT, 
 
 openapi: setup ## The document of the API anew, into deploy/openapi.json
 	@$(BIN)/python -c 'from appliance.api import app, openapi; \
-	  print(openapi.text_of(openapi.document(app.create_routes())), end="")' > $(CACHE)/openapi.json
-	@mv $(CACHE)/openapi.json deploy/openapi.json
+	  print(openapi.text_of(openapi.document(app.create_routes())), end="")' > deploy/openapi.json.new
+	@mv deploy/openapi.json.new deploy/openapi.json
 
 lock: setup ## Resolve the dependencies anew, with hashes
 	@$(BIN)/python -m pip install -q uv
