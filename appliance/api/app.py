@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import NoReturn
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 import appliance
 from appliance.api import (
@@ -65,6 +67,14 @@ def create_routes() -> FastAPI:
     return app
 
 
-def _to_border(_request: Request, error: Exception) -> NoReturn:
-    """Starlette's own answers have another shape: hand its errors to the border."""
+def _to_border(request: Request, error: Exception) -> NoReturn:
+    """Starlette's own answers have another shape: hand its errors to the border.
+
+    Of a path that takes several methods Starlette names those of its first route only.
+    """
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        routes = openapi.routes_of(request.app)
+        here = [each for each in routes if each.matches(request.scope)[0] is not Match.NONE]
+        methods = {method for each in here for method in each.methods or ()}
+        error.headers = {"allow": ", ".join(sorted(methods))}
     raise error

@@ -49,7 +49,7 @@ class Visit:
     is_replay: bool = False  # asked again under its idempotency key: the opening is that of the first time
     answer_id: str = ""  # of the request that is answered: in a replay, that of the first time
     status: int = 0
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)  # besides the answer's own
 
     @property
     def known_principal(self) -> Principal:
@@ -123,6 +123,8 @@ class Border:
             problem = error
         except HTTPException as error:
             problem = _from_http(error)
+            if error.headers and "allow" in error.headers:  # RFC 9110 §15.5.6
+                visit.headers.append((b"allow", error.headers["allow"].encode("ascii")))
         except Exception as error:  # the process edge: a bug of ours answers 500, in shape
             log.exception("request_crashed", error=type(error).__name__)
             problem = InternalError("the appliance failed; its operator finds the request id in the log")
@@ -196,6 +198,7 @@ class Border:
 def _stamp(visit: Visit) -> list[tuple[bytes, bytes]]:
     request_id = visit.request_id.encode("ascii")
     stamp = [(b"x-request-id", request_id), (b"request-id", request_id)]  # OpenAI's, Anthropic's
+    stamp += visit.headers
     if visit.receipt is not None:
         stamp.append((b"x-audit-record", visit.receipt.record.encode("ascii")))
         stamp.append((b"x-audit-leaf", visit.receipt.leaf.hex().encode("ascii")))
@@ -238,7 +241,7 @@ async def _respond(problem: ApplianceError, body: bytes, send: Send) -> None:
         {
             "type": "http.response.start",
             "status": int(status_of(problem)),
-            "headers": wire.headers_of(problem),
+            "headers": [*wire.headers_of(problem), (b"content-length", str(len(body)).encode("ascii"))],
         }
     )
     await send({"type": "http.response.body", "body": body})
