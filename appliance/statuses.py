@@ -13,6 +13,7 @@ _STATUS: dict[str, HTTPStatus] = {
     "read_limit": HTTPStatus.TOO_MANY_REQUESTS,
     "identity_locked": HTTPStatus.TOO_MANY_REQUESTS,
     "permission_denied": HTTPStatus.FORBIDDEN,
+    "store_not_allowed": HTTPStatus.FORBIDDEN,
     "model_not_found": HTTPStatus.NOT_FOUND,
     "not_found": HTTPStatus.NOT_FOUND,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,

@@ -27,7 +27,7 @@ BODIES = [each for each in OPERATIONS if each[0] == "POST"]
 LARGE = 5_000_000  # bytes; more than `server.max_body_bytes`
 
 
-def named(operations: list[tuple[str, str, dict[str, Any]]]) -> Any:
+def named(operations: list[tuple[str, str, dict[str, Any]]]) -> pytest.MarkDecorator:
     names = [f"{method} {path}" for method, path, _ in operations]
     return pytest.mark.parametrize(("method", "path", "operation"), operations, ids=names)
 
