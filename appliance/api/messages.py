@@ -35,10 +35,11 @@ async def create_message(request: Request) -> Response:
     asked = await parse(request, MessagesRequest)
     asked.refuse_unsupported()
     model = services_of(request.app).catalog.resolve(asked.model)
-    exchange = await ask(request, _question(asked, visit_of(request.scope).request_id, model))
+    request_id = visit_of(request.scope).request_id
+    exchange = await ask(request, _question(asked, request_id, model))
     teller = Teller(exchange, _thoughts(asked))
     if asked.stream:
-        return MessageStream(teller, exchange)
+        return MessageStream(teller, exchange, request_id)
     return answer(teller.whole(await whole(request, exchange)))
 
 

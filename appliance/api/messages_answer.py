@@ -134,9 +134,9 @@ class Teller:
 class MessageStream(EventStream):
     """Named events; a failure in the middle is one of them, in Anthropic's shape."""
 
-    def __init__(self, teller: Teller, exchange: Exchange) -> None:
+    def __init__(self, teller: Teller, exchange: Exchange, request_id: str) -> None:
         super().__init__(teller.frames(), exchange.gone)
-        self._request_id = exchange.request.request_id
+        self._request_id = request_id  # of this request: the exchange may be that of an earlier one
 
     def failure(self, error: ApplianceError) -> bytes:
         return b"event: error\n" + event(messages_errors.body_of(error, self._request_id))

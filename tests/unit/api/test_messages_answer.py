@@ -92,7 +92,7 @@ def events(
         async def send(message: Any) -> None:
             sent.append(message.get("body", b""))
 
-        await MessageStream(Teller(made, thoughts), made)({}, asyncio.Event().wait, send)  # type: ignore[arg-type]
+        await MessageStream(Teller(made, thoughts), made, "req_1")({}, asyncio.Event().wait, send)  # type: ignore[arg-type]
         return b"".join(sent)
 
     found = []
@@ -246,4 +246,4 @@ def test_a_failure_in_the_middle_is_an_event() -> None:
         "error",
     ]
     assert sent[-1]["error"]["type"] == "api_error"
-    assert sent[-1]["request_id"] == "req_0123456789abcdef0123456789abcdef"
+    assert sent[-1]["request_id"] == "req_1"
