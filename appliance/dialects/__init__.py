@@ -6,6 +6,20 @@ the model and what its answer must keep to; the gateway reads the parts of an an
 
 from __future__ import annotations
 
-from appliance.dialects.reading import Reader, reader
+from appliance.dialects.dialect import Dialect, Reader
+from appliance.dialects.lark import Lark
+from appliance.dialects.reading import reader
+from appliance.dialects.recognition import DIALECTS, PLAIN, EffortError, Speech, effort_values, recognised
 
-__all__ = ["Reader", "reader"]
+__all__ = [
+    "DIALECTS",
+    "PLAIN",
+    "Dialect",
+    "EffortError",
+    "Lark",
+    "Reader",
+    "Speech",
+    "effort_values",
+    "reader",
+    "recognised",
+]

@@ -1,35 +1,19 @@
-"""Readers: from the text that a model writes, in pieces as they come, to the parts that callers get."""
+"""Readers by the names of their dialects."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
 
-from appliance.core import Part, TextPart
-
-
-class Reader(Protocol):
-    """Reads one answer. The parts depend on the whole text only, never on where its pieces end."""
-
-    def feed(self, text: str) -> list[Part]:
-        """The parts that are sure after this piece; what may still become a mark is held back."""
-        ...
-
-    def finish(self) -> list[Part]:
-        """The rest, whatever it has become."""
-        ...
+from appliance.core import Tool
+from appliance.dialects.dialect import Reader
+from appliance.dialects.recognition import DIALECTS, PLAIN
 
 
-def reader(dialect: str, *, calls: bool, begins_thinking: bool) -> Reader:
-    """A reader of one answer in a dialect. `calls`: tools were offered, so calls may stand there."""
-    del dialect, calls, begins_thinking
-    return Plain()
+def reader(dialect: str, *, calls: bool, begins_thinking: bool, tools: Sequence[Tool] = ()) -> Reader:
+    """A reader of one answer in a dialect; one that is not known here is read as plain text.
 
-
-class Plain:
-    """Text is text."""
-
-    def feed(self, text: str) -> list[Part]:
-        return [TextPart(text)] if text else []
-
-    def finish(self) -> list[Part]:
-        return []
+    `calls`: tools were offered, so calls may stand there. `tools` are those, for dialects that write
+    values without saying of which type they are.
+    """
+    spoken = DIALECTS.get(dialect, PLAIN)
+    return spoken.reader(calls=calls, begins_thinking=begins_thinking, tools=tools)
