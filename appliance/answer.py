@@ -89,7 +89,9 @@ class Answer:
         self._request = request if isinstance(request, InferenceRequest) else None
         self._num_choices = self._request.num_choices if self._request is not None else 1
         self._reads = self._request is not None and not self._request.prompts
-        self._calls = self._request is not None and self._request.tooling is not None
+        tooling = self._request.tooling if self._request is not None else None
+        self._calls = tooling is not None
+        self._tools = tooling.tools if tooling is not None else ()
         self._dialect = dialect
         self._num_tokens = 0
         self._num_reasoning = 0  # of them
@@ -206,6 +208,7 @@ class Answer:
                     self._dialect,
                     calls=self._calls,
                     begins_thinking=started is not None and started.begins_thinking,
+                    tools=self._tools,
                 )
             self._choices[index] = _Choice(reader)
         return self._choices[index]

@@ -56,7 +56,6 @@ class DeepSeekFenced(DeepSeek):
     """R1 and V3: `function`, the separator, the name, the arguments in a fence."""
 
     name = "deepseek-fenced"
-    has_text_arguments = True
 
     def is_spoken_in(self, template: str) -> bool:
         return _CALLS in template and _FENCE in template

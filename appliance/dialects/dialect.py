@@ -44,7 +44,7 @@ class Dialect(ABC):
     thoughts: ClassVar[Thoughts | None] = THINK_TAGS
     openers: ClassVar[tuple[str, ...]]  # marks with which a call begins
     marks: ClassVar[tuple[str, ...]] = ()  # the others that stand around calls
-    has_text_arguments: ClassVar[bool] = False  # its templates want arguments as text, not as a mapping
+    reasoning_key: ClassVar[str] = "reasoning_content"  # where its templates look for earlier thoughts
     has_single_calls: ClassVar[bool] = False  # its templates know one call in a turn
 
     @abstractmethod
@@ -134,7 +134,7 @@ class Tagged(Scanner):
     def __init__(
         self, dialect: Dialect, *, calls: bool, begins_thinking: bool, tools: Sequence[Tool] = ()
     ) -> None:
-        super().__init__()
+        super().__init__(holds_space=calls)
         self._dialect = dialect
         self._openers = dialect.openers if calls else ()
         self.has_calls = calls

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from typing import Any
+from typing import Any, ClassVar
 
 from appliance.core import Tool
 from appliance.dialects import values
@@ -21,8 +21,8 @@ class Gemma(Dialect):
     """Gemma 4. Arguments whose schema has no bare form are asked for as JSON, and read so."""
 
     name = "gemma"
-    thoughts = Thoughts("<|channel>", "<channel|>", "thought")
-    openers = ("<|tool_call>",)
+    thoughts: ClassVar[Thoughts | None] = Thoughts("<|channel>", "<channel|>", "thought")
+    openers: ClassVar[tuple[str, ...]] = ("<|tool_call>",)
     closes = "<tool_call|>"
     quote = '<|"|>'
     marks = ("<tool_call|>", '<|"|>')
@@ -41,7 +41,7 @@ class Gemma(Dialect):
         if not (yield from scanner.accept("call:")):
             return
         name = ""
-        while (character := (yield from scanner.peek())) not in {"", "{"} and len(name) < MAX_NAME:
+        while (yield from scanner.peek()) not in {"", "{"} and len(name) < MAX_NAME:
             name += yield from scanner.take()
         if not name.strip() or (yield from scanner.peek()) != "{":
             return
@@ -55,7 +55,8 @@ class Gemma(Dialect):
         if members is None or depth > MAX_DEPTH or not all(map(_is_bare, members)):
             return ""
         rest = {True: '"}"', False: '"}"'}  # behind a member, by whether it would be the first one
-        for name, (each, is_required) in reversed(sorted(members.items(), key=lambda item: item[0].lower())):
+        in_order = sorted(members.items(), key=lambda item: item[0].lower(), reverse=True)
+        for name, (each, is_required) in in_order:
             value = self._value(lark, each, depth + 1)
             if not value:
                 return ""
@@ -81,7 +82,11 @@ class Gemma(Dialect):
             case "integer" | "number" | "boolean" | "null":
                 return lark.schema(json.dumps(schema))
             case "array" if not schema.keys() - {"type", "items", "description", "title"}:
-                item = self._value(lark, schema.get("items"), depth) if isinstance(schema.get("items"), dict) else ""
+                item = (
+                    self._value(lark, schema.get("items"), depth)
+                    if isinstance(schema.get("items"), dict)
+                    else ""
+                )
                 return f'"[" ({item} ("," {item})*)? "]"' if item else ""
         return ""
 

@@ -15,8 +15,13 @@ from appliance.dialects.scanning import Scanner, Waits
 _START, _CHANNEL, _MESSAGE, _CONSTRAIN = "<|start|>", "<|channel|>", "<|message|>", "<|constrain|>"
 _END, _CALL, _RETURN = "<|end|>", "<|call|>", "<|return|>"
 _ENDS = (_END, _CALL, _RETURN, _START, _CHANNEL)
-_RECIPIENT = re.compile(r"to=functions\.([^\s<]+)")
-_ON_CHANNEL = re.compile(re.escape(_CHANNEL) + r"\s*(\w+)")
+# The recipient stands on either side of the channel.
+_HEADER = re.compile(
+    rf"(?:{re.escape(_START)})?\s*(?:assistant)?\s*(?:to=(?P<first>[^\s<]+))?\s*"
+    rf"(?:{re.escape(_CHANNEL)}\s*(?P<channel>analysis|commentary|final)?)?\s*(?:to=(?P<second>[^\s<]+))?\s*"
+    rf"(?:{re.escape(_CONSTRAIN)})?\s*(?:json)?\s*{re.escape(_MESSAGE)}"
+)
+_FUNCTIONS = "functions."
 MAX_HEADER = 512  # characters
 
 
@@ -27,6 +32,7 @@ class Harmony(Dialect):
     thoughts = None
     openers = ()
     marks = (_START, _CHANNEL, _MESSAGE, _CONSTRAIN, _END)
+    reasoning_key = "thinking"
     has_single_calls = True
 
     def is_spoken_in(self, template: str) -> bool:
@@ -64,7 +70,7 @@ class Harmony(Dialect):
         channel = lark.mark(_CHANNEL)
         to = f"to=functions.{tool.name}"
         heads = [
-            f'{channel} {literal(f"commentary {to} ")}',
+            f"{channel} {literal(f'commentary {to} ')}",
             f'{literal(f" {to}")} {channel} "commentary "',
         ]
         return (
@@ -81,7 +87,7 @@ class _Channels(Scanner):
     """Headers and bodies, one after the other. The prompt has opened the first header."""
 
     def __init__(self, *, calls: bool) -> None:
-        super().__init__()
+        super().__init__(holds_space=calls)
         self._calls = calls
 
     def _read(self) -> Waits:
@@ -108,15 +114,14 @@ class _Channels(Scanner):
             if size > MAX_HEADER or not (yield from self.take()):
                 self.say_head()
                 return (yield from self.until(_ENDS, self.say))
-        header = self.head
-        recipient = _RECIPIENT.search(header)
-        channel = _ON_CHANNEL.search(header)
-        if recipient is not None and self._calls:
-            self.call(recipient[1])
+        header = _HEADER.fullmatch(self.head.strip())
+        recipient = (header["first"] or header["second"] or "") if header is not None else ""
+        if recipient.startswith(_FUNCTIONS) and recipient != _FUNCTIONS and self._calls:
+            self.call(recipient.removeprefix(_FUNCTIONS))
             return (yield from self.until(_ENDS, self.argue))
-        if recipient is not None:
+        if header is None or recipient:
             self.say_head()
             return (yield from self.until(_ENDS, self.say))
         self.take_head()
-        say = self.think if channel is not None and channel[1] == "analysis" else self.say
+        say = self.think if header["channel"] == "analysis" else self.say
         return (yield from self.until(_ENDS, say))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
+from typing import ClassVar
 
 from appliance.core import Tool
 from appliance.dialects.dialect import THINK_BRACKETS, Dialect, Tagged
@@ -20,7 +21,7 @@ class Hermes(Dialect):
     """Also what tools that are told in words ask for."""
 
     name = "hermes"
-    openers = (OPENS,)
+    openers: ClassVar[tuple[str, ...]] = (OPENS,)
     marks = (CLOSES,)
 
     def is_spoken_in(self, template: str) -> bool:
@@ -66,4 +67,3 @@ def close(scanner: Tagged, mark: str) -> Generator[None, None, None]:
     """The mark behind a call, where there is one."""
     yield from scanner.space()
     yield from scanner.accept(mark)
-

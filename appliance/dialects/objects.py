@@ -111,7 +111,9 @@ def _as_object(value: str) -> str:
 def decoded(raw: str) -> str | None:
     """What a JSON string says; None where it is none. Half a character is U+FFFD."""
     try:
-        return str(json.loads(raw, strict=False)).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return (
+            str(json.loads(raw, strict=False)).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        )
     except ValueError:
         return None
 
@@ -146,7 +148,9 @@ def _value(scanner: Scanner) -> Generator[None, None, str | None]:
         return (yield from _raw_string(scanner))
     found: list[str] = []
     if first not in "{[" or not first:
-        while (following := (yield from scanner.peek())) and following not in ",}]" and not following.isspace():
+        while (
+            (following := (yield from scanner.peek())) and following not in ",}]" and not following.isspace()
+        ):
             if not (yield from scanner.take()):
                 return None
             found.append(following)

@@ -87,7 +87,7 @@ def _value(scanner: Tagged, *, is_text: bool) -> Waits:
         nonlocal held
         held += text
         if is_text:
-            ready = held[:-1] if held.endswith("\n") else held
+            ready = held.removesuffix("\n")
             held = held[len(ready) :]
             scanner.argue(values.quoted(ready))
 

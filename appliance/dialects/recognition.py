@@ -66,11 +66,26 @@ def recognised(template: str) -> Speech:
     knows_tools = in_system or _reads(code, "tools")
     spoken = next((each for each in _NATIVE if each.is_spoken_in(template)), None)
     thinks = any(each in template for each in _THINKS)
-    variables = frozenset(each for each in ("enable_thinking", "reasoning_effort", "thinking") if _reads(code, each))
+    variables = frozenset(
+        each for each in ("enable_thinking", "reasoning_effort", "thinking") if _reads(code, each)
+    )
     can_refuse = bool(variables - {"reasoning_effort"}) or bool(re.search(r"""(['"])none\1""", template))
     if spoken is None or not (knows_tools or isinstance(spoken, Harmony)):
-        return Speech(_worded(template), is_native=False, thinks=thinks, effort_variables=variables, can_refuse_effort=can_refuse)
-    return Speech(spoken, is_native=True, thinks=thinks, effort_variables=variables, tools_in_system=in_system, can_refuse_effort=can_refuse)
+        return Speech(
+            _worded(template),
+            is_native=False,
+            thinks=thinks,
+            effort_variables=variables,
+            can_refuse_effort=can_refuse,
+        )
+    return Speech(
+        spoken,
+        is_native=True,
+        thinks=thinks,
+        effort_variables=variables,
+        tools_in_system=in_system,
+        can_refuse_effort=can_refuse,
+    )
 
 
 def effort_values(speech: Speech, effort: Effort | str) -> dict[str, object]:

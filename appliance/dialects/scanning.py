@@ -21,7 +21,8 @@ MAX_SPACE = 4096  # characters of white space that are held because a mark may f
 class Scanner(ABC):
     """One answer being read. It holds back only what may still become a mark or the head of a call."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, holds_space: bool = True) -> None:
+        self._holds_space = holds_space
         self._text = ""
         self._at = 0
         self._has_ended = False
@@ -61,7 +62,10 @@ class Scanner(ABC):
     # --- what is said -----------------------------------------------------------------------
 
     def say(self, text: str) -> None:
-        """Text for the caller. White space at its end waits for what follows."""
+        """Text for the caller. White space at its end waits for what follows, where a mark may."""
+        if not self._holds_space:
+            self._add_text(text)
+            return
         kept = text.rstrip()
         if kept:
             self.keep_space()
@@ -107,6 +111,8 @@ class Scanner(ABC):
             self._parts.append(CallPart(self._num_calls - 1, "", text))
 
     def _add_text(self, text: str) -> None:
+        if not text:
+            return
         last = self._parts[-1] if self._parts else None
         if isinstance(last, TextPart):
             self._parts[-1] = TextPart(last.text + text)
@@ -176,7 +182,9 @@ class Scanner(ABC):
                 self._at = found.end()
                 return found[0]
             rest = len(self._text) - self._at
-            kept = 0 if self._has_ended else max((_overlap(self._text, each, rest) for each in marks), default=0)
+            kept = (
+                0 if self._has_ended else max((_overlap(self._text, each, rest) for each in marks), default=0)
+            )
             self._hand_on(len(self._text) - kept, say)
             if self._has_ended:
                 return ""

@@ -17,7 +17,11 @@ def members(schema: Any) -> dict[str, tuple[Any, bool]] | None:
 
     Properties that it does not name are never written, whether or not it would allow them.
     """
-    if not isinstance(schema, dict) or schema.get("type", "object") != "object" or schema.keys() - _OF_OBJECTS:
+    if (
+        not isinstance(schema, dict)
+        or schema.get("type", "object") != "object"
+        or schema.keys() - _OF_OBJECTS
+    ):
         return None
     properties, required = schema.get("properties", {}), schema.get("required", [])
     if not isinstance(properties, dict) or not isinstance(required, list):
@@ -36,7 +40,11 @@ def parameters(tool: Tool) -> Any:
 
 def is_free_text(schema: Any) -> bool:
     """Any string fits."""
-    return isinstance(schema, dict) and schema.get("type") == "string" and not schema.keys() - {"type"} - _SAYS_NOTHING
+    return (
+        isinstance(schema, dict)
+        and schema.get("type") == "string"
+        and not schema.keys() - {"type"} - _SAYS_NOTHING
+    )
 
 
 def choices(schema: Any) -> Sequence[str] | None:

@@ -233,6 +233,7 @@ class Ready(_Message, frozen=True):
     resident_bytes: Number = 0  # of the machine's memory, model and pools included; 0: it can not tell
     dialect: Label = "plain"  # how this model writes tool calls and thoughts: a name in `dialects`
     calls_natively: bool = False  # its template knows tools; else they are told in words
+    thinks: bool = False  # it has a place for reasoning before its answers
 
 
 class LoadFailed(_Message, frozen=True):

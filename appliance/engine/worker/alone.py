@@ -63,7 +63,7 @@ class Alone:
             self._emit([Failed(sequence.request_id, "overloaded", "the model's queue is full")])
             return
         self._waiting.append(sequence)
-        self._emit([Started(sequence.request_id, sequence.num_prompt)])
+        self._emit([Started(sequence.request_id, sequence.num_prompt, sequence.begins_thinking)])
 
     def abort(self, request_id: str) -> None:
         """The caller has gone."""

@@ -21,6 +21,7 @@ from appliance.engine.messages import (
     ToGateway,
     Tokenize,
     Tokenized,
+    Tools,
     Turn,
 )
 from appliance.engine.worker import ranking
@@ -63,7 +64,7 @@ class Desk:
                 case Detokenize():
                     return self._detokenize(message)
                 case Count():
-                    tokens = self._prompt(message.messages, "input")
+                    tokens = self._prompt(message.messages, "input", message.tools, message.effort)
                     return Counted(message.request_id, len(tokens))
         except _Wrong as error:
             return Rejected(message.request_id, error.code, error.message, error.param)
@@ -119,11 +120,15 @@ class Desk:
         text = b"".join(self._backend.spell(each) for each in tokens).decode("utf-8", "replace")
         return Detokenized(message.request_id, text)
 
-    def _prompt(self, turns: Sequence[Turn], param: str) -> list[int]:
+    def _prompt(
+        self, turns: Sequence[Turn], param: str, tools: Tools | None = None, effort: str = ""
+    ) -> list[int]:
         try:
-            return self._builder.build(turns)
+            return self._builder.prompt(turns, tools, effort).tokens
         except PromptError as error:
-            raise _Wrong(error.code, error.message, param) from error
+            raise _Wrong(
+                error.code, error.message, param if error.param == "messages" else error.param
+            ) from error
 
     def _whole(self, text: str) -> list[int]:
         return self._backend.encode(text, add_special=True, parse_special=False)

@@ -9,10 +9,11 @@ import math
 from dataclasses import dataclass
 from itertools import takewhile
 
-from appliance.engine.messages import Generate, Rejected, Turn
+from appliance.engine.messages import Generate, Rejected, Tools, Turn
 from appliance.engine.worker.backend import Backend
+from appliance.engine.worker.constraints import Constraints, UnsupportedError
 from appliance.engine.worker.grammar import GrammarError, Grammars, Source
-from appliance.engine.worker.prompt import PromptBuilder, PromptError
+from appliance.engine.worker.prompt import Prompt, PromptBuilder, PromptError
 from appliance.engine.worker.sequence import Sequence
 
 _SYSTEM_ROLES = {"system", "developer"}
@@ -47,6 +48,7 @@ class Preparer:
         self._builder = builder
         self._backend = backend
         self._grammars = Grammars(backend, in_trial=in_trial)
+        self._constraints = Constraints(backend, builder.speech)
 
     def prepare(self, message: Generate) -> Sequence | Rejected:
         """A sequence that fits, or why there can be none. In one go, for those who can wait."""
@@ -57,15 +59,17 @@ class Preparer:
         """The same, but for a grammar that was not compiled before."""
         try:
             sequence = self._sequence(message)
+            source = self._constraints.source(message, begins_thinking=sequence.begins_thinking)
         except _Wrong as error:
             return Rejected(message.request_id, error.code, error.message, error.param)
-        if not message.schema:
+        except UnsupportedError as error:
+            return Rejected(message.request_id, "unsupported_schema", error.message, error.param)
+        if source is None:
             return sequence
-        source = Source("schema", message.schema)
         sequence.grammar = self._grammars.find(source)
         if sequence.grammar is not None:
             return sequence
-        return Read(sequence, source, "response_format.json_schema.schema")
+        return Read(sequence, source, self._constraints.place(message))
 
     def finish(self, read: Read) -> Sequence | Rejected:
         """With its grammar, or why it can have none."""
@@ -83,10 +87,11 @@ class Preparer:
 
     def _sequence(self, message: Generate) -> Sequence:
         self._check_bias(message.sampling.logit_bias)
-        prompt = self._prompt(message)
+        rendered = self._prompt(message)
+        prompt = rendered.tokens
+        is_chat = message.prompt is None
         limit = self._backend.model.max_tokens
         if not prompt or len(prompt) >= limit:
-            is_chat = message.prompt is None
             raise _Wrong(
                 "context_length_exceeded",
                 # Clients know this refusal by its first words.
@@ -102,16 +107,18 @@ class Preparer:
             max_tokens=room if wanted is None else min(room, wanted),
             sampling=message.sampling,
             tenant=message.tenant,
+            spelt=self._constraints.spelt(calls=message.tools is not None) if is_chat else frozenset(),
+            begins_thinking=rendered.begins_thinking,
             setup=message.setup,
-            num_system=_num_system(message.messages, len(prompt)),
+            num_system=_num_system(message.messages, message.tools, len(prompt)),
         )
 
-    def _prompt(self, message: Generate) -> list[int]:
+    def _prompt(self, message: Generate) -> Prompt:
         if message.prompt is None:
             try:
-                return self._builder.build(message.messages)
+                return self._builder.prompt(message.messages, message.tools, message.effort)
             except PromptError as error:
-                raise _Wrong(error.code, error.message, "messages") from error
+                raise _Wrong(error.code, error.message, error.param) from error
         if isinstance(message.prompt, str):
             # Control tokens' texts stay text: what a caller pastes in opens nobody's turn.
             adds_bos = self._backend.model.adds_bos
@@ -123,7 +130,7 @@ class Preparer:
         prompt = prompt or self._backend.tokenize("", parse_special=False, add_bos=True)
         if not prompt:
             raise _Wrong("invalid_value", "an empty prompt can not be gone on from by this model", "prompt")
-        return prompt
+        return Prompt(prompt)
 
     def _check_bias(self, logit_bias: tuple[tuple[int, float], ...]) -> None:
         self._check_tokens([token for token, _ in logit_bias], "logit_bias")
@@ -136,8 +143,9 @@ class Preparer:
             raise _Wrong("invalid_value", "there is no such token in this model's vocabulary", param)
 
 
-def _num_system(turns: tuple[Turn, ...], num_prompt: int) -> int:
-    """Tokens of the system message, by its share of the characters: nothing depends on a few of them."""
+def _num_system(turns: tuple[Turn, ...], tools: Tools | None, num_prompt: int) -> int:
+    """Tokens of system message and tools, by their share of the characters: a few of them change nothing."""
     sizes = [len(each.content) for each in turns]
+    offered = sum(len(each.description) + len(each.parameters) for each in tools.tools) if tools else 0
     leading = len(list(takewhile(lambda each: each.role in _SYSTEM_ROLES, turns)))
-    return num_prompt * sum(sizes[:leading]) // max(1, sum(sizes))
+    return num_prompt * (sum(sizes[:leading]) + offered) // max(1, sum(sizes) + offered)

@@ -23,6 +23,7 @@ import threading
 from collections.abc import Callable
 
 from appliance.clock import SystemClock
+from appliance.dialects import Speech
 from appliance.engine import resident
 from appliance.engine.channel import BlockingChannel, ChannelError
 from appliance.engine.messages import (
@@ -110,7 +111,7 @@ def run(fd: int, new_backend: NewBackend) -> int:
         emit=lambda each: channel.send(*each),
     )
     inbox: Inbox = queue.SimpleQueue()
-    channel.send(_ready(backend, clock.monotonic_us() - began_us))
+    channel.send(_ready(backend, builder.speech, clock.monotonic_us() - began_us))
     preparer = Preparer(builder, backend, in_trial=True)
     compiling = Compiling(preparer, max_waiting=load.max_waiting, deliver=inbox.put, say=channel.send)
     threading.Thread(target=_compile, args=(compiling,), name="compiling", daemon=True).start()
@@ -203,7 +204,7 @@ def _answer(channel: Channel, answer: ToGateway, request_id: str) -> None:
         channel.send(Rejected(request_id, "invalid_value", "the answer would be too large"))
 
 
-def _ready(backend: Backend, load_us: int) -> Ready:
+def _ready(backend: Backend, speech: Speech, load_us: int) -> Ready:
     model = backend.model
     return Ready(
         n_ctx=model.max_tokens,
@@ -224,6 +225,9 @@ def _ready(backend: Backend, load_us: int) -> Ready:
         trials=backend.trials,
         pid=os.getpid(),
         resident_bytes=resident.own(),
+        dialect=speech.dialect.name,
+        calls_natively=speech.is_native,
+        thinks=speech.thinks,
     )
 
 

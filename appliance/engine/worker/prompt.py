@@ -1,15 +1,14 @@
 """Messages → token ids: the model's own chat template, rendered in a sandbox.
 
-Control tokens belong to the template. Where a caller's text contains the text of one, it is swapped
-for a placeholder before rendering and tokenised as plain text afterwards, so that nobody can write
-the end of their own turn and the beginning of a system turn.
+Control tokens belong to the template: what callers give is swapped before rendering (`swapping`), and
+tokenised as plain text.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, NoReturn
 
@@ -17,23 +16,34 @@ from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from appliance.engine.messages import Turn
+from appliance import dialects
+from appliance.engine.messages import Tools, Turn
 from appliance.engine.worker.backend import Backend
+from appliance.engine.worker.swapping import CLOSE, OPEN, PLACEHOLDER, Controls, Swapper, TooDeepError
+from appliance.engine.worker.turns import Conversation, conversations
 
 MAX_RENDERED_CHARACTERS = 16 * 1024 * 1024
 MAX_TEMPLATE_CHARACTERS = 1024 * 1024
-# Supplementary private-use characters: assigned to nobody, so no text means them.
-_OPEN, _CLOSE = "\U0010fff0", "\U0010fff1"
-_PLACEHOLDER = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
+# As JSON escapes them, where a template asks for that.
+_ESCAPED = {json.dumps(each)[1:-1]: each for each in (OPEN, CLOSE)}
 
 
 class PromptError(Exception):
     """This conversation can not become a prompt; `code` says why. Holds no content."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, param: str = "messages") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.param = param
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model reads first; its end may have begun the reasoning."""
+
+    tokens: list[int] = field(repr=False)
+    begins_thinking: bool = False
 
 
 class PromptBuilder:
@@ -44,8 +54,8 @@ class PromptBuilder:
         model = backend.model
         if len(model.template) > MAX_TEMPLATE_CHARACTERS:
             raise PromptError("template_error", "the model's chat template is too large")
-        controls = backend.control_texts()
-        self._controls = re.compile("|".join(map(re.escape, controls))) if controls else None
+        self._controls = Controls(backend.control_texts())
+        self.speech = dialects.recognised(model.template)
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols], autoescape=False
         )
@@ -59,14 +69,43 @@ class PromptBuilder:
 
     def build(self, turns: Sequence[Turn]) -> list[int]:
         """Token ids of the prompt, up to where the answer begins. PromptError where it can not be."""
-        swapped: list[str] = []
-        messages = [{"role": each.role, "content": self._swap(each.content, swapped)} for each in turns]
-        text = self._render(messages)
+        return self.prompt(turns).tokens
+
+    def prompt(self, turns: Sequence[Turn], tools: Tools | None = None, effort: str = "") -> Prompt:
+        """A prompt with what may be called, and how long may be thought. PromptError as with `build`."""
+        try:
+            values = dialects.effort_values(self.speech, effort)
+        except dialects.EffortError as error:
+            raise PromptError("unsupported_parameter", str(error), "reasoning_effort") from error
+        swapper = Swapper(self._controls)
+        try:
+            ways = conversations(turns, tools, self.speech, swapper)
+        except (ValueError, RecursionError, TooDeepError) as error:
+            raise PromptError(
+                "unsupported_schema", "a tool's parameters are no JSON that can be read", "tools"
+            ) from error
+        text = self._first(ways, values)
+        return Prompt(self._tokens(text, swapper.swapped), self._begins_thinking(text))
+
+    def _first(self, ways: Sequence[Conversation], values: Mapping[str, object]) -> str:
+        """The first way that the template takes."""
+        for way in ways[:-1]:
+            try:
+                return self._render(way, values)
+            except PromptError:  # what it says of the last way is told
+                continue
+        return self._render(ways[-1], values)
+
+    def _begins_thinking(self, text: str) -> bool:
+        thoughts = self.speech.dialect.thoughts
+        return thoughts is not None and text.rstrip().endswith(thoughts.opens + thoughts.word)
+
+    def _tokens(self, text: str, swapped: Sequence[str]) -> list[int]:
         model = self._backend.model
         has_bos = bool(model.bos_text) and text.startswith(model.bos_text)
         tokens: list[int] = []
         position = 0
-        for match in _PLACEHOLDER.finditer(text):
+        for match in PLACEHOLDER.finditer(text):
             tokens += self._special(text[position : match.start()], first=not tokens, has_bos=has_bos)
             index = int(match[1])
             if index >= len(swapped):  # a caller wrote our placeholder: it was swapped like the rest
@@ -89,28 +128,18 @@ class PromptBuilder:
             return []
         return self._backend.tokenize(text, parse_special=True, add_bos=adds)
 
-    def _swap(self, content: str, swapped: list[str]) -> str:
-        def placeholder(match: re.Match[str]) -> str:
-            swapped.append(match[0])
-            return f"{_OPEN}{len(swapped) - 1}{_CLOSE}"
-
-        content = re.sub(f"[{_OPEN}{_CLOSE}]", placeholder, content)
-        if self._controls is None:
-            return content
-        # Placeholders hold digits only, which no control token's text consists of.
-        return self._controls.sub(placeholder, content)
-
-    def _render(self, messages: list[dict[str, str]]) -> str:
+    def _render(self, said: Conversation, values: Mapping[str, object]) -> str:
         model = self._backend.model
         try:
             pieces = []
             size = 0
             for piece in self._template.generate(
-                messages=messages,
+                **values,
+                messages=said.messages,
                 add_generation_prompt=True,
                 bos_token=model.bos_text,
                 eos_token=model.eos_text,
-                tools=None,
+                tools=said.tools,
             ):
                 size += len(piece)
                 if size > MAX_RENDERED_CHARACTERS:
@@ -135,9 +164,12 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,  # noqa: FBT001, FBT002
 ) -> str:
-    return json.dumps(
+    text = json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
+    for escaped, sign in _ESCAPED.items() if ensure_ascii else ():
+        text = text.replace(escaped, sign)
+    return text
 
 
 def _strftime_now(form: str) -> str:

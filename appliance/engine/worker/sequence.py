@@ -31,6 +31,7 @@ class Sequence:
     tenant: str = ""
     grammar: Grammar | None = field(default=None, repr=False)
     spelt: frozenset[int] = frozenset()  # control tokens whose texts belong to the answer's text
+    begins_thinking: bool = False  # the prompt's last tokens opened the model's reasoning
     reference: npt.NDArray[np.int32] | None = field(default=None, repr=False)  # a guess at the answer
     num_system: int = 0  # tokens of its system message, about: what is meant to come again
     num_declared: int = 0  # leading tokens of the prompt that the operator declared shared

@@ -140,7 +140,7 @@ class Together:
             return
         self._sequences[sequence.request_id] = sequence
         sequence.reference = self._memory.recall(sequence) if self._speculates else None
-        self._emit([Started(sequence.request_id, sequence.num_prompt)])
+        self._emit([Started(sequence.request_id, sequence.num_prompt, sequence.begins_thinking)])
 
     def abort(self, request_id: str) -> None:
         """The caller has gone. A request that is not here, or over already, needs nothing."""
