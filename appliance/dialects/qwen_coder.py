@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
+from typing import Any
 
 from appliance.core import Tool
 from appliance.dialects import values
@@ -31,7 +32,7 @@ class QwenCoder(Hermes):
 
     def call(self, lark: Lark, tool: Tool) -> str:
         members = values.members(values.parameters(tool))
-        if members is None:
+        if members is None or not all(_is_bare(schema) for schema, _ in members.values()):
             return super().call(lark, tool)
         head = f"{lark.space()} {literal(f'{_FUNCTION}{tool.name}>')} {literal(chr(10))}"
         inner = ""
@@ -69,6 +70,11 @@ class QwenCoder(Hermes):
             scanner.argue("}")
         yield from scanner.accept(_FUNCTION_END)
         yield from close(scanner, CLOSES)
+
+
+def _is_bare(schema: Any) -> bool:
+    """Strings stand without quotes, so those of a particular form have none that can be asked for."""
+    return not values.is_text(schema) or values.is_free_text(schema) or values.choices(schema) is not None
 
 
 def _up_to_bracket(scanner: Tagged) -> Generator[None, None, str]:

@@ -161,7 +161,11 @@ class Grammars:
     def _read_vocabulary(self) -> trial.Vocabulary:
         if self._vocabulary is None:
             pieces, ends = self._model.vocabulary()
-            tokens = [piece or _SPECIAL + self._model.spell(token) for token, piece in enumerate(pieces)]
+            # A mark without a name would be allowed wherever any control token is.
+            tokens = [
+                piece or _SPECIAL + (self._model.spell(token) or b"<unnamed %d>" % token)
+                for token, piece in enumerate(pieces)
+            ]
             special = [token for token, piece in enumerate(pieces) if not piece]
             self._vocabulary = trial.Vocabulary(tokens, special, ends)
         return self._vocabulary
