@@ -35,6 +35,17 @@ class Capacity(BaseModel):
     waiting: int
 
 
+class ToolSupport(BaseModel):
+    """How the loaded model is told of tools, and writes its calls.
+
+    `format` names the way that its chat template has; `in_words` where that knows no tools, or knows them
+    in a way that is not known here: then they are described in the system message.
+    """
+
+    format: str
+    native: bool
+
+
 class Model(BaseModel):
     """OpenAI's four fields, and what an agency wants to know besides."""
 
@@ -47,7 +58,10 @@ class Model(BaseModel):
     licence: str
     state: str
     context_length: int
-    capacity: Capacity | None = None  # of one model's own page, while it is loaded
+    # Of one model's own page, while it is loaded.
+    capacity: Capacity | None = None
+    tools: ToolSupport | None = None
+    reasoning: bool | None = None  # it thinks before it answers, and `reasoning_effort` says how long
 
 
 class ModelList(BaseModel):
@@ -73,7 +87,13 @@ async def retrieve_model(request: Request, name: str) -> Model:
     spec = services.catalog.resolve(name)
     if spec is None or spec.id not in services.engines:
         raise RequestError("this model is not installed", code="model_not_found", param="model")
-    return _model(services, spec, name, capacity=_capacity(services.engines[spec.id].status))
+    status = services.engines[spec.id].status
+    model = _model(services, spec, name, capacity=_capacity(status))
+    if status.ready is not None:
+        native = status.ready.calls_natively
+        model.tools = ToolSupport(format=status.ready.dialect if native else "in_words", native=native)
+        model.reasoning = status.ready.thinks
+    return model
 
 
 def _model(services: Services, spec: ModelSpec, name: str, *, capacity: Capacity | None = None) -> Model:

@@ -1,4 +1,4 @@
-"""What answers are kept to: calls of the offered tools with arguments that fit, however each family writes."""
+"""What answers are kept to: calls of the offered tools with arguments that fit, in each family's writing."""
 
 from __future__ import annotations
 
