@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from tests.harness import Gateway, appliance, gateway, question, sse
@@ -135,7 +135,8 @@ def test_auto_may_answer_in_words(running: Gateway) -> None:
 
 def test_where_no_tools_are_offered_nothing_is_a_call(running: Gateway) -> None:
     """`tool_choice: none` and no tools at all leave the text as it is."""
-    for options in ({"tools": []}, {"tool_choice": "none"}):
+    nothing: tuple[dict[str, Any], ...] = ({"tools": []}, {"tool_choice": "none"})
+    for options in nothing:
         choice = choice_of(ask(running, f"echo: {CALL}", **options))
         assert choice["finish_reason"] == "stop"
         assert choice["message"]["content"] == CALL.replace("␤", "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.dialects import DIALECTS
@@ -51,6 +51,7 @@ GOLDEN = st.sampled_from([answer["raw"] for each in transcripts() for answer in 
 
 
 @given(NAMES, TEXTS | GOLDEN, st.data(), st.booleans(), st.booleans())
+@settings(deadline=None)
 def test_pieces_do_not_matter(name: str, text: str, data: st.DataObject, calls: bool, begins: bool) -> None:  # noqa: FBT001
     """Any split of any text gives the same parts."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=12)))
@@ -62,6 +63,7 @@ def test_pieces_do_not_matter(name: str, text: str, data: st.DataObject, calls: 
 
 
 @given(NAMES, TEXTS)
+@settings(deadline=None)
 def test_nothing_is_lost_where_there_are_no_calls(name: str, text: str) -> None:
     """Without tools everything but marks and the white space beside them reaches the caller, in order."""
     parts = read(name, [text], calls=False)
@@ -71,6 +73,7 @@ def test_nothing_is_lost_where_there_are_no_calls(name: str, text: str) -> None:
 
 
 @given(NAMES, TEXTS)
+@settings(deadline=None)
 def test_calls_hold_what_was_written(name: str, text: str) -> None:
     """With tools every letter of the answer is in a part, or in the frame of a call that was told."""
     parts = read(name, [text])
@@ -82,6 +85,7 @@ def test_calls_hold_what_was_written(name: str, text: str) -> None:
 
 
 @given(st.sampled_from(["hermes", "plain"]), st.text(), st.dictionaries(st.text(), st.text() | st.integers()))
+@settings(deadline=None)
 def test_every_call_that_is_one_is_read(name: str, before: str, arguments: dict[str, object]) -> None:
     """Whatever stands in the arguments: marks, quotes, brackets."""
     written = json.dumps(arguments, ensure_ascii=False)

@@ -57,8 +57,8 @@ class Scripted:
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def reader(_dialect: str, *, calls: bool, begins_thinking: bool) -> Scripted:
-        del calls, begins_thinking
+    def reader(_dialect: str, *, calls: bool, begins_thinking: bool, tools: object) -> Scripted:
+        del calls, begins_thinking, tools
         return Scripted()
 
     monkeypatch.setattr(dialects, "reader", reader)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
@@ -56,7 +55,7 @@ class Asked:
             self.grammar.accept(token)
         return self.grammar.is_complete or self.grammar.allows(END)
 
-    def tokens(self, text: str) -> Sequence[int]:
+    def tokens(self, text: str) -> list[int]:
         return self.backend.tokenize(text, parse_special=True, add_bos=False)
 
     def anything(self, seed: int, most: int = 3000) -> str:

@@ -95,7 +95,7 @@ def test_ids_of_calls_are_made_harmless(transcript: Transcript) -> None:
 
 
 @given(st.text(alphabet="<|im_end>[]a \n\U0010fff0\U0010fff10", max_size=24))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_swapped_texts_come_back_whole(text: str) -> None:
     """Whatever is swapped, the placeholders stand for exactly what was there."""
     swapper = Swapper(Controls(["<|im_end|>", "[INST]", "<|im_start|>"]))
