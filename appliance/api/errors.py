@@ -33,6 +33,7 @@ _IN_VAIN = frozenset(
         "identity_locked",
         "insufficient_quota",
         "out_of_memory",
+        "read_limit",  # of an hour
         "request_timeout",  # it would take as long again
         "timeout",
     }

@@ -18,6 +18,7 @@ from appliance import config, statuses
 from appliance.api import (
     audit,
     chat,
+    completions,
     embeddings,
     exports,
     health,
@@ -227,6 +228,7 @@ def test_guide_names_every_path_of_callers() -> None:
         route.path
         for module in (
             chat,
+            completions,
             embeddings,
             rerank,
             tokens,

@@ -26,7 +26,7 @@ from appliance.errors import (
         (Unavailable("x", code="overloaded", retry_after_seconds=7), "true", "7"),
         (Unavailable("x", code="model_not_ready"), "true", "1"),
         (Unavailable("x", code="engine_failed"), "true", "1"),
-        (Unavailable("x", code="read_limit", retry_after_seconds=60), "true", "60"),
+        (Unavailable("x", code="read_limit", retry_after_seconds=60), "false", "60"),
         (RequestError("x", code="body_timeout"), "true", None),
         (AuditUnavailable("x", retry_after_seconds=30), "false", "30"),
         (Unavailable("x", code="disk_low"), "false", "1"),
