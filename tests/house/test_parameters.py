@@ -14,10 +14,9 @@ from appliance.api import errors as wire
 from appliance.api.completions_schemas import CompletionRequest
 from appliance.api.sampled import MAX_TOKENS, Sampled
 from appliance.api.schemas import ChatCompletionRequest
-from appliance.errors import ApplianceError, InternalError, Refused, RequestError, Unavailable
+from appliance.errors import ApplianceError, InternalError, RequestError, Unavailable
 
 GUIDE = (Path(__file__).resolve().parent.parent.parent / "deploy" / "guides" / "api.md").read_text()
-FORBIDDEN = {"store_not_allowed"}  # codes of `Refused` that need no status of their own
 UNBOUNDED = {"seed"}  # its bounds are those of 64 bits
 
 
@@ -126,8 +125,6 @@ def error_of(code: str) -> ApplianceError:
     """An error as the appliance raises it under this code."""
     if code == InternalError.default_code:
         return InternalError("x")
-    if code in FORBIDDEN:
-        return Refused("x", code=code)
     status = statuses._STATUS.get(code)
     waits = status in {408, 429, 503} and code != "body_timeout"
     return Unavailable("x", code=code) if waits else RequestError("x", code=code)

@@ -241,7 +241,7 @@ def test_extras_of_clients_have_no_effect_and_are_taken(client: openai.OpenAI) -
         prompt_cache_key="k",
         prompt_cache_options={"mode": "implicit"},
         prediction={"type": "content", "content": "a"},
-        reasoning_effort="low",
+        reasoning_effort="none",
         modalities=["text"],
         parallel_tool_calls=False,
         extra_body={"timeout": 60, "top_k": 5},
@@ -266,6 +266,14 @@ def test_what_nobody_here_knows_is_refused(client: openai.OpenAI, extra: dict[st
         client.chat.completions.create(**question("x"), extra_body=extra)
 
     assert (refused.value.code, refused.value.param) == ("unknown_parameter", next(iter(extra)))
+
+
+def test_an_effort_that_a_model_does_not_have_is_refused(client: openai.OpenAI) -> None:
+    """A model that does not think can not think longer: only `none` is taken."""
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(**question("x"), reasoning_effort="low")
+
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "reasoning_effort")
 
 
 def test_the_callers_own_time_limit_ends_an_answer(running: Gateway) -> None:
