@@ -52,7 +52,7 @@ def check_answer(operation: dict[str, Any], status: int, content_type: str, body
     if media_type == "application/json":
         validator(described["schema"]).validate(json.loads(body))
     elif media_type == "text/event-stream":
-        check_events(described["x-event-schema"], body)
+        check_events(described["schema"]["properties"]["data"], body)
 
 
 def check_events(schema: dict[str, Any], body: bytes) -> None:
@@ -60,7 +60,8 @@ def check_events(schema: dict[str, Any], body: bytes) -> None:
     lines = [line for line in body.decode().splitlines() if line.startswith("data: ")]
     data = [line.removeprefix("data: ") for line in lines]
     assert len(data) > 1
-    check = validator(schema)
-    for each in data:
-        if each != "[DONE]":
-            check.validate(json.loads(each))
+    is_done = "anyOf" in schema
+    assert (data[-1] == "[DONE]") == is_done
+    check = validator((schema["anyOf"][0] if is_done else schema)["contentSchema"])
+    for each in data[:-1] if is_done else data:
+        check.validate(json.loads(each))

@@ -7,7 +7,6 @@ from typing import NoReturn
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 
 import appliance
 from appliance.api import (
@@ -73,8 +72,8 @@ def _to_border(request: Request, error: Exception) -> NoReturn:
     Of a path that takes several methods Starlette names those of its first route only.
     """
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        routes = openapi.routes_of(request.app)
-        here = [each for each in routes if each.matches(request.scope)[0] is not Match.NONE]
-        methods = {method for each in here for method in each.methods or ()}
+        path = request.scope["route"].path
+        same = [each for each in openapi.routes_of(request.app) if each.path == path]
+        methods = {method for each in same for method in each.methods or ()}
         error.headers = {"allow": ", ".join(sorted(methods))}
     raise error

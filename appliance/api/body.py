@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Request, Response
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
 from appliance.api import errors as wire
 from appliance.api import retrying
@@ -22,6 +23,17 @@ _Body = TypeVar("_Body", bound="Body")
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]  # llama_token is an int32
+
+
+def _boolean(value: Any) -> Any:
+    """For pydantic 0 is `Literal[False]`, and 1 is `Literal[True]`."""
+    if not isinstance(value, bool):
+        raise PydanticCustomError("bool_type", "input should be a valid boolean")
+    return value
+
+
+Yes = Annotated[Literal[True], BeforeValidator(_boolean)]
+No = Annotated[Literal[False], BeforeValidator(_boolean)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 
 

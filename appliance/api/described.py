@@ -163,6 +163,11 @@ class Events:
     shapes: tuple[type[BaseModel], ...]
     end: str = "the last one is `[DONE]`. An error in the middle is an event with `error`."
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the last event is no JSON."""
+        return "[DONE]" in self.end
+
     def schema(self) -> dict[str, Any]:
         """Of one event's data."""
         return self.shapes[0].model_json_schema(mode="serialization")

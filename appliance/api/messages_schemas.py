@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
 from pydantic_core import PydanticCustomError
 
-from appliance.api.body import Body, ModelName, NonEmpty, refuse_unless_off
+from appliance.api.body import Body, ModelName, No, NonEmpty, refuse_unless_off
 from appliance.api.formats import schema_text
 from appliance.api.sampled import MAX_TIMEOUT_SECONDS, MAX_TOKENS, Stop
 from appliance.api.tooling import Choice, Offer, Wanted, tooling
@@ -164,7 +164,7 @@ class ToolParam(Body):
     cache_control: Any = None
     eager_input_streaming: bool | None = None
     allowed_callers: list[Literal["direct"]] | None = None
-    defer_loading: Literal[False] | None = None
+    defer_loading: No | None = None
     input_examples: Annotated[list[Any], Field(max_length=0)] | None = None
 
 

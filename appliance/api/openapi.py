@@ -211,6 +211,26 @@ def _body(body: dict[str, Any], told: described.Operation, schemas: _Schemas) ->
     return {"required": True, "content": content}
 
 
+def _event(events: described.Events, schemas: _Schemas) -> dict[str, Any]:
+    """One event of a stream. Its data is text; what stands in it is described in OpenAPI 3.2's way."""
+    data: dict[str, Any] = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": schemas.add(events.schema()),
+    }
+    if events.is_done:
+        data = {"anyOf": [data, {"const": "[DONE]"}]}
+    return {
+        "type": "object",
+        "description": f"One server-sent event; {events.end}",
+        "required": ["data"],
+        "properties": {
+            "event": {"type": "string"},
+            "data": data,
+        },
+    }
+
+
 def _responses(
     route: APIRoute,
     operation: dict[str, Any],
@@ -230,10 +250,7 @@ def _responses(
             "schema": schemas.add(told.answer.model_json_schema(mode="serialization"))
         }
     if told.events is not None:
-        answer["content"]["text/event-stream"] = {
-            "schema": {"type": "string", "description": "Server-sent events; " + told.events.end},
-            "x-event-schema": schemas.add(told.events.schema()),
-        }
+        answer["content"]["text/event-stream"] = {"schema": _event(told.events, schemas)}
     is_asking = permission is Permission.INFER
     answer["headers"] = described.headers_for(HTTPStatus.OK, is_asking=is_asking)
     for status, codes in described.codes_of(told, permission, has_body="requestBody" in operation).items():

@@ -6,14 +6,14 @@ are vLLM's. In both a caller's text becomes control tokens only with `parse_spec
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from appliance.accounts.roles import Permission
 from appliance.api.access import require
-from appliance.api.body import Body, ModelName, TokenId, answer, parse, perform, resolve, schema_of
+from appliance.api.body import Body, ModelName, TokenId, Yes, answer, parse, perform, resolve, schema_of
 from appliance.api.border import visit_of
 from appliance.api.turns import MAX_MESSAGES, Message, conversation
 from appliance.catalog import DEFAULT_ALIAS
@@ -37,7 +37,7 @@ class TokenizeRequest(Body):
     with_pieces: bool | None = None
     add_special_tokens: bool | None = None
     return_token_strs: bool | None = None
-    add_generation_prompt: Literal[True] | None = None
+    add_generation_prompt: Yes | None = None
 
     def source(self) -> str:
         """The one of three that is given. RequestError for none or several."""

@@ -36,6 +36,7 @@ CLIENTS: Mapping[str, tuple[str, ...]] = {
     "langchain": ("langchain_chat",),
     "llama-index": ("llama_index_chat",),
     "litellm": ("litellm_chat",),
+    "anthropic": ("anthropic_messages",),
     "js": ("ai_sdk",),
 }
 # Nothing of these calls home where it is told not to; the guard finds what does so nevertheless.

@@ -58,6 +58,18 @@ def test_example_is_answered_as_the_document_says(
         assert answer.headers["x-should-retry"] in {"true", "false"}
 
 
+def test_method_that_a_path_does_not_take_names_those_that_it_does(running: Gateway) -> None:
+    """405 with all methods of the path (RFC 9110, section 15.5.6), whatever else was wrong with it."""
+    paths: dict[str, set[str]] = {}
+    for method, path, _ in document.operations():
+        paths.setdefault(path, set()).add(method)
+    for path, methods in paths.items():
+        with running.client(Role.KIOSK) as client:
+            answer = client.request("PROPFIND", path.replace("{", "").replace("}", ""))
+        assert answer.status_code == 405
+        assert set(answer.headers["allow"].split(", ")) == methods
+
+
 def test_document_is_served_to_every_role_and_to_nobody_else(running: Gateway) -> None:
     """What a key's holder reads is what a review saw."""
     for role in Role:

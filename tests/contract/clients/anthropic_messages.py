@@ -1,4 +1,4 @@
-"""`anthropic`: messages, streams, tools, counts, errors."""
+"""`anthropic`: messages, streams, counts, errors."""
 
 from __future__ import annotations
 
@@ -6,18 +6,7 @@ from typing import Any
 
 import anthropic
 
-from tests.contract.clients.checks import KEY, MODEL, MODEL_ID, OPERATOR_KEY, URL, calling, check
-
-WEATHER: Any = {
-    "name": "weather",
-    "description": "The weather of a town.",
-    "input_schema": {
-        "type": "object",
-        "properties": {"city": {"type": "string"}},
-        "required": ["city"],
-    },
-}
-BONN = ("weather", '{"city": "Bonn"}')
+from tests.contract.clients.checks import KEY, MODEL, MODEL_ID, OPERATOR_KEY, URL, check
 
 
 def made(**options: Any) -> anthropic.Anthropic:
@@ -46,7 +35,7 @@ def refused(kind: type[anthropic.APIStatusError], act: Any) -> Any:
 
 @check
 def a_message() -> None:
-    answer = ask("echo: good morning", system="Be brief.", temperature=0.1, top_p=0.9)
+    answer = ask("echo: good morning", system="Be brief.", extra_body={"temperature": 0.1, "top_p": 0.9})
     assert (answer.type, answer.role, answer.model) == ("message", "assistant", MODEL_ID)
     assert [block.text for block in answer.content] == ["good morning"]
     assert answer.stop_reason == "end_turn"
@@ -82,54 +71,6 @@ def raw_events_in_their_order() -> None:
 
 
 @check
-def a_call() -> None:
-    answer = ask(calling(BONN), tools=[WEATHER])
-    assert answer.stop_reason == "tool_use"
-    (block,) = [each for each in answer.content if each.type == "tool_use"]
-    assert (block.name, block.input) == ("weather", {"city": "Bonn"})
-
-
-@check
-def a_streamed_call() -> None:
-    with client.messages.stream(
-        model=MODEL,
-        max_tokens=400,
-        messages=[{"role": "user", "content": calling(BONN)}],
-        tools=[WEATHER],
-    ) as stream:
-        final = stream.get_final_message()
-    (block,) = [each for each in final.content if each.type == "tool_use"]
-    assert block.input == {"city": "Bonn"}
-
-
-@check
-def a_call_that_must_be() -> None:
-    for choice in ({"type": "any"}, {"type": "tool", "name": "weather"}):
-        answer = ask("tell me", tools=[WEATHER], tool_choice=choice)
-        (block,) = [each for each in answer.content if each.type == "tool_use"]
-        assert isinstance(block.input["city"], str)
-
-
-@check
-def what_the_tool_said_goes_back() -> None:
-    """The client's own blocks go back as they came."""
-    first = ask(calling(BONN), tools=[WEATHER])
-    (block,) = [each for each in first.content if each.type == "tool_use"]
-    result: Any = {"type": "tool_result", "tool_use_id": block.id, "content": "9 °C"}
-    answer = client.messages.create(
-        model=MODEL,
-        max_tokens=64,
-        tools=[WEATHER],
-        messages=[
-            {"role": "user", "content": calling(BONN)},
-            {"role": "assistant", "content": first.content},
-            {"role": "user", "content": [result, {"type": "text", "text": "echo: nine degrees"}]},
-        ],
-    )
-    assert [each.text for each in answer.content if each.type == "text"] == ["nine degrees"]
-
-
-@check
 def tokens_are_counted() -> None:
     asked: Any = [{"role": "user", "content": "how many?"}]
     counted = client.messages.count_tokens(model=MODEL, messages=asked)
@@ -141,7 +82,7 @@ def tokens_are_counted() -> None:
 def refusals_are_the_clients_own_classes() -> None:
     error = refused(anthropic.NotFoundError, lambda: ask("x", model="claude-9"))
     assert error.body["error"]["type"] == "not_found_error"
-    refused(anthropic.BadRequestError, lambda: ask("x", temperature=7))
+    refused(anthropic.BadRequestError, lambda: ask("x", extra_body={"temperature": 7}))
     refused(anthropic.BadRequestError, lambda: ask("x", max_tokens=0))
     wrong: Any = [{"role": "user", "content": "x"}]
     for key, kind in (
