@@ -22,9 +22,10 @@ Status = Literal["in_progress", "completed", "incomplete"]
 _TEXT, _LIST, _MESSAGE, _OTHER = "(text)", "(list)", "(message)", "(other)"
 
 
-def kind_of(value: Any) -> Any:
-    """The `type` of an object on the wire, whether it is parsed already or not."""
-    return value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+def kind_of(value: Any) -> str | None:
+    """The `type` of an object on the wire, whether it is parsed already or not; "" where it is no text."""
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return kind if kind is None or isinstance(kind, str) else ""
 
 
 def _text_or_list(value: Any) -> str:

@@ -28,14 +28,14 @@ sys.path.insert(0, str(ROOT / "deploy" / "bootstrap"))
 
 import clients  # noqa: E402 - set-up knows where it put them; it is a program of its own and no package
 
-OPENAI = ("openai_chat", "openai_logprobs", "openai_rest", "openai_errors")
+OPENAI = ("openai_chat", "openai_logprobs", "openai_rest", "openai_responses", "openai_errors")
 CLIENTS: Mapping[str, tuple[str, ...]] = {
     "openai-1": OPENAI,
     "openai-2": OPENAI,
     "openai-3": OPENAI,
-    "langchain": ("langchain_chat",),
+    "langchain": ("langchain_chat", "langchain_responses"),
     "llama-index": ("llama_index_chat",),
-    "litellm": ("litellm_chat",),
+    "litellm": ("litellm_chat", "litellm_responses"),
     "anthropic": ("anthropic_messages",),
     "js": ("ai_sdk",),
 }

@@ -24,7 +24,7 @@ from tests.needed import missing
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "bootstrap"))
 
-import clients  # noqa: E402 - set-up knows where it put it; it is a program of its own and no package
+import clients
 
 EXAMPLES = 20  # of each operation, besides those of the coverage phase
 SECONDS = 400
@@ -68,7 +68,7 @@ def run(
             *(str(python.with_name("st")), "run", "openapi.json", "--url", running.url, "--no-color"),
             *("--checks", "all", "--exclude-checks", LEFT_OUT, "--max-examples", str(EXAMPLES)),
             *("--phases", "examples,coverage,fuzzing", "--generation-deterministic"),
-            *("--continue-on-failure", "--workers", "2", *options),
+            *("--continue-on-failure", "--workers", "1", *options),
         ],
         cwd=folder,
         env={**os.environ, "HOME": str(folder)},

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tests.contract.clients.checks import calling, check
+from tests.contract.clients.checks import check
 from tests.contract.clients.langchain_chat import made
-from tests.contract.clients.langchain_tools import BONN, weather
 
 
 @check
@@ -17,9 +16,3 @@ def invoke() -> None:
 def stream() -> None:
     pieces = [chunk.text for chunk in made(use_responses_api=True).stream("echo: good morning")]
     assert "".join(pieces) == "good morning"
-
-
-@check
-def bind_tools() -> None:
-    answer = made(use_responses_api=True).bind_tools([weather]).invoke(calling(BONN))
-    assert [(call["name"], call["args"]) for call in answer.tool_calls] == [("weather", {"city": "Bonn"})]

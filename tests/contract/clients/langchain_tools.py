@@ -53,3 +53,9 @@ def with_structured_output_by_a_tool() -> None:
         .invoke(calling(("Office", '{"name": "Amt", "open": true}')))
     )
     assert found == Office(name="Amt", open=True)
+
+
+@check
+def bind_tools_over_responses() -> None:
+    answer = made(use_responses_api=True).bind_tools([weather]).invoke(calling(BONN))
+    assert [(call["name"], call["args"]) for call in answer.tool_calls] == [("weather", {"city": "Bonn"})]

@@ -1,4 +1,4 @@
-"""`openai`: responses, whole and streamed, with tools and with types."""
+"""`openai`: responses, whole and streamed, with types."""
 
 from __future__ import annotations
 
@@ -8,22 +8,8 @@ from typing import Any
 import openai
 from pydantic import BaseModel
 
-from tests.contract.clients.checks import MODEL, MODEL_ID, calling, check
+from tests.contract.clients.checks import MODEL, MODEL_ID, check
 from tests.contract.clients.openai_made import client
-
-WEATHER: Any = {
-    "type": "function",
-    "name": "weather",
-    "description": "The weather of a town.",
-    "parameters": {
-        "type": "object",
-        "properties": {"city": {"type": "string"}},
-        "required": ["city"],
-        "additionalProperties": False,
-    },
-    "strict": True,
-}
-BONN = ("weather", '{"city": "Bonn"}')
 
 
 class Office(BaseModel):
@@ -72,41 +58,6 @@ def a_limit_makes_it_incomplete() -> None:
     assert answer.incomplete_details.reason == "max_output_tokens"
     last = list(ask("echo: abcdefghij", max_output_tokens=3, stream=True))[-1]
     assert last.type == "response.incomplete"
-
-
-@check
-def a_call() -> None:
-    answer = ask(calling(BONN), tools=[WEATHER])
-    (call,) = [item for item in answer.output if item.type == "function_call"]
-    assert (call.name, json.loads(call.arguments)) == ("weather", {"city": "Bonn"})
-    assert call.call_id
-
-
-@check
-def a_streamed_call() -> None:
-    events = list(ask(calling(BONN), tools=[WEATHER], stream=True))
-    deltas = [e.delta for e in events if e.type == "response.function_call_arguments.delta"]
-    (done,) = [e for e in events if e.type == "response.function_call_arguments.done"]
-    assert json.loads("".join(deltas)) == json.loads(done.arguments) == {"city": "Bonn"}
-
-
-@check
-def a_call_that_must_be() -> None:
-    answer = ask("tell me", tools=[WEATHER], tool_choice="required", max_output_tokens=400)
-    (call,) = [item for item in answer.output if item.type == "function_call"]
-    assert isinstance(json.loads(call.arguments)["city"], str)
-
-
-@check
-def what_the_tool_said_goes_back() -> None:
-    """The client's own items go back as they came."""
-    first = ask(calling(BONN), tools=[WEATHER])
-    (call,) = [item for item in first.output if item.type == "function_call"]
-    items: list[Any] = [{"role": "user", "content": calling(BONN)}, *first.output]
-    items += [{"type": "function_call_output", "call_id": call.call_id, "output": "9 °C"}]
-    items += [{"role": "user", "content": [{"type": "input_text", "text": "echo: nine degrees"}]}]
-    answer = client.responses.create(model=MODEL, input=items, tools=[WEATHER])
-    assert answer.output_text == "nine degrees"
 
 
 @check
