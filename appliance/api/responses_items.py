@@ -177,8 +177,7 @@ _TAGS: Final = {
 
 
 def _item_of(value: Any) -> str:
-    kind = kind_of(value)
-    return _TAGS.get(kind, _OTHER) if kind is None or isinstance(kind, str) else _OTHER
+    return _TAGS.get(kind_of(value), _OTHER)
 
 
 Item = Annotated[
