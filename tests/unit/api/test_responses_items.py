@@ -110,6 +110,7 @@ def test_rounds_of_calls_stay_apart() -> None:
          "unsupported_parameter", "tool_choice.type"),
         ({"tools": [F], "tool_choice": "sometimes"}, "invalid_value", "tool_choice"),
         ({"tool_choice": "required"}, "invalid_value", "tool_choice"),
+        ({"tool_choice": {"type": {}}}, "invalid_type", "tool_choice.type"),
         ({"text": {"format": {"type": "json_schema", "name": "a"}}},
          "missing_required_parameter", "text.format.schema"),
         ({"text": {"format": {"type": "json_schema", "name": "a", "schema": {"title": "x" * 70_000}}}},
