@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 
-from appliance.core import Delta, Finished, Started, Usage
+from appliance.core import Delta, Finished, Started, Timings, Usage
 
 Stream = AsyncGenerator[Started | Delta | Finished, None]
 
@@ -48,9 +48,8 @@ async def _pump(
 
 
 def _together(ends: Sequence[Finished], n: int) -> Finished:
-    """One end: a prompt's tokens count once, those of the answers all. The times are the longest ones."""
+    """One end: a prompt's tokens count once, those of the answers all."""
     firsts = ends[::n]
-    longest = max(ends, key=lambda each: each.timings.queue_us + each.timings.decode_us)
     return Finished(
         reason=ends[0].reason,
         usage=Usage(
@@ -58,7 +57,18 @@ def _together(ends: Sequence[Finished], n: int) -> Finished:
             completion_tokens=sum(each.usage.completion_tokens for each in ends),
             cached_tokens=sum(each.usage.cached_tokens for each in firsts),
         ),
-        timings=longest.timings,
+        timings=_whole([each.timings for each in ends]),
         reasons=tuple(each.reason for each in ends),
         stops=tuple(stop for each in ends for stop in each.stops),
     )
+
+
+def _whole(timings: Sequence[Timings]) -> Timings:
+    """Of all choices as of one answer: until anything began, until the first token, until the last.
+
+    They were asked at the same moment, so all their clocks began together.
+    """
+    began = min(each.queue_us for each in timings)
+    first = min(each.queue_us + each.prefill_us for each in timings)
+    last = max(each.queue_us + each.prefill_us + each.decode_us for each in timings)
+    return Timings(queue_us=began, prefill_us=first - began, decode_us=last - first)
