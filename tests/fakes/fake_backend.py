@@ -39,7 +39,7 @@ from tests.fakes.fake_embedder import N_EMBD, FakeEmbedder
 
 WORD, END, SYSTEM, USER, ASSISTANT = 256, 257, 258, 259, 260
 SCRIPTED = 20.0  # the scripted token's logit; all others lie in 0..4
-CLOSING = [*b'"}],', END]  # what brings a JSON text to its end
+ENDING, CLOSING = [ord('"'), END], [*b"]}"]  # what brings a JSON text to its end
 _CONTROLS = {"<|end|>": END, "<|system|>": SYSTEM, "<|user|>": USER, "<|assistant|>": ASSISTANT}
 _SPELT = {number: name.encode() for name, number in _CONTROLS.items()}
 _CONTROL_PATTERN = re.compile("|".join(map(re.escape, _CONTROLS)))
@@ -261,7 +261,8 @@ class FakeSampler:
             return self.sample(row)
         logits = self._bias.added_to(self.logits(row))
         num_written = len(self._backend.rows[row]) - (self._start or 0)
-        logits[CLOSING] += 2 + num_written / 40
+        logits[ENDING] += 2 + num_written / 40
+        logits[CLOSING] += 1
         return int(np.argmax(np.where(allowed, logits, -np.inf)))
 
     def accept(self, token: int) -> None:

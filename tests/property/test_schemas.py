@@ -7,6 +7,7 @@ random what its schema allows; some of them again with the starter model.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
 from collections import Counter
@@ -40,6 +41,7 @@ from tests.schemas import Maker, hostile
 FAKE = (sys.executable, "-m", "tests.fakes.fake_worker")
 NUM_SCHEMAS, NUM_BY_MODEL = 500, 40
 SECONDS = 120.0  # of one request: nobody waits for ever
+QUESTION = (ChatMessage("user", "Fill in a form for me, with made-up values."),)
 EXPENSIVE = {"tree of choices"}  # for the validator, which looks into each of 2**30 branches
 MIB = 1024 * 1024
 
@@ -74,12 +76,12 @@ async def engine_of(model: Path | None) -> AsyncIterator[Engine]:
         await engine.stop()
 
 
-async def ask(engine: Engine, name: str, schema: str, *, max_tokens: int, tenant: str = "kiosk") -> str:
+async def ask(engine: Engine, name: str, schema: str, *, max_tokens: int, tenant: str) -> str:
     """How it ended: `fits`, `length`, or the code of what refused it."""
     request = InferenceRequest(
         request_id=name,
         model="tested",
-        messages=(ChatMessage("user", "Fill in a form for me, with made-up values."),),
+        messages=QUESTION,
         sampling=SamplingParams(temperature=0.7, seed=len(name), max_tokens=max_tokens),
         schema=schema,
     )
@@ -110,10 +112,9 @@ async def ask_all(engine: Engine, asked: Iterable[tuple[str, str]], **options: A
             return name, await ask(engine, name, schema, **options)
 
     async def beside() -> None:
-        plain = InferenceRequest(
-            "beside", "tested", (ChatMessage("user", "hello"),), SamplingParams(max_tokens=4)
-        )
-        while True:
+        for number in itertools.count():
+            name = f"beside {options['tenant']} {number}"
+            plain = InferenceRequest(name, "tested", QUESTION, SamplingParams(max_tokens=4))
             async with asyncio.timeout(SECONDS):
                 async for item in engine.generate(plain, tenant="beside"):
                     if isinstance(item, Finished):
@@ -124,6 +125,7 @@ async def ask_all(engine: Engine, asked: Iterable[tuple[str, str]], **options: A
     found = dict(await asyncio.gather(*(one(*each) for each in asked)))
     assert not neighbour.done()  # it was answered each time
     neighbour.cancel()
+    await asyncio.gather(neighbour, return_exceptions=True)
     assert engine.worker_pid == pid
     assert engine.status.restarts == 0
     return found
@@ -136,7 +138,7 @@ def generated(number: int) -> list[tuple[str, str]]:
 async def test_five_hundred_schemas_are_kept_to() -> None:
     """What programs ask for is answered and fits; hardly any is too much."""
     async with engine_of(None) as engine:
-        found = await ask_all(engine, generated(NUM_SCHEMAS), max_tokens=1000)
+        found = await ask_all(engine, generated(NUM_SCHEMAS), max_tokens=1000, tenant="kiosk")
         memory = engine.worker_bytes
     told = Counter(found.values())
 
@@ -152,7 +154,7 @@ async def test_hostile_schemas_end_in_bounded_time() -> None:
     assert len(asked) >= 50
     async with engine_of(None) as engine:
         found = await ask_all(engine, asked.items(), max_tokens=200, tenant="hostile")
-        again = await ask(engine, "after", '{"const": "still here"}', max_tokens=100)
+        again = await ask(engine, "after", '{"const": "still here"}', max_tokens=100, tenant="kiosk")
         memory = engine.worker_bytes
 
     assert set(found.values()) <= {"fits", "length", "unsupported_schema", "schema_too_complex"}
@@ -166,9 +168,9 @@ async def test_the_starter_model_keeps_to_schemas(starter_model_path: Path) -> N
     """The same by a real vocabulary: masks of 49,152 tokens, tokens of many bytes."""
     asked = hostile()
     async with engine_of(starter_model_path) as engine:
-        found = await ask_all(engine, generated(NUM_BY_MODEL), max_tokens=150)
+        found = await ask_all(engine, generated(NUM_BY_MODEL), max_tokens=150, tenant="kiosk")
         attacked = await ask_all(engine, asked.items(), max_tokens=16, tenant="hostile")
-        again = await ask(engine, "after", '{"const": "still here"}', max_tokens=100)
+        again = await ask(engine, "after", '{"const": "still here"}', max_tokens=100, tenant="kiosk")
         memory = engine.worker_bytes
     told = Counter(found.values())
 
