@@ -15,7 +15,6 @@ from appliance.audit.kinds import Kind
 from tests.harness import Gateway, gateway, question, wait_until
 from tests.records import assert_verified, closing_of, openings
 
-
 SLOWLY = "please be slow; say 400 tokens"
 SCHEMA = {"type": "array", "items": {"type": "integer"}, "minItems": 300}
 # What is asked, and how many events of the stream are read before its caller leaves.
