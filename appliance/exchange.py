@@ -45,6 +45,7 @@ class Exchange:
         self.caller = caller
         self.model = model
         self.created = created  # Unix seconds: what answers say of their time, each time they are told
+        self.completed = 0  # and of their end
         self.is_kept = is_kept
         self.receipt: Receipt | None = None  # of the opening, once it is durable
         self.began_us = 0

@@ -139,6 +139,7 @@ class Inference:
             self._metrics.request_failed_unrecorded()
             return
         exchange.closed_us = self._clock.monotonic_us()
+        exchange.completed = self._clock.now_us() // 1_000_000
         if answer.finished is None or exchange.is_gone:
             exchange.fail(answer.error or Unavailable("the request was stopped", code="stopped"))
         else:

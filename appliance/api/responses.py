@@ -17,7 +17,6 @@ from appliance.api.responses_schemas import ResponseRequest
 from appliance.api.responses_shapes import Response, started
 from appliance.api.responses_telling import Telling, frame
 from appliance.api.streaming import EventStream, unless_gone
-from appliance.clock import Clock
 from appliance.core import Delta, InferenceRequest
 from appliance.errors import ApplianceError, Refused
 from appliance.exchange import Exchange
@@ -40,7 +39,7 @@ async def create_response(request: Request) -> HttpResponse:
     _refuse_to_store(asked)
     question = asked.to_core(visit_of(request.scope).request_id, services.catalog.resolve(asked.model))
     exchange = await ask(request, question)
-    reply = _Reply(asked, question, exchange, services.clock)
+    reply = _Reply(asked, question, exchange)
     if asked.stream:
         return EventStream(reply.frames(), exchange.gone)
     await unless_gone(request.receive, reply.collect(), exchange.gone)
@@ -50,18 +49,15 @@ async def create_response(request: Request) -> HttpResponse:
 class _Reply:
     """One answer on its way into the wire shape."""
 
-    def __init__(
-        self, asked: ResponseRequest, question: InferenceRequest, exchange: Exchange, clock: Clock
-    ) -> None:
+    def __init__(self, asked: ResponseRequest, question: InferenceRequest, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._clock = clock
         self._telling = Telling(
             started(
                 asked,
                 question.sampling,
-                response_id=f"resp_{question.request_id.removeprefix('req_')}",
+                response_id=f"resp_{exchange.request.request_id.removeprefix('req_')}",
                 model=exchange.model.id,
-                created_at=self._now(),
+                created_at=exchange.created,
             ),
             lambda call: call_id(exchange, 0, call),
         )
@@ -92,13 +88,10 @@ class _Reply:
             told = (
                 self._telling.add(item)
                 if isinstance(item, Delta)
-                else self._telling.end(item, now=self._now())
+                else self._telling.end(item, now=self._exchange.completed)
             )
             for each in told:
                 yield each
-
-    def _now(self) -> int:
-        return self._clock.now_us() // 1_000_000
 
 
 def _refuse_to_store(asked: ResponseRequest) -> None:

@@ -25,6 +25,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SURROUNDINGS = frozenset({Kind.EPOCH_OPENED, Kind.INDEX_OPENED})  # written by themselves
 PATH = "/v1/chat/completions"
 SLOW = "please be slow, say 40 tokens"
+SAID = [{"role": "user", "content": "echo: word"}]
+GENERATES: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {"model": "default", "messages": SAID, "n": 2, "logprobs": True},
+    "/v1/responses": {"model": "default", "input": "echo: word", "store": False},
+    "/v1/messages": {"model": "default", "messages": SAID, "max_tokens": 20},
+}
 TASKS: dict[str, dict[str, Any]] = {
     "/v1/embeddings": {"model": "default", "input": "word"},
     "/v1/rerank": {"model": "default", "query": "word", "documents": ["word", "other"]},
@@ -110,6 +116,20 @@ def test_a_retry_beside_the_running_request_waits_for_its_answer(running: Gatewa
 
     assert answers[0].content == answers[1].content
     assert sorted("idempotency-replayed" in each.headers for each in answers) == [False, True]
+    assert kinds(running, before).count(Kind.REQUEST_OPENED) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("path", GENERATES)
+def test_every_endpoint_tells_the_same_bytes_again(running: Gateway, path: str, *, stream: bool) -> None:
+    """Whole or streamed: ids, times and pieces are those of the first time."""
+    running.key()
+    before = newest(running)
+    body = GENERATES[path] | {"stream": stream}
+    first, again = (post(running, body, f"{path} {stream}", path) for _ in range(2))
+
+    assert first.status_code == 200, first.text
+    assert first.content == again.content
     assert kinds(running, before).count(Kind.REQUEST_OPENED) == 1
 
 
