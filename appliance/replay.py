@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from appliance.audit.contents import answer_of
 from appliance.audit.kinds import Kind
 from appliance.audit.query import Opened
 from appliance.audit.questions import question_of
@@ -64,17 +65,13 @@ def recorded_of(opened: Sequence[Opened]) -> Recorded:
     """The exchange in these records. RequestError where there is no whole one."""
     opening = next((each for each in opened if each.record.kind is Kind.REQUEST_OPENED), None)
     closing = next((each for each in opened if each.record.kind is Kind.REQUEST_CLOSED), None)
-    if opening is None or closing is None or opening.content is None or "messages" not in opening.content:
+    # Only what is answered in words has sampling: tasks have not.
+    if opening is None or closing is None or "sampling" not in (opening.content or {}):
         raise RequestError(
-            "there is no chat with an opening and a closing behind this entry",
+            "there is no question with an opening and a closing behind this entry",
             code="not_replayable",
             hint="appliance audit search --kind request:closed lists those that can be replayed",
         )
-    said = [
-        str((each.content or {}).get("text", "") or (each.content or {}).get("output", ""))
-        for each in opened
-        if each.record.kind in {Kind.REQUEST_SEGMENT, Kind.REQUEST_CLOSED}
-    ]
     closed = closing.content or {}
     trace = None
     if "tokens" in closed:
@@ -83,11 +80,11 @@ def recorded_of(opened: Sequence[Opened]) -> Recorded:
         seq=opening.record.seq,
         model_sha256=str(opening.record.public["model_sha256"]),
         request=question_of(
-            opening.content,
+            opening.content or {},
             request_id=f"replay_of_{opening.record.seq}",
             model=str(opening.record.public["model"]),
         ),
-        text="".join(said),
+        text=answer_of(opened).get(0, ""),
         trace=trace,
         outcome=str(closing.record.public["outcome"]),
     )

@@ -12,7 +12,7 @@ import itertools
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -42,8 +42,13 @@ PARTS: Final[Mapping[str, Part | None]] = {
     "inputs": Part.QUESTION,
     "query": Part.QUESTION,
     "documents": Part.QUESTION,
+    "prompts": Part.QUESTION,
+    "tooling": Part.QUESTION,
     "schema": Part.QUESTION,
     "sampling": None,
+    "n": None,
+    "effort": None,
+    "timeout_seconds": None,
     "dimensions": None,
     "add_special": None,
     "parse_special": None,
@@ -53,14 +58,16 @@ PARTS: Final[Mapping[str, Part | None]] = {
     "caller": Part.ADDRESS,
     "text": Part.ANSWER,
     "output": Part.ANSWER,
+    "outputs": Part.ANSWER,
+    "choice": None,
+    "logprobs": Part.ANSWER,
     "tokens": Part.ANSWER,
     "logits": Part.ANSWER,
 }
-_STOP = ("sampling", "stop")  # words of the question, among numbers
-_ENCODED: Final = frozenset(
-    {"tokens", "logits"}
-)  # the answer once more, in numbers: words do not match there
-_STREAMED: Final = ("text", "output")
+# Words of the question, among numbers: texts, and tokens by their ids.
+_STOP, _BIAS = ("sampling", "stop"), ("sampling", "logit_bias")
+# What was said once more, in numbers or in pieces of words: no word matches there.
+_ENCODED: Final = frozenset({"tokens", "logits", "logprobs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,20 +154,23 @@ class _Work:
                 left[MARK if self._matches(name) else name] = self._mark(f"/{name}", _UNKNOWN)
             elif PARTS[name] in self._redaction.parts or (self._pattern and name in _ENCODED):
                 left[name] = self._mark(f"/{name}")
-            elif name in self._spans:
-                left[name] = self._cut(f"/{name}", value, self._spans[name])
             else:
                 left[name] = self._value(f"/{name}", value)
-        if Part.QUESTION in self._redaction.parts and isinstance(left.get(_STOP[0]), dict):
-            left[_STOP[0]] = {**left[_STOP[0]], _STOP[1]: self._mark("/" + "/".join(_STOP))}
+        for one, other in (_STOP, _BIAS):
+            among = left.get(one)
+            is_asked = Part.QUESTION in self._redaction.parts or ((one, other) == _BIAS and self._pattern)
+            if is_asked and isinstance(among, dict) and other in among:
+                left[one] = {**among, other: self._mark(f"/{one}/{other}")}
         return left
 
     def _value(self, at: str, value: Any) -> Any:
         match value:
             case str():
-                return self._cut(at, value, self._found(value))
+                return self._cut(at, value, self._spans.get(at) or self._found(value))
             case Mapping():
                 return dict(self._item(at, name, each) for name, each in value.items())
+            case list() | tuple() if self._pattern and _is_tokens(at, value):
+                return self._mark(at)
             case list() | tuple():
                 return [self._value(f"{at}/{number}", each) for number, each in enumerate(value)]
             case int() | float() if not isinstance(value, bool) and self._matches(str(value)):
@@ -168,6 +178,8 @@ class _Work:
         return value
 
     def _item(self, at: str, name: str, value: Any) -> tuple[str, Any]:
+        if self._pattern and name in _ENCODED and at.startswith("/outputs/"):
+            return name, self._mark(f"{at}/{name}")
         if self._matches(name):
             number = len(self.withheld)
             return f"{MARK} {number}", self._mark(f"{at}/{MARK} {number}")
@@ -198,24 +210,37 @@ def _across_pieces(
     records: Iterable[tuple[int, str, str, Mapping[str, Any]]], pattern: re.Pattern[str]
 ) -> dict[int, dict[str, list[tuple[int, int]]]]:
     """Where words lie in the answers' pieces: a word may begin in one and end in another."""
-    pieces: dict[str, list[tuple[int, str, str]]] = {}
+    pieces: dict[tuple[str, int], list[tuple[int, str, str]]] = {}  # by request and choice
     for seq, request, _, content in records:
-        for name in _STREAMED:
-            if isinstance(content.get(name), str):
-                pieces.setdefault(request, []).append((seq, name, content[name]))
+        for choice, at, text in _pieces(content):
+            pieces.setdefault((request, choice), []).append((seq, at, text))
     found: dict[int, dict[str, list[tuple[int, int]]]] = {}
     for several in pieces.values():
         ends = list(itertools.accumulate(len(text) for _, _, text in several))
         spans = [match.span() for match in pattern.finditer("".join(text for _, _, text in several))]
-        for (seq, name, text), end in zip(several, ends, strict=True):
+        for (seq, at, text), end in zip(several, ends, strict=True):
             start = end - len(text)
             inside = [
                 (max(one, start) - start, min(other, end) - start)
                 for one, other in spans
                 if one < end and other > start
             ]
-            found.setdefault(seq, {})[name] = inside
+            found.setdefault(seq, {})[at] = inside
     return found
+
+
+def _pieces(content: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
+    """(choice, path, text) of what a content holds of answers."""
+    for name in ("text", "output"):
+        if isinstance(content.get(name), str):
+            yield int(content.get("choice", 0)), f"/{name}", content[name]
+    for number, each in enumerate(content.get("outputs", ())):
+        yield int(each["choice"]), f"/outputs/{number}/text", each["text"]
+
+
+def _is_tokens(at: str, value: Sequence[Any]) -> bool:
+    """Whether this is a text in the ids of its tokens: nobody can look for words in it here."""
+    return at.startswith(("/inputs/", "/prompts/")) and all(isinstance(each, int) for each in value)
 
 
 def _pattern(words: Sequence[str]) -> re.Pattern[str] | None:

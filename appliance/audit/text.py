@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from appliance.audit import query
+from appliance.audit.contents import STREAMED, pieces
 from appliance.audit.kinds import Kind
 from appliance.audit.query import Opened, Record
 from appliance.audit.recipients import Identity
@@ -24,6 +25,7 @@ MIN_CHARACTERS: Final = 2
 MAX_CHARACTERS: Final = 500
 AROUND: Final = 60  # characters shown on each side of what was found
 _MAX_HITS: Final = 20  # of one exchange
+_NOT_WORDS: Final = STREAMED | {"key"}
 _ASKED: Final = (Kind.REQUEST_OPENED, Kind.REQUEST_CLOSED, Kind.REQUEST_REFUSED)
 
 
@@ -149,18 +151,19 @@ def folded(text: str) -> str:
 
 
 def _parts(contents: Sequence[Opened]) -> Iterator[tuple[int, str, str]]:
-    """(seq, where, text) of everything that a person wrote or was told; the answer in one piece."""
-    answer = ""
-    at = None
+    """(seq, where, text) of everything that a person wrote or was told; each answer in one piece."""
+    answers: dict[int, str] = {}
+    begins: dict[int, int] = {}  # where each choice's answer begins
     for each in contents:
-        for name, value in (each.content or {}).items():
-            if name in {"text", "output"}:
-                at = each.record.seq if at is None else at
-                answer += str(value)
-            elif name not in {"tokens", "logits", "key"}:
+        content = each.content or {}
+        for choice, text in pieces(content):
+            begins.setdefault(choice, each.record.seq)
+            answers[choice] = answers.get(choice, "") + text
+        for name, value in content.items():
+            if name not in _NOT_WORDS:
                 yield from ((each.record.seq, where, said) for where, said in _texts(name, value))
-    if at is not None:
-        yield at, "answer", answer
+    for choice, answer in sorted(answers.items()):
+        yield begins[choice], f"answer[{choice}]" if len(answers) > 1 else "answer", answer
 
 
 def _texts(where: str, value: Any) -> Iterator[tuple[str, str]]:

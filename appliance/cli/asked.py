@@ -7,7 +7,7 @@ from typing import Any
 
 from appliance.core import Endpoint, Outcome
 
-_SINGULAR = {"inputs": "input", "documents": "document"}
+_SINGULAR = {"inputs": "input", "documents": "document", "prompts": "prompt"}
 
 
 def lines_of(name: str, value: Any) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from appliance import durable
 from appliance.audit import archive, casefile, evidence, witness_keys
 from appliance.audit.casefile import Unsealed
 from appliance.audit.checkpoint import Verifier
+from appliance.audit.contents import STREAMED, pieces
 from appliance.audit.kinds import Kind
 from appliance.audit.merkle import leaf_hash
 from appliance.audit.query import Opened, Record
@@ -97,10 +98,11 @@ def open_(
 def containing(opened: Sequence[Unsealed], text: str) -> list[Unsealed]:
     """The exchanges in which a text stands; of a stream also where it lies across two pieces."""
     wanted = text.casefold()
-    said: dict[object, str] = {}
+    said: dict[tuple[object, int | None], str] = {}  # by exchange and choice; of everything else: None
     for each in opened:
-        said[_exchange(each)] = said.get(_exchange(each), "") + _words(each.content or {})
-    found = {which for which, words in said.items() if wanted in words.casefold()}
+        for choice, words in _words(each.content or {}):
+            said[_exchange(each), choice] = said.get((_exchange(each), choice), "") + words
+    found = {which for (which, _), words in said.items() if wanted in words.casefold()}
     return [each for each in opened if _exchange(each) in found]
 
 
@@ -108,10 +110,12 @@ def _exchange(each: Unsealed) -> object:
     return each.checked.header.req or each.checked.header.seq
 
 
-def _words(content: dict[str, Any]) -> str:
-    """A content as one text; pieces of an answer stay joined, everything else stands apart."""
-    streamed = [str(content[name]) for name in ("text", "output") if name in content]
-    return "".join(streamed) or "\n" + json.dumps(content, ensure_ascii=False) + "\n"
+def _words(content: dict[str, Any]) -> Iterator[tuple[int | None, str]]:
+    """A content's texts; pieces of an answer can be joined by its choice, everything else stands apart."""
+    streamed = list(pieces(content))
+    yield from streamed
+    if rest := {name: value for name, value in content.items() if name not in STREAMED}:
+        yield None, "\n" + json.dumps(rest, ensure_ascii=False) + "\n"
 
 
 def _json(each: Unsealed) -> dict[str, Any]:

@@ -70,6 +70,35 @@ def test_unknown_fields_are_not_shown() -> None:
     assert "does not know" in told["withheld"][0]["reason"]
 
 
+def test_words_across_pieces_of_several_answers() -> None:
+    """Each choice is a stream of its own; its log-probabilities, the answer once more, go whole."""
+    records = [
+        (1, "req", "00", {"text": "Smi"}),
+        (2, "req", "00", {"text": "Jo", "choice": 1}),
+        (3, "req", "00", {"output": "th.", "outputs": [{"text": "nes", "choice": 1, "logprobs": [["n"]]}]}),
+    ]
+    left = redaction.redact(records, Redaction(frozenset(), ("smith", "jones"), REASON))
+    shown = [json.loads(left[seq])["content"] for seq in (1, 2, 3)]
+
+    assert shown == [
+        {"text": MARK},
+        {"text": MARK, "choice": 1},
+        {"output": f"{MARK}.", "outputs": [{"text": MARK, "choice": 1, "logprobs": MARK}]},
+    ]
+
+
+def test_token_ids_are_withheld_where_words_are() -> None:
+    """Nobody can look for a word in numbers: prompts in tokens and biases go whole, texts stay readable."""
+    content = {
+        "prompts": ["by Smith", [5, 6]],
+        "sampling": {"stop": [], "logit_bias": [[5, "1.0"]], "top_k": 4},
+    }
+    told = redacted(content, words=("Smith",))["content"]
+
+    assert told["prompts"] == [f"by {MARK}", MARK]
+    assert told["sampling"] == {"stop": [], "logit_bias": MARK, "top_k": 4}
+
+
 @given(
     st.text(alphabet="abcxyz ", max_size=12),
     st.text(alphabet="abcxyz ", max_size=12),

@@ -190,11 +190,18 @@ def exchange(*answer: str, digest: str | None = None, verified: bool = True) -> 
     return Exchange(tuple(opened), {each.record.seq: (20, verified) for each in opened})
 
 
+TOOLING = {
+    "tools": [{"name": "weather", "description": "of a place", "parameters": "{}"}],
+    "choice": "auto",
+    "parallel": True,
+}
+
+
 def test_pieces_and_end_are_one_answer() -> None:
     """Joined in order, and compared with the digest that its header commits to."""
     page = shown(9, exchange("It is ", "blue", "."))
 
-    assert (page.answer, page.answer_matches) == ("It is blue.", True)
+    assert ([each.text for each in page.answers], page.answer_matches) == (["It is blue."], True)
     assert [(each.role, each.text) for each in page.asked] == [("user", "q")]
     assert page.settings == {"top k": "4"}
     assert page.took_us == 4_000
@@ -217,7 +224,7 @@ def test_an_exchange_without_its_end_is_open() -> None:
     page = shown(5, Exchange(found.records[:2], found.proofs))
 
     assert page.mark.text == "Still open"
-    assert (page.answer, page.answer_matches, page.took_us) == ("a", None, None)
+    assert ([each.text for each in page.answers], page.answer_matches, page.took_us) == (["a"], None, None)
 
 
 def test_erased_content_names_the_entry_that_erased_it() -> None:
@@ -226,4 +233,28 @@ def test_erased_content_names_the_entry_that_erased_it() -> None:
     gone = tuple(Opened(each.record, None, erased_by=12) for each in found.records)
     page = shown(5, Exchange(gone, found.proofs))
 
-    assert (page.erased_by, page.is_open, page.answer, list(page.asked)) == ([12], False, None, [])
+    assert (page.erased_by, page.is_open, list(page.answers), list(page.asked)) == ([12], False, [], [])
+
+
+def test_several_answers_stand_apart_and_are_one_digest() -> None:
+    """Each choice with its own label and prompt; the digest is over them one after the other."""
+    found = exchange("Rome", "", digest=hashlib.sha256(b"Rome.Oslo").hexdigest())
+    asked = {"prompts": ["Italy:", "Norway:"], "sampling": {}, "tooling": TOOLING}
+    closed = {"output": ".", "outputs": [{"text": "slo", "choice": 1}]}
+    records = [
+        Opened(found.records[0].record, asked),
+        found.records[1],
+        Opened(record(7, Kind.REQUEST_SEGMENT, index=1, num_tokens=1), {"text": "O", "choice": 1}),
+        Opened(found.records[-1].record, closed),
+    ]
+    page = shown(9, Exchange(tuple(records), {each.record.seq: (20, True) for each in records}))
+
+    assert [(each.label, each.text) for each in page.answers] == [
+        ("Answer 1, to prompt 1", "Rome."),
+        ("Answer 2, to prompt 2", "Oslo"),
+    ]
+    assert page.answer_matches is True
+    assert [(each.role, each.text) for each in page.asked] == [("prompt", "Italy:"), ("prompt", "Norway:")]
+    assert [each.role for each in page.tools] == ["weather"]
+    assert page.settings["tool choice"] == "auto"
+    assert page.rest == []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from appliance.audit import contents
+from appliance.audit.contents import Logprob, Turn
 from appliance.audit.kinds import Kind
 from appliance.audit.query import Opened
 from appliance.auditing import Exchange
@@ -20,22 +21,23 @@ from appliance.core import Endpoint
 _SHOWN: Final = frozenset(
     {
         "messages",
+        "prompts",
         "inputs",
         "query",
         "documents",
+        "tooling",
+        "n",
+        "effort",
+        "timeout_seconds",
         "sampling",
         "setup",
         "annotations",
         "principal",
         "caller",
-        "text",
-        "output",
-        "tokens",
-        "logits",
+        *contents.STREAMED,
     }
 )
-# What a question consists of where it is no conversation: the content's field, the turn's label.
-_PARTS: Final = (("inputs", "input"), ("query", "query"), ("documents", "document"))
+_MAX_LOGPROBS: Final = 500  # tokens on a page; the record and its evidence have all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,13 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """Something that was said, and by whom."""
+class Answer:
+    """One choice's answer, as the model wrote it."""
 
-    role: str
+    label: str  # empty where there is one answer only
     text: str = field(repr=False)
+    logprobs: Sequence[Logprob] = field(default=(), repr=False)
+    num_logprobs: int = 0  # of which so many are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,8 @@ class Shown:
     is_open: bool
     erased_by: Sequence[int]
     asked: Sequence[Turn] = field(repr=False)
-    answer: str | None = field(repr=False)
+    tools: Sequence[Turn] = field(repr=False)  # that were offered
+    answers: Sequence[Answer] = field(repr=False)
     answer_matches: bool | None  # against the digest in the closing's header; None: nothing to compare
     settings: Mapping[str, str] = field(repr=False)
     people: Mapping[str, str] = field(repr=False)
@@ -96,7 +101,6 @@ def shown(seq: int, found: Exchange) -> Shown:
     closing = _first(found.records, Kind.REQUEST_CLOSED)
     chosen = next((each for each in lines if each.opened.record.seq == seq), lines[0])
     head = closing or opening or chosen.opened
-    answer = _answer(found.records, closing)
     parts = _parts(opening, closing)
     said = closing.record.public if closing is not None else {}
     return Shown(
@@ -121,9 +125,10 @@ def shown(seq: int, found: Exchange) -> Shown:
         },
         is_open=any(each.content is not None for each in found.records),
         erased_by=sorted({each.erased_by for each in found.records if each.erased_by is not None}),
-        asked=_asked(opening),
-        answer=answer,
-        answer_matches=_matches(opening, closing, answer),
+        asked=contents.turns(_content(opening)),
+        tools=contents.tools(_content(opening)),
+        answers=_answers(_content(opening), found.records),
+        answer_matches=contents.matches_digest(found.records),
         settings=_settings(opening),
         people=_people(found.records),
         rest=_rest(found.records),
@@ -179,43 +184,32 @@ def _parts(opening: Opened | None, closing: Opened | None) -> list[tuple[str, st
     ]
 
 
-def _asked(opening: Opened | None) -> list[Turn]:
-    content = (opening.content if opening else None) or {}
-    turns = [Turn(str(each["role"]), str(each["content"])) for each in content.get("messages", ())]
-    for name, label in _PARTS:
-        value = content.get(name)
-        several = value if isinstance(value, list) else [] if value is None else [value]
-        turns += [Turn(label, each if isinstance(each, str) else json.dumps(each)) for each in several]
-    return turns
+def _content(opened: Opened | None) -> Mapping[str, Any]:
+    return (opened.content if opened else None) or {}
 
 
-def _answer(records: Sequence[Opened], closing: Opened | None) -> str | None:
-    """Pieces and end, joined; None where nothing was opened."""
-    contents = [each.content for each in records if each.content is not None]
-    if not contents:
-        return None
-    pieces = [
-        str(each.content.get("text", ""))
-        for each in records
-        if each.record.kind is Kind.REQUEST_SEGMENT and each.content is not None
-    ]
-    end = str((closing.content or {}).get("output", "")) if closing is not None else ""
-    return "".join(pieces) + end
-
-
-def _matches(opening: Opened | None, closing: Opened | None, answer: str | None) -> bool | None:
-    if opening is None or closing is None or answer is None:
-        return None
-    digest = closing.record.public.get("output_sha256", "")
-    # The digest of vectors is over their bytes, which are not kept.
-    if not digest or opening.record.public.get("endpoint") == Endpoint.EMBEDDINGS:
-        return None
-    return hashlib.sha256(answer.encode()).hexdigest() == digest
+def _answers(asked: Mapping[str, Any], records: Sequence[Opened]) -> list[Answer]:
+    """Each choice's; of several prompts the label says which one it answers."""
+    texts = contents.answer_of(records)
+    logprobs = contents.logprobs(each.content for each in records)
+    num_prompts = len(asked.get("prompts", ()))
+    found = []
+    for choice in sorted(texts.keys() | logprobs.keys()):
+        label = f"Answer {choice + 1}" if len(texts) > 1 else ""
+        if label and num_prompts > 1:
+            label += f", to prompt {choice // int(asked.get('n', 1)) + 1}"
+        said = logprobs.get(choice, [])
+        found.append(Answer(label, texts.get(choice, ""), said[:_MAX_LOGPROBS], len(said)))
+    return [each for each in found if each.text or each.logprobs]
 
 
 def _settings(opening: Opened | None) -> dict[str, str]:
-    content = (opening.content if opening else None) or {}
-    found: dict[str, Any] = {**content.get("sampling", {}), **content.get("setup", {})}
+    content = _content(opening)
+    found: dict[str, Any] = {
+        **contents.terms(content),
+        **content.get("sampling", {}),
+        **content.get("setup", {}),
+    }
     return {
         name.replace("_", " "): value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for name, value in found.items()
