@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from appliance.cli import program as everything
 from appliance.core import Finished, FinishReason, InferenceRequest, SamplingParams, Trace, Usage
-from appliance.replay import Recorded, compare
+from appliance.replay import Recorded, compare, replay
+from tests.harness import Gateway, gateway, question
 from tests.harness import appliance as program
-from tests.harness import gateway
 
 TRACE = Trace(tokens=(1, 2, 3), digests=("a", "b", "c", "d"))
 
@@ -45,6 +50,60 @@ def test_an_answer_that_was_cut_short_must_be_the_beginning() -> None:
 
     assert compare(part, "abc", now()).identical
     assert not compare(part, "xbc", now(tokens=(7, 2, 3))).identical
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": SCHEMA}}
+QUESTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("/v1/chat/completions", question("echo: word")),
+    "stream": ("/v1/chat/completions", question("echo: several words", stream=True)),
+    "tools": ("/v1/chat/completions", question("echo: word", tools=[TOOL])),
+    "schema": ("/v1/chat/completions", question("x", response_format={
+        "type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": {
+            **SCHEMA, "additionalProperties": False}}})),
+    "bias": ("/v1/chat/completions", question("echo: word", logit_bias={"120": -100})),
+    "logprobs": ("/v1/chat/completions", question("echo: word", logprobs=True, top_logprobs=2)),
+    "prompt": ("/v1/completions", {"model": "default", "prompt": "echo: word", "max_tokens": 5}),
+    "tokens": ("/v1/completions", {"model": "default", "prompt": [101, 102, 103], "max_tokens": 5}),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with gateway(tmp_path_factory.mktemp("replay") / "home") as started:
+        yield started
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_whatever_a_question_carries_is_replayed(
+    running: Gateway, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tools, schemas, raw prompts, biases: all that the answer depends on is on the record."""
+    worker = [sys.executable, "-m", "tests.fakes.fake_worker"]
+    monkeypatch.setattr("appliance.cli.replay.run_replay", functools.partial(replay, command=worker))
+    path, body = QUESTIONS[name]
+    with running.client() as client:
+        answer = client.post(path, json=body | {"reproducible": True})
+    assert answer.status_code == 200, answer.text
+    request_id = answer.headers["x-request-id"]
+    arguments = ["audit", "replay", request_id, "--home", str(running.home.root), "--json"]
+    done = CliRunner().invoke(everything, arguments, catch_exceptions=False)
+
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["identical"]
+    assert result["num_tokens"] > 0
+
+
+@pytest.mark.integration
+def test_several_choices_are_not_reproducible(running: Gateway) -> None:
+    """Each would need a setup and a trace of its own: refused before anything is on the record."""
+    with running.client() as client:
+        answer = client.post("/v1/chat/completions", json=question("x", n=2, reproducible=True))
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "n"
 
 
 @pytest.mark.model
