@@ -72,6 +72,7 @@ class Pages:
             "day": day,
             "clock": clock,
             "grouped": grouped,
+            "quoted": quoted,
             "seconds": seconds,
             "mib": mib,
         }
@@ -145,6 +146,11 @@ def clock(microseconds: int) -> str:
 def grouped(number: int | None) -> str:
     """1234567 → 1 234 567, with narrow spaces that do not break."""
     return "" if number is None else f"{number:,}".replace(",", "\u202f")
+
+
+def quoted(text: str) -> str:
+    """With marks at both ends: for what may begin or end with a space."""
+    return f"“{text}”"
 
 
 def seconds(microseconds: int | None) -> str:

@@ -282,3 +282,52 @@ def test_nobody_else_opens_the_auditors_pages(
         for path in ("/search", "/evidence", "/reviews", "/log", "/record/1", "/evidence/1"):
             page = person.open(path)
             assert "does not allow" in page.inner_text("main"), path
+
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather of a place",
+        "parameters": {"type": "object"},
+    },
+}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"at": "Oslo"}'}}
+
+
+def test_tools_and_several_answers_stand_on_the_page(
+    asked: Gateway, chromium: Browser, pictures: Path
+) -> None:
+    """Calls and what came back are turns, tools and log-probabilities are folded away, answers stand apart."""
+    options = {
+        "tools": [TOOL], "n": 2, "logprobs": True, "top_logprobs": 2, "stream": True, "user": "citizen-21",
+    }  # fmt: skip
+    turns = [
+        {"role": "user", "content": "What is the weather in Oslo?"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "rain, 4 degrees"},
+        {"role": "user", "content": "echo: Rain, at 4 degrees."},
+    ]
+    with asked.client() as client:
+        answer = client.post("/v1/chat/completions", json={"model": "default", "messages": turns, **options})
+    assert answer.status_code == 200, answer.text
+    with seat(asked, chromium, pictures) as person:
+        auditor = Auditor(person, name="Cleo Park").sit_down()
+        auditor.store(identity_of(asked))
+        auditor.unlock()
+        auditor.search(user="citizen-21")
+        auditor.open_first()
+        auditor.read()
+        page = auditor.page
+        said = [each.inner_text() for each in page.locator("section[aria-labelledby=asked] > .turn h3").all()]
+        assert [each.lower() for each in said] == [
+            "user", "assistant, calls weather (call_1)", "tool, for call_1", "user",
+        ]  # fmt: skip
+        answers = page.locator("section[aria-labelledby=answered] > .turn")
+        assert [each.inner_text().split("\n")[-1] for each in answers.all()] == ["Rain, at 4 degrees."] * 2
+        assert "over all answers, one after the other" in page.inner_text("main")
+        assert not page.get_by_text("The weather of a place").is_visible()
+        page.get_by_text("Tools that the model might call").click()
+        page.get_by_text("How likely its tokens were").first.click()
+        expect(page.get_by_text("The weather of a place")).to_be_visible()
+        person.picture("auditor-tools")
