@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -298,8 +299,8 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arg
 def test_tools_and_several_answers_stand_on_the_page(
     asked: Gateway, chromium: Browser, pictures: Path
 ) -> None:
-    """Calls and what came back are turns, tools and log-probabilities are folded away, answers stand apart."""
-    options = {
+    """Calls and what came back are turns; tools and log-probabilities are folded; answers stand apart."""
+    options: dict[str, Any] = {
         "tools": [TOOL], "n": 2, "logprobs": True, "top_logprobs": 2, "stream": True, "user": "citizen-21",
     }  # fmt: skip
     turns = [

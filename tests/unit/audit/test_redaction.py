@@ -72,7 +72,7 @@ def test_unknown_fields_are_not_shown() -> None:
 
 def test_words_across_pieces_of_several_answers() -> None:
     """Each choice is a stream of its own; its log-probabilities, the answer once more, go whole."""
-    records = [
+    records: list[tuple[int, str, str, dict[str, Any]]] = [
         (1, "req", "00", {"text": "Smi"}),
         (2, "req", "00", {"text": "Jo", "choice": 1}),
         (3, "req", "00", {"output": "th.", "outputs": [{"text": "nes", "choice": 1, "logprobs": [["n"]]}]}),
