@@ -94,7 +94,7 @@ class Grammars:
         self._tokenizer: LLTokenizer | None = None
         self._ends: frozenset[int] = frozenset()
         self._limits = new_limits()
-        self._kept: OrderedDict[Source, LLMatcher] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, Source], LLMatcher] = OrderedDict()
         self._lock = threading.Lock()  # of what is kept
         self._vocabulary: trial.Vocabulary | None = None
         self._trial = trial.Trial(self._read_vocabulary) if in_trial else None
@@ -111,30 +111,33 @@ class Grammars:
         """
         return self.compile_source(Source("lark", lark))
 
-    def find(self, source: Source) -> Grammar | None:
-        """A grammar that was compiled before, at its beginning."""
+    def find(self, source: Source, *, tenant: str = "") -> Grammar | None:
+        """A grammar that this tenant had compiled before, at its beginning.
+
+        Another one's would be there as quickly, which would tell who asks with which schema.
+        """
         with self._lock:
-            kept = self._kept.get(source)
+            kept = self._kept.get((tenant, source))
             if kept is None or self._tokenizer is None:
                 return None
-            self._kept.move_to_end(source)
+            self._kept.move_to_end((tenant, source))
         return Grammar(kept, self._tokenizer.vocab_size, self._ends)
 
     def compile_source(self, source: Source, *, tenant: str = "") -> Grammar:
-        """Either. `tenant` is whose trials it counts among."""
-        found = self.find(source)
+        """Either. `tenant` is who keeps it, and whose trials it counts among."""
+        found = self.find(source, tenant=tenant)
         if found is not None:
             return found
         matcher, tokenizer = self._compile(source, tenant)
         with self._lock:
-            self._kept[source] = matcher
+            self._kept[tenant, source] = matcher
             while len(self._kept) > MAX_KEPT or self._num_kept_characters > MAX_KEPT_CHARACTERS:
                 self._kept.popitem(last=False)
         return Grammar(matcher, tokenizer.vocab_size, self._ends)
 
     @property
     def _num_kept_characters(self) -> int:
-        return sum(len(each.text) for each in self._kept)
+        return sum(len(source.text) for _, source in self._kept)
 
     def _compile(self, source: Source, tenant: str) -> tuple[LLMatcher, LLTokenizer]:
         text = _grammar_text(source)

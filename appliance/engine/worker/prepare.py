@@ -66,7 +66,7 @@ class Preparer:
             return Rejected(message.request_id, "unsupported_schema", error.message, error.param)
         if source is None:
             return sequence
-        sequence.grammar = self._grammars.find(source)
+        sequence.grammar = self._grammars.find(source, tenant=sequence.tenant)
         if sequence.grammar is not None:
             return sequence
         return Read(sequence, source, self._constraints.place(message))
