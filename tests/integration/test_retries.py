@@ -28,6 +28,7 @@ SLOW = "please be slow, say 40 tokens"
 SAID = [{"role": "user", "content": "echo: word"}]
 GENERATES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"model": "default", "messages": SAID, "n": 2, "logprobs": True},
+    "/v1/completions": {"model": "default", "prompt": ["echo: word", "echo: other"], "n": 2},
     "/v1/responses": {"model": "default", "input": "echo: word", "store": False},
     "/v1/messages": {"model": "default", "messages": SAID, "max_tokens": 20},
 }
