@@ -12,13 +12,13 @@ from appliance.api.answering import ask, whole
 from appliance.api.body import answer, parse, perform, resolve, schema_of
 from appliance.api.border import visit_of
 from appliance.api.messages_answer import MessageStream, Teller
-from appliance.api.messages_schemas import Conversation, CountTokensRequest, MessagesRequest
+from appliance.api.messages_schemas import Conversation, CountTokensRequest, Effort, MessagesRequest
 from appliance.api.messages_shapes import Message, MessageTokensCount
 from appliance.api.messages_turns import turns_of
 from appliance.api.sampled import sampling_of
 from appliance.core import Endpoint, InferenceRequest, ModelSpec
 from appliance.errors import InternalError
-from appliance.services import services_of
+from appliance.services import Services, services_of
 from appliance.tasks import CountTask, TokenCount
 
 router = APIRouter()
@@ -34,9 +34,11 @@ async def create_message(request: Request) -> Response:
     """Answer a conversation, whole or as a stream of named events."""
     asked = await parse(request, MessagesRequest)
     asked.refuse_unsupported()
-    model = services_of(request.app).catalog.resolve(asked.model)
+    services = services_of(request.app)
+    model = services.catalog.resolve(asked.model)
     request_id = visit_of(request.scope).request_id
-    exchange = await ask(request, _question(asked, request_id, model))
+    effort = _effort(services, asked, model)
+    exchange = await ask(request, _question(asked, request_id, model, effort))
     teller = Teller(exchange, _thoughts(asked))
     if asked.stream:
         return MessageStream(teller, exchange, request_id)
@@ -53,12 +55,13 @@ async def count_message_tokens(request: Request) -> Response:
     """Count without computing."""
     asked = await parse(request, CountTokensRequest)
     asked.refuse_unsupported()
+    services = services_of(request.app)
     task = CountTask(
         request_id=visit_of(request.scope).request_id,
         model=resolve(request, asked.model),
         messages=turns_of(asked),
         tooling=asked.tooling(),
-        effort=asked.effort,
+        effort=_effort(services, asked, services.catalog.resolve(asked.model)),
         annotations=asked.annotations(),
     )
     done = await perform(request, task)
@@ -67,7 +70,9 @@ async def count_message_tokens(request: Request) -> Response:
     return answer(MessageTokensCount(input_tokens=done.result.num_tokens))
 
 
-def _question(asked: MessagesRequest, request_id: str, model: ModelSpec | None) -> InferenceRequest:
+def _question(
+    asked: MessagesRequest, request_id: str, model: ModelSpec | None, effort: Effort
+) -> InferenceRequest:
     return InferenceRequest(
         request_id=request_id,
         model=model.id if model else asked.model,
@@ -84,11 +89,20 @@ def _question(asked: MessagesRequest, request_id: str, model: ModelSpec | None) 
         stream=bool(asked.stream),
         schema=asked.answer_schema(),
         tooling=asked.tooling(),
-        effort=asked.effort,
+        effort=effort,
         timeout_seconds=asked.timeout,
         reproducible=bool(asked.reproducible),
         annotations=asked.annotations(),
     )
+
+
+def _effort(services: Services, asked: Conversation, model: ModelSpec | None) -> Effort:
+    """What this model can be told of thinking; of one that is not ready admission says so."""
+    engine = services.engines.get(model.id) if model else None
+    ready = engine.status.ready if engine else None
+    if ready is None:
+        return ""
+    return asked.effort(thinks=ready.thinks, can_skip=ready.can_skip_thinking)
 
 
 def _thoughts(asked: Conversation) -> Literal["shown", "omitted", "none"]:

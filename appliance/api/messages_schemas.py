@@ -61,6 +61,16 @@ ANTHROPIC_TOOLS = (
 
 _CHOICES: Mapping[str, Choice] = {"auto": "auto", "any": "required", "tool": "named", "none": "none"}
 
+Effort = Literal["", "none", "low", "medium", "high"]
+_EFFORTS: Mapping[str, Effort] = {
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "high",
+    "max": "high",
+}
+_BUDGETS: tuple[tuple[int, Effort], ...] = ((2048, "low"), (4096, "medium"))  # below so many tokens
+
 ToolId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -282,6 +292,7 @@ class Conversation(Body):
     def annotations(self) -> dict[str, object]:
         """What goes on the record besides."""
         given = {name: getattr(self, name, None) for name in NO_EFFECT}
+        given["effort"] = self.output_config.effort if self.output_config else None
         given["user"] = self.metadata.user_id if self.metadata else None
         return {name: value for name, value in given.items() if value is not None}
 
@@ -290,25 +301,29 @@ class Conversation(Body):
         """Whether the answer has blocks of thinking: only where they were asked for."""
         return self.thinking is not None and self.thinking.type != "disabled"
 
-    @property
-    def effort(self) -> Literal["", "none", "low", "medium", "high"]:
-        """How long the model may think.
+    def effort(self, *, thinks: bool, can_skip: bool) -> Effort:
+        """How long the model may think; `thinks` and `can_skip` say what can be asked of it.
 
-        A budget is a wish: it is read as an effort, and the answer's own limit is what holds.
+        A budget is a wish: it is read as an effort, and the answer's own limit is what holds. Where no
+        thoughts are asked for the model is told to have none, if it can be told so.
         """
-        if self.thinking is None:
-            return ""
-        if self.thinking.type == "disabled":
-            return "none"
-        match self.output_config.effort if self.output_config else None:
-            case "low" | "medium" as named:
-                return named
-            case "high" | "xhigh" | "max":
-                return "high"
-        budget = self.thinking.budget_tokens
+        if not self.shows_thinking:
+            return "none" if can_skip else ""
+        budget = self.thinking.budget_tokens if self.thinking else None
+        if not thinks:
+            if budget is None:  # the model decides by itself, and this one never thinks
+                return ""
+            raise RequestError(
+                "this model does not think: leave thinking out",
+                code="unsupported_parameter",
+                param="thinking.type",
+            )
+        named = self.output_config.effort if self.output_config else None
+        if named is not None:
+            return _EFFORTS[named]
         if budget is None:
             return ""
-        return "low" if budget < 2048 else "medium" if budget < 4096 else "high"
+        return next((effort for below, effort in _BUDGETS if budget < below), "high")
 
 
 class MessagesRequest(Conversation):

@@ -234,6 +234,7 @@ class Ready(_Message, frozen=True):
     dialect: Label = "plain"  # how this model writes tool calls and thoughts: a name in `dialects`
     calls_natively: bool = False  # its template knows tools; else they are told in words
     thinks: bool = False  # it has a place for reasoning before its answers
+    can_skip_thinking: bool = False  # its template can tell it to answer without
 
 
 class LoadFailed(_Message, frozen=True):

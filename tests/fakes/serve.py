@@ -1,4 +1,4 @@
-"""`python -m tests.fakes.serve --home DIR --log-file FILE`: the real gateway over the fake worker."""
+"""`python -m tests.fakes.serve --home DIR --log-file FILE [--worker MODULE]`: the real gateway, a fake worker."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", required=True)
     parser.add_argument("--log-file", required=True)
+    parser.add_argument("--worker", default="tests.fakes.fake_worker")
     options = parser.parse_args()
     home = config.find_home(options.home)
     try:
@@ -26,6 +27,6 @@ if __name__ == "__main__":
             console=msgspec.structs.replace(settings.console, port=0),
             log=msgspec.structs.replace(settings.log, file=options.log_file),
         )
-        run(home, settings, worker_command=[sys.executable, "-m", "tests.fakes.fake_worker"])
+        run(home, settings, worker_command=[sys.executable, "-m", options.worker])
     except ApplianceError as error:
         sys.exit(report(error))

@@ -228,6 +228,7 @@ def _ready(backend: Backend, speech: Speech, load_us: int) -> Ready:
         dialect=speech.dialect.name,
         calls_natively=speech.is_native,
         thinks=speech.thinks,
+        can_skip_thinking=speech.thinks and speech.can_refuse_effort and bool(speech.effort_variables),
     )
 
 

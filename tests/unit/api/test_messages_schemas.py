@@ -114,26 +114,38 @@ def test_thoughts_that_only_anthropic_can_read_are_left_out() -> None:
     assert turns[1] == ChatMessage("assistant", "b")
 
 
-@pytest.mark.parametrize(
-    ("more", "effort", "shown"),
-    [
-        ({}, "", False),
-        ({"thinking": {"type": "disabled"}}, "none", False),
-        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "low", True),
-        ({"thinking": {"type": "enabled", "budget_tokens": 2048}}, "medium", True),
-        ({"thinking": {"type": "enabled", "budget_tokens": 4096}}, "high", True),
-        ({"thinking": {"type": "adaptive"}}, "", True),
-        ({"thinking": {"type": "between_tools"}}, "", True),
-        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "medium"}}, "medium", True),
-        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}, "high", True),
-        ({"output_config": {"effort": "high"}}, "", False),
-    ],
-)
-def test_thinking_becomes_an_effort(more: dict[str, Any], effort: str, *, shown: bool) -> None:
-    """The written rule: a budget is read as an effort, a named effort comes first."""
-    asked = parse(BASE | {"max_tokens": 9000} | more)
+BUDGET = {"type": "enabled", "budget_tokens": 2048}
+# What is asked → whether thoughts are shown, and the effort of a model that can be told not to think, of
+# one that always thinks, and of one that never does (None: it is refused).
+THINKING: list[tuple[dict[str, Any], bool, tuple[str, str, str | None]]] = [
+    ({}, False, ("none", "", "")),
+    ({"output_config": {"effort": "high"}}, False, ("none", "", "")),
+    ({"thinking": {"type": "disabled"}}, False, ("none", "", "")),
+    ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, True, ("low", "low", None)),
+    ({"thinking": BUDGET}, True, ("medium", "medium", None)),
+    ({"thinking": {"type": "enabled", "budget_tokens": 4096}}, True, ("high", "high", None)),
+    ({"thinking": BUDGET, "output_config": {"effort": "low"}}, True, ("low", "low", None)),
+    ({"thinking": {"type": "adaptive"}}, True, ("", "", "")),
+    ({"thinking": {"type": "between_tools"}}, True, ("", "", "")),
+    ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}, True, ("high", "high", "")),
+]
 
-    assert (asked.effort, asked.shows_thinking) == (effort, shown)
+
+@pytest.mark.parametrize(("more", "shown", "efforts"), THINKING)
+def test_thinking_becomes_an_effort(
+    more: dict[str, Any], *, shown: bool, efforts: tuple[str, str, str | None]
+) -> None:
+    """The written rule: a budget is read as an effort, a named effort goes before it."""
+    asked = parse(BASE | {"max_tokens": 9000} | more)
+    models = ((True, True), (True, False), (False, False))
+
+    assert asked.shows_thinking is shown
+    for (thinks, can_skip), expected in zip(models, efforts, strict=True):
+        if expected is None:
+            with pytest.raises(RequestError, match="does not think"):
+                asked.effort(thinks=thinks, can_skip=can_skip)
+        else:
+            assert asked.effort(thinks=thinks, can_skip=can_skip) == expected
 
 
 def test_tools_and_choices_in_the_words_of_core() -> None:
@@ -152,9 +164,10 @@ def test_tools_and_choices_in_the_words_of_core() -> None:
 
 def test_what_has_no_effect_goes_on_the_record() -> None:
     """`metadata.user_id` is the record's `user`; the rest keeps its name."""
-    asked = parse(BASE | {"metadata": {"user_id": "u-1"}, "service_tier": "auto", "speed": "fast"})
+    given = {"service_tier": "auto", "speed": "fast", "output_config": {"effort": "max"}}
+    asked = parse(BASE | {"metadata": {"user_id": "u-1"}} | given)
 
-    assert asked.annotations() == {"user": "u-1", "service_tier": "auto", "speed": "fast"}
+    assert asked.annotations() == {"user": "u-1", "service_tier": "auto", "speed": "fast", "effort": "max"}
 
 
 def test_schemas_of_both_names_are_kept_to() -> None:
