@@ -1,4 +1,4 @@
-"""`python -m tests.fakes.serve --home DIR --log-file FILE [--worker MODULE]`: the real gateway, a fake worker."""
+"""`python -m tests.fakes.serve --home DIR --log-file FILE`: the real gateway over a fake worker."""
 
 from __future__ import annotations
 
