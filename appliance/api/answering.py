@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fastapi import Request
 
 from appliance.api import retrying
+from appliance.api.attribution import Tokens
 from appliance.api.border import visit_of
 from appliance.api.streaming import unless_gone
 from appliance.core import (
@@ -41,15 +42,18 @@ class Choice:
     text: str = field(default="", repr=False)
     reasoning: str = field(default="", repr=False)
     calls: list[Called] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list, repr=False)
+    logprobs: list[TokenLogprob] = field(default_factory=list, repr=False)  # of the text's tokens
+    _tokens: Tokens = field(default_factory=Tokens, repr=False)
 
     def add(self, piece: Delta) -> None:
         """Take in what a piece says."""
-        self.logprobs += piece.logprobs
+        self._tokens.add(piece.logprobs)
         for part in piece.parts:
+            found = self._tokens.of(part)
             match part:
                 case TextPart():
                     self.text += part.text
+                    self.logprobs += found
                 case ReasoningPart():
                     self.reasoning += part.text
                 case CallPart():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from appliance.core import TokenLogprob
+from appliance.core import CallPart, Part, TokenLogprob
 
 
 class Tokens:
@@ -21,6 +21,10 @@ class Tokens:
     def add(self, tokens: Sequence[TokenLogprob]) -> None:
         """More of them; they may be ahead of the text."""
         self._waiting += tokens
+
+    def of(self, part: Part) -> list[TokenLogprob]:
+        """The tokens of a part, as `take` finds them."""
+        return self.take(part.arguments if isinstance(part, CallPart) else part.text)
 
     def take(self, text: str) -> list[TokenLogprob]:
         """The tokens whose first byte stands in a part's text; those before it were marks, and are dropped.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from appliance.api.answering import Whole, call_id
+from appliance.api.attribution import Tokens
 from appliance.api.chat_shapes import (
     ChatChoice,
     ChatChunkChoice,
@@ -33,7 +34,7 @@ class ChatReply:
         self._wants_logprobs = wants_logprobs
         self._envelope = stamp.envelope(exchange, "chatcmpl")
         self._begun: set[int] = set()  # choices whose role has been said
-        self._held: dict[int, list[TokenLogprob]] = {}  # by choice: their text has not come yet
+        self._tokens: dict[int, Tokens] = {}  # by choice
 
     def completion(self, answered: Whole) -> ChatCompletion:
         """The whole answer as one object."""
@@ -62,20 +63,22 @@ class ChatReply:
                     for index, reason in enumerate(item.reasons):
                         for frame in self._role(index, ChatDelta(role="assistant", content="")):
                             yield frame
-                        yield self._chunk(index, ChatDelta(), self._logprobs(index), reason)
+                        yield self._chunk(index, ChatDelta(), finish_reason=reason)
                     if self._wants_usage:
                         usage = usage_of(item.usage)
                         yield self._frame(ChatCompletionChunk(**self._envelope, choices=[], usage=usage))
         yield DONE
 
     def _piece(self, piece: Delta) -> Iterator[bytes]:
-        """Its parts; the first of them takes the log-probabilities along."""
-        self._held.setdefault(piece.index, []).extend(piece.logprobs)
+        """Its parts; text takes the log-probabilities of its own tokens along."""
+        tokens = self._tokens.setdefault(piece.index, Tokens())
+        tokens.add(piece.logprobs)
         for part in piece.parts:
+            found = tokens.of(part)
             says = isinstance(part, TextPart)
             yield from self._role(piece.index, ChatDelta(role="assistant", content="" if says else None))
             for delta in self._deltas(piece.index, part):
-                yield self._chunk(piece.index, delta, self._logprobs(piece.index))
+                yield self._chunk(piece.index, delta, self._shaped(found) if says else None)
 
     def _role(self, index: int, delta: ChatDelta) -> Iterator[bytes]:
         if index not in self._begun:
@@ -101,10 +104,8 @@ class ChatReply:
                     more = ToolCallDelta(index=part.index, function=FunctionDelta(arguments=part.arguments))
                     yield ChatDelta(tool_calls=[more])
 
-    def _logprobs(self, index: int) -> ChatLogprobs | None:
-        """What is held, once."""
-        held = self._held.pop(index, [])
-        return chat_logprobs(held) if held and self._wants_logprobs else None
+    def _shaped(self, found: Sequence[TokenLogprob]) -> ChatLogprobs | None:
+        return chat_logprobs(found) if found and self._wants_logprobs else None
 
     def _chunk(
         self,

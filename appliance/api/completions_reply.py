@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from appliance.api.answering import Whole
+from appliance.api.attribution import Tokens
 from appliance.api.completion import Stamp, usage_of
 from appliance.api.completions_schemas import Completion, CompletionChoice
 from appliance.api.logprobs import CompletionLogprobs, Legacy
@@ -31,7 +32,7 @@ class CompletionReply:
         self._wants_usage = wants_usage
         self._wants_logprobs = wants_logprobs
         self._legacies: dict[int, Legacy] = {}
-        self._held: dict[int, list[TokenLogprob]] = {}  # by choice: their text has not come yet
+        self._tokens: dict[int, Tokens] = {}  # by choice
 
     def completion(self, answered: Whole) -> Completion:
         """The whole answer as one object."""
@@ -60,17 +61,18 @@ class CompletionReply:
                         yield frame
                 case Finished():
                     for index, reason in enumerate(item.reasons):
-                        yield self._chunk(index, "", self._held.pop(index, []), reason)
+                        yield self._chunk(index, "", finish_reason=reason)
                     if self._wants_usage:
                         chunk = Completion(**self._envelope, choices=[], usage=usage_of(item.usage))
                         yield self._frame(chunk)
         yield DONE
 
     def _piece(self, piece: Delta) -> Iterator[bytes]:
-        self._held.setdefault(piece.index, []).extend(piece.logprobs)
+        tokens = self._tokens.setdefault(piece.index, Tokens())
+        tokens.add(piece.logprobs)
         text = "".join(each.text for each in piece.parts if isinstance(each, TextPart))
         if text:
-            yield self._chunk(piece.index, text, self._held.pop(piece.index))
+            yield self._chunk(piece.index, text, tokens.take(text))
 
     def _echo(self, index: int) -> str:
         return self._echoes[index] if self._echoes else ""

@@ -27,7 +27,7 @@ class ContentLogprob(TopLogprob):
 
 
 class ChatLogprobs(BaseModel):
-    """Every token of an answer as the model wrote it, thoughts and calls included."""
+    """Of every token of what is said; not of what is thought, called or stopped at."""
 
     content: list[ContentLogprob]
     refusal: None = None

@@ -120,6 +120,17 @@ def test_log_probabilities_in_the_older_shape(client: openai.OpenAI) -> None:
     assert chosen == found.token_logprobs
 
 
+def test_a_stop_string_has_no_log_probabilities(running: Gateway) -> None:
+    """What is not told is not weighed: tokens and text end together, whole and streamed."""
+    asked: dict[str, Any] = {"prompt": "echo: abcd", "logprobs": 0, "stop": ["cd"]}
+    choice = post(running, **asked).json()["choices"][0]
+    *chunks, _ = stream(running, **asked)
+
+    assert (choice["text"], choice["logprobs"]["tokens"]) == ("ab", ["a", "b"])
+    told = [c["logprobs"]["tokens"] for each in chunks for c in each["choices"] if c["logprobs"]]
+    assert [token for piece in told for token in piece] == ["a", "b"]
+
+
 def test_streams_carry_the_same_log_probabilities(running: Gateway) -> None:
     """Put together, a stream's lists are those of the whole answer."""
     told = post(running, prompt="echo: grüß", logprobs=1).json()["choices"][0]["logprobs"]

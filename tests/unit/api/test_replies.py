@@ -199,7 +199,7 @@ LOGPROBS = (
 
 
 async def test_log_probabilities_come_with_their_text() -> None:
-    """They wait for the chunk that carries their text; what is left stands on the last one."""
+    """They wait for the chunk that carries their text; those of a stop string, which is not told, are not."""
     asked = exchange(
         chat(),
         piece(TextPart("a"), logprobs=LOGPROBS[:1]),
@@ -214,7 +214,7 @@ async def test_log_probabilities_come_with_their_text() -> None:
         None,
         [[97]],
         [[0xE2], [0x82, 0xAC]],
-        [[33]],
+        None,
     ]
     assert found[1]["content"][0] == {
         "token": "a",
@@ -227,6 +227,21 @@ async def test_log_probabilities_come_with_their_text() -> None:
     }
     assert found[2]["content"][0]["token"] == "\ufffd"
     assert all(ChatCompletionChunk.model_validate(each, strict=True) for each in chunks)
+
+
+async def test_thoughts_and_calls_have_no_log_probabilities() -> None:
+    """They are of what is said, whole and streamed; a thought's tokens are not taken for the answer's."""
+    tokens = tuple(TokenLogprob(each, -1.0) for each in (b"<t>", b"4", b"?", b"</t>", b"4", b"<c>", b"{}"))
+    parts = (ReasoningPart("4?"), TextPart("4"), CallPart(0, "f", "{}"))
+    pieces = [piece(*parts, logprobs=tokens)]
+    chunks = await frames(ChatReply(exchange(chat(), *pieces, end=CALLS), STAMP, wants_logprobs=True))
+    choice = said(*pieces)
+
+    assert choice.logprobs == [tokens[4]]
+    with_some = [each["choices"][0] for each in chunks if each["choices"][0]["logprobs"]]
+    assert [(each["delta"], len(each["logprobs"]["content"])) for each in with_some] == [
+        ({"content": "4"}, 1)
+    ]
 
 
 async def test_log_probabilities_that_nobody_asked_for_are_not_told() -> None:
