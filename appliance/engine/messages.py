@@ -73,12 +73,15 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """One candidate's figures, in tokens/s: a prompt, one answer, a room of eight with arrivals."""
+    """One candidate's figures, in tokens/s: a prompt, one answer, a room of eight with arrivals, and
+    one whose people share nothing.
+    """
 
     tuning: Tuning
     prefill: float
     decode_1: float
     room: float
+    apart: float = 0.0
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -93,15 +93,20 @@ def has_llama_server() -> bool:
     return installed.find_server() is not None
 
 
-@contextlib.contextmanager
-def llama_server(root: Path, choice: Choice) -> Iterator[Server]:
-    """llama-server with these settings."""
+def server_program() -> Path:
+    """llama-server's program. PeerFailed where it is not built."""
     program = installed.find_server()
     if program is None:
         raise PeerFailed("llama-server is not built: make llama-server")
+    return program
+
+
+@contextlib.contextmanager
+def llama_server(root: Path, choice: Choice) -> Iterator[Server]:
+    """llama-server with these settings."""
     port = _free_port()
     command = [
-        str(program),
+        str(server_program()),
         *("--model", str(starter_model())),
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--ctx-size", str(CELLS)),

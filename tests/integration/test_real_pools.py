@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.engine.messages import Finished, LoadModel, Trial, Tuning
+from appliance.engine.messages import Finished, LoadModel, Tuning
 from appliance.engine.worker.llama import LlamaBackend
-from appliance.engine.worker.llama.tune import choose
 from tests.integration.real import QUESTIONS, Bench
 
 SYSTEM = "You are the clerk of the office at the lake. You answer in one short sentence. " * 5
@@ -62,20 +61,3 @@ def test_without_sharing_nothing_is_divided(starter_model_path: Path) -> None:
         assert made.n_ctx == N_CTX
     finally:
         made.close()
-
-
-def test_a_pool_apart_where_it_pays() -> None:
-    """Plain attention for rooms, and flash attention that is quicker alone: two pools; else one."""
-
-    def trial(prefill: float, alone: float, room: float, *, flash_attn: bool) -> Trial:
-        return Trial(Tuning(flash_attn, 2, 2), prefill, alone, room)
-
-    plain = trial(360, 150, 250, flash_attn=False)
-
-    assert choose([plain, trial(430, 170, 200, flash_attn=True)]) == Tuning(
-        flash_attn=False, n_threads=2, n_threads_batch=2, apart=True
-    )
-    assert not choose([plain, trial(365, 151, 200, flash_attn=True)]).apart
-    assert choose([plain, trial(430, 170, 300, flash_attn=True)]) == Tuning(
-        flash_attn=True, n_threads=2, n_threads_batch=2
-    )

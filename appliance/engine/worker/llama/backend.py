@@ -19,7 +19,6 @@ from appliance.engine.worker.llama.embedding import EmbeddingContext, EmbeddingL
 from appliance.engine.worker.llama.library import LoadError
 from appliance.engine.worker.llama.model import LoadedModel
 from appliance.engine.worker.llama.pool import LlamaPool
-from appliance.engine.worker.prefix_cache import IDLE_CELLS_BESIDE_RUNNING
 from appliance.engine.worker.routing import divide
 
 REPRODUCIBLE_CHUNK = 32  # tokens: small enough to take turns with everybody else's steps
@@ -57,10 +56,11 @@ class LlamaBackend:
             self.tuning, self.trials = tune.measure(
                 self._loaded,
                 len(os.sched_getaffinity(0)),
+                n_ctx=load.n_ctx,
+                on_host=on_host,
                 thorough=load.thorough,
                 n_threads=load.n_threads,
                 n_threads_batch=load.n_threads_batch,
-                num_idle_cells=min(load.prefix_cache_cells, IDLE_CELLS_BESIDE_RUNNING),
             )
         n_ctx, n_ctx_apart = cells if self.tuning.apart else (load.n_ctx, 0)
         shape = ContextShape(

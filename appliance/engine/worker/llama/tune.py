@@ -1,88 +1,110 @@
 """How this model computes best on this machine: measured, not guessed.
 
 Which attention kernel is quicker depends on the processor (without flash attention: 1.3 times quicker
-on one, 1.8 times slower on another), and one thread too many costs three times the time where the
-gateway wants a core. So a few candidates compute the same small piece of a kiosk's room: a prompt,
-then answers alone and eight at once on top of it, among as many idle cells as the cache may hold,
-beside a thread that keeps a core as busy as a
-gateway does. The quantization of the cells is no candidate: it would change answers, which is an
-operator's decision; the layout is none either: sharing prefixes needs the unified one.
+on one, 1.8 times slower on another) and on who is there, and one thread too many costs three times the
+time where the gateway wants a core. So a few candidates do the same small pieces of work in turns:
+they read a prompt, write one answer, serve a room that shares its prompt, and one that shares nothing,
+beside a thread that keeps a core as busy as a gateway does. `contest` decides.
+The quantization of the cells is no candidate: it would change answers, which is an operator's
+decision; the layout is none either: sharing prefixes needs the unified one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import msgspec
+from pathlib import Path
+from statistics import median
 
 from appliance.clock import SystemClock
 from appliance.engine.messages import Trial, Tuning
 from appliance.engine.worker.backend import MAX_SEQUENCE_IDS, BatchItem
+from appliance.engine.worker.contest import Candidate, Piece, Round, Took, choose, is_decided, still_in
 from appliance.engine.worker.llama.context import Context, ContextShape
 from appliance.engine.worker.llama.model import LoadedModel
 
 STREAMS = 8
-_QUICK_SECONDS, _THOROUGH_SECONDS = 4.0, 30.0
-_MIN_PROMPT, _MAX_PROMPT = 16, 640
-_MIN_STEPS, _MAX_STEPS = 2, 24
-_IDLE_ID, _FIRST_TAG = STREAMS + 1, STREAMS + 2
-_READ_TOKENS = 64  # of a prompt at once
-_ARRIVING_TOKENS = 16  # of a prompt, beside eight answers
-# A gateway's share of a core while answers stream: about a millisecond of work, four of rest.
-_BURDEN_BYTES, _IDLE_SECONDS = 1024 * 1024, 0.004
-_PREFILL_WEIGHT, _DECODE_1_WEIGHT, _ROOM_WEIGHT = 0.15, 0.2, 0.65
-_MIN_GAIN_APART = 1.05  # below it two pools are not worth the cells that they can not lend each other
+_QUICK_SECONDS, _THOROUGH_SECONDS = 6.0, 30.0
+_MIN_ROUNDS = 3
+_WARM_TOKENS = 16
+# Of a machine that is quick enough: the shared prompt, what each stranger has of its own, a piece of
+# prompt that is read at once, and the steps of a piece.
+_PROMPT, _OWN, _READ, _STEPS = 640, 160, 64, 4
+_MIN_PROMPT, _MIN_READ, _MIN_STEPS = 32, 16, 2
+# Cells of others in the pool: of a room's answers, and of strangers with long prompts.
+_ROOM_CELLS, _STRANGERS_CELLS = 320, 2048
+_ARRIVING = 16  # tokens of a question, beside eight answers
+_ROUND_TOKENS = 200  # that one candidate computes in a round, about
+_PATIENCE = 4.0  # times what a piece should take: then the rest of it is reckoned
+# A gateway's share of a core while answers stream: some hundred microseconds of work for each step.
+_BURDEN_BYTES, _IDLE_SECONDS = 512 * 1024, 0.008
+_LEAST_CELLS = _PROMPT + STREAMS * _OWN + _ROOM_CELLS + 2 * _READ
+_BESIDE = "gateway beside"
+_NEWCOMER = STREAMS + 1  # id; 0 is the shared prompt's
+_FIRST_TAG = STREAMS + 2  # ids from here on keep cells and are never decoded
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """How much a candidate computes: tokens of prompt, and steps of one and of eight.
-
-    A candidate that turns out to be far slower than it should be is not waited for.
-    """
+class _Sizes:
+    """How much is computed; `token_seconds` is what a token of a small batch takes, about."""
 
     prompt: int
+    own: int
+    read: int
     steps: int
-    seconds: float  # for each of the three
+    token_seconds: float
 
 
 def measure(
     model: LoadedModel,
     cores: int,
     *,
+    n_ctx: int,
+    on_host: bool,
     thorough: bool,
     n_threads: int,
     n_threads_batch: int,
-    num_idle_cells: int,
 ) -> tuple[Tuning, tuple[Trial, ...]]:
     """The best tuning, and every candidate's figures. Threads other than 0 are given, not measured."""
+    clock = SystemClock()
     counts = thread_candidates(cores)
-    best: dict[Tuning, Trial] = {}
-    # In turns: a slow minute of the machine is slow for every candidate, and each shows its best.
-    rounds, seconds = (3, _THOROUGH_SECONDS / 3) if thorough else (1, _QUICK_SECONDS)
-    with _gateway_beside():
-        for flash_attn in (False, True) * rounds:
-            context = _context(model, num_idle_cells, flash_attn=flash_attn)
-            try:
-                piece = _affordable(context, seconds / 2 / len(counts))
-                _fill(context, num_idle_cells)
-                for count in counts:
-                    trial = _trial(context, piece, flash_attn, count)
-                    best[trial.tuning] = _better(trial, best.get(trial.tuning, trial))
-            finally:
-                context.close()
-    trials = list(best.values())
-    return choose(trials, n_threads, n_threads_batch), tuple(trials)
-
-
-def _better(one: Trial, two: Trial) -> Trial:
-    return Trial(
-        one.tuning, max(one.prefill, two.prefill), max(one.decode_1, two.decode_1), max(one.room, two.room)
-    )
+    seconds = _THOROUGH_SECONDS if thorough else _QUICK_SECONDS
+    # Both contexts stand at the same time, in the memory that the pools will have.
+    beside = max(0, min(_STRANGERS_CELLS, n_ctx // 2 - _LEAST_CELLS))
+    tables = {
+        flash: _Table(model, flash_attn=flash, on_host=on_host, strangers_cells=beside)
+        for flash in (False, True)
+    }
+    try:
+        per_token = max(each.warm_up(counts[0]) for each in tables.values())
+        sizes = _affordable(per_token, seconds, 2 * len(counts))
+        for table in tables.values():
+            table.lay(sizes, counts[-1])
+        candidates = [Candidate(flash, count) for count in counts for flash in tables]
+        rounds: list[Round] = []
+        began_us = clock.monotonic_us()
+        with _gateway_beside():
+            while len(rounds) < _MIN_ROUNDS or (
+                clock.monotonic_us() - began_us < seconds * 1e6
+                and (thorough or not is_decided(rounds, candidates))
+            ):
+                rounds.append(
+                    {
+                        (piece, each): tables[each.flash_attn].took(piece, each.threads)
+                        for piece in Piece
+                        for each in still_in(rounds, piece, candidates)
+                    }
+                )
+        trials = tuple(_trial(rounds, each, sizes) for each in candidates)
+    finally:
+        for table in tables.values():
+            table.close()
+    return choose(rounds, n_threads, n_threads_batch), trials
 
 
 def thread_candidates(cores: int) -> list[int]:
@@ -90,144 +112,189 @@ def thread_candidates(cores: int) -> list[int]:
     return sorted({max(1, cores // 4), max(1, cores // 2), max(1, cores - 1), cores})
 
 
-def choose(trials: list[Trial], n_threads: int = 0, n_threads_batch: int = 0) -> Tuning:
-    """For each kernel its best threads, then the best kernel, by the weights of a kiosk's room.
+class _Table:
+    """One kernel's context, and the pieces of work on it. Each leaves it as it was."""
 
-    Where that is plain attention, and requests that share nothing are quicker with flash attention,
-    they get a pool apart.
-    """
-    candidates: list[tuple[float, Tuning]] = []
-    unshared: dict[bool, float] = {}
-    for flash_attn in (False, True):
-        mine = [each for each in trials if each.tuning.flash_attn is flash_attn]
-        alone = max(mine, key=lambda each: each.decode_1)
-        room = max(mine, key=lambda each: each.prefill**_PREFILL_WEIGHT * each.room**_ROOM_WEIGHT)
-        score = room.prefill**_PREFILL_WEIGHT * room.room**_ROOM_WEIGHT * alone.decode_1**_DECODE_1_WEIGHT
-        tuning = Tuning(
-            flash_attn,
-            n_threads or alone.tuning.n_threads,
-            n_threads_batch or room.tuning.n_threads_batch,
+    def __init__(self, model: LoadedModel, *, flash_attn: bool, on_host: bool, strangers_cells: int) -> None:
+        self._on_host = on_host
+        self._strangers_cells = strangers_cells
+        self._context = Context(
+            model,
+            ContextShape(
+                n_ctx=_LEAST_CELLS + strangers_cells,
+                n_seq_max=STREAMS + 2,
+                n_batch=_READ,
+                n_outputs_max=STREAMS + 2,
+                n_threads=1,
+                n_threads_batch=1,
+                kv_unified=True,
+                flash_attn=flash_attn,
+            ),
         )
-        candidates.append((score, tuning))
-        unshared[flash_attn] = (room.prefill * alone.decode_1) ** 0.5
-    best = max(candidates, key=lambda each: each[0])[1]
-    pays = not best.flash_attn and unshared[True] > _MIN_GAIN_APART * unshared[False]
-    return msgspec.structs.replace(best, apart=pays)
+        self._sizes = _Sizes(0, 0, 0, 0, 0.0)
+        self._first_free = _FIRST_TAG
+        self._work: dict[Piece, Callable[[], Took]] = {
+            Piece.READ: self._read,
+            Piece.ALONE: self._alone,
+            Piece.ROOM: self._room,
+            Piece.STRANGERS: self._strangers,
+        }
 
+    def warm_up(self, threads: int) -> float:
+        """Seconds of a processor that a token takes in a small batch.
 
-def _context(model: LoadedModel, num_idle_cells: int, *, flash_attn: bool) -> Context:
-    cells = num_idle_cells + _MAX_PROMPT + (STREAMS + 1) * _MAX_STEPS + _ARRIVING_TOKENS
-    return Context(
-        model,
-        ContextShape(
-            n_ctx=cells,
-            n_seq_max=STREAMS + 2,  # one for the idle cells
-            n_batch=_READ_TOKENS,
-            n_outputs_max=STREAMS + 2,
-            n_threads=1,
-            n_threads_batch=1,
-            kv_unified=True,
-            flash_attn=flash_attn,
-        ),
-    )
+        The first batch of a context also reserves its buffers.
+        """
+        self._context.set_threads(threads, threads)
+        took = 0.0
+        for _ in range(2):
+            took = self._timed([_prompt(0, 0, _WARM_TOKENS)]).cpu
+            self._context.remove(0)
+        return took / _WARM_TOKENS
 
+    def lay(self, sizes: _Sizes, threads: int) -> None:
+        """Read the shared prompt, and keep the beginning of it as what each stranger has."""
+        self._sizes = sizes
+        self._context.set_threads(threads, threads)
+        for begin in range(0, sizes.prompt, _READ):
+            self._context.decode([*_prompt(0, begin, min(begin + _READ, sizes.prompt))])
+            if begin < sizes.own <= begin + _READ:
+                self._context.copy(0, _NEWCOMER, sizes.own)
+                self._own = self._context.save(_NEWCOMER)
+                self._context.remove(_NEWCOMER)
 
-def _affordable(context: Context, seconds: float) -> _Piece:
-    """So much that a candidate keeps to its time, by the time of one small prompt."""
-    _prompt(context, _MIN_PROMPT)  # the first batch of a context also reserves its buffers
-    context.remove(0)
-    per_token = _prompt(context, _MIN_PROMPT) / _MIN_PROMPT
-    context.remove(0)
-    tokens = seconds / per_token
-    return _Piece(
-        prompt=int(min(_MAX_PROMPT, max(_MIN_PROMPT, tokens * 0.5))),
-        steps=int(min(_MAX_STEPS, max(_MIN_STEPS, tokens * 0.5 / (STREAMS + 1)))),
-        seconds=max(seconds, per_token * _MIN_PROMPT * 2),
-    )
+    def took(self, piece: Piece, threads: int) -> Took:
+        """What the piece takes with so many threads."""
+        self._context.set_threads(threads, threads)
+        try:
+            return self._work[piece]()
+        finally:
+            for seq_id in range(1, self._first_free):
+                self._context.remove(seq_id)
+            self._first_free = _FIRST_TAG
 
+    def close(self) -> None:
+        self._context.close()
 
-def _fill(context: Context, num_cells: int) -> None:
-    """Idle cells, as cached prefixes are: copies of a small prompt, which cost no computing."""
-    _prompt(context, _MIN_PROMPT)
-    data = context.save(0)
-    context.remove(0)
-    for number in range(num_cells // _MIN_PROMPT):
-        if not context.restore(_IDLE_ID, data):
-            return
-        context.copy(_IDLE_ID, _FIRST_TAG + number % (MAX_SEQUENCE_IDS - _FIRST_TAG), _MIN_PROMPT)
-        context.remove(_IDLE_ID)
+    def _read(self) -> Took:
+        sizes = self._sizes
+        begin = sizes.prompt - sizes.read
+        self._context.copy(0, _NEWCOMER, begin)
+        return self._timed([_prompt(_NEWCOMER, begin, sizes.prompt)])
 
-
-def _trial(context: Context, piece: _Piece, flash_attn: bool, count: int) -> Trial:  # noqa: FBT001
-    tuning = Tuning(flash_attn, count, count)
-    context.set_threads(count, count)
-    prefill = _prompt_rate(context, piece)
-    if prefill is None:
-        # So slow that not all of the prompt was read: answers will not save this candidate.
-        context.remove(0)
-        return Trial(tuning, 0.0, 0.0, 0.0)
-    for seq_id in range(1, STREAMS + 1):
-        context.copy(0, seq_id, piece.prompt)
-    alone = _answer_rate(context, piece)
-    room = _room_rate(context, piece)
-    for seq_id in range(STREAMS + 1):
-        context.remove(seq_id)
-    return Trial(tuning, prefill, alone, room)
-
-
-def _prompt(context: Context, size: int) -> float:
-    return _timed(context, [BatchItem(at, at, 0, wants_logits=at == size - 1) for at in range(size)])
-
-
-def _prompt_rate(context: Context, piece: _Piece) -> float | None:
-    """Tokens/s of a prompt read in pieces; None where its time ran out."""
-    took = 0.0
-    for begin in range(0, piece.prompt, _READ_TOKENS):
-        end = min(begin + _READ_TOKENS, piece.prompt)
-        took += _timed(
-            context, [BatchItem(at, at, 0, wants_logits=at == end - 1) for at in range(begin, end)]
+    def _alone(self) -> Took:
+        sizes = self._sizes
+        self._context.copy(0, 1, sizes.prompt)
+        return self._timed(
+            [[BatchItem(at, sizes.prompt + at, 1, wants_logits=True)] for at in range(sizes.steps)]
         )
-        if took > piece.seconds and end < piece.prompt:
-            return None
-    return piece.prompt / took
 
-
-def _answer_rate(context: Context, piece: _Piece) -> float:
-    """Tokens/s of one answer alone."""
-    took = 0.0
-    for step in range(piece.steps):
-        took += _timed(context, [BatchItem(step, piece.prompt + step, 0, wants_logits=True)])
-        if took > piece.seconds:
-            return (step + 1) / took
-    return piece.steps / took
-
-
-def _room_rate(context: Context, piece: _Piece) -> float:
-    """Tokens/s of a room: eight answers, in every other step beside a question on the same prompt."""
-    took, num_tokens = 0.0, 0
-    for step in range(piece.steps):
-        position = piece.prompt + step
-        ids = range(1, STREAMS + 1)
-        batch = [BatchItem(step, position, seq_id, wants_logits=True) for seq_id in ids]
-        if step % 2:
-            context.copy(0, _IDLE_ID, piece.prompt)
+    def _room(self) -> Took:
+        """Answers on the shared prompt; in every other step a question on it is read."""
+        sizes = self._sizes
+        self._fill(_ROOM_CELLS)
+        for seq_id in range(1, STREAMS + 2):
+            self._context.copy(0, seq_id, sizes.prompt)
+        batches = [_answers(sizes.prompt + step) for step in range(sizes.steps)]
+        for number, batch in enumerate(batches[1::2]):
+            begin = sizes.prompt + number * _ARRIVING
             batch += [
-                BatchItem(at, piece.prompt + at, _IDLE_ID, wants_logits=False)
-                for at in range(_ARRIVING_TOKENS)
+                BatchItem(at, at, _NEWCOMER, wants_logits=False) for at in range(begin, begin + _ARRIVING)
             ]
-        took += _timed(context, batch)
-        num_tokens += len(batch)
-        context.remove(_IDLE_ID)
-        if took > piece.seconds:
-            break
-    return num_tokens / took
+        return self._timed(batches)
+
+    def _strangers(self) -> Took:
+        """Answers that share nothing; beside one of them a prompt is read."""
+        sizes = self._sizes
+        for seq_id in range(1, STREAMS + 1):
+            self._context.restore(seq_id, self._own)
+        self._fill(self._strangers_cells)
+        arriving = sizes.read - STREAMS
+        beside = [BatchItem(at, at, _NEWCOMER, wants_logits=False) for at in range(arriving)]
+        return self._timed([_answers(sizes.own), _answers(sizes.own + 1) + beside])
+
+    def _fill(self, num_cells: int) -> None:
+        """So many cells that nobody who is there looks at: copies, which cost no computing."""
+        own = self._sizes.own
+        for tag in range(self._first_free, min(MAX_SEQUENCE_IDS, self._first_free + num_cells // own)):
+            if not self._context.restore(_NEWCOMER, self._own):
+                return
+            self._context.copy(_NEWCOMER, tag, own)
+            self._context.remove(_NEWCOMER)
+            self._first_free = tag + 1
+
+    def _timed(self, batches: Sequence[list[BatchItem]]) -> Took:
+        """All of them; the rest is reckoned, where the first ones take far too long already."""
+        clock, sizes = SystemClock(), self._sizes
+        num_tokens, num_done = sum(map(len, batches)), 0
+        patience_us = _PATIENCE * 1e6 * sizes.token_seconds * num_tokens
+        waited, cpu, began_us = _waited_seconds(), time.thread_time(), clock.monotonic_us()
+        for batch in batches:
+            num_done += len(batch)
+            self._context.decode(batch)
+            # Waits for a device, too.
+            self._context.logits(next(row for row, item in enumerate(batch) if item.wants_logits))
+            took_us = max(1, clock.monotonic_us() - began_us)
+            if 0 < patience_us < took_us:
+                break
+        cpu, waited = time.thread_time() - cpu, _waited_seconds() - waited
+        whole = num_tokens / num_done
+        seconds = took_us / 1e6
+        return Took(seconds * whole, (cpu if self._on_host else seconds) * whole, waited * whole)
 
 
-def _timed(context: Context, batch: list[BatchItem]) -> float:
-    began_us = SystemClock().monotonic_us()
-    context.decode(batch)
-    context.logits(next(row for row, item in enumerate(batch) if item.wants_logits))  # waits for a device
-    return max(1, SystemClock().monotonic_us() - began_us) / 1e6
+def _waited_seconds() -> float:
+    """That threads of this process were ready to run, and others ran: the second of three numbers.
+
+    The gateway beside waits, too; that is its own affair.
+    """
+    waited = 0
+    beside = {str(each.native_id) for each in threading.enumerate() if each.name == _BESIDE}
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        if path.parent.name in beside:
+            continue
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            waited += int(path.read_text(encoding="ascii").split()[1])
+    return waited / 1e9
+
+
+def _affordable(token_seconds: float, seconds: float, num_candidates: int) -> _Sizes:
+    """So much that the rounds keep to their time, where the machine is not far too slow for that."""
+    laid = min(1.0, seconds / 3 / (2 * _PROMPT * token_seconds))
+    prompt = max(_MIN_PROMPT, int(_PROMPT * laid))
+    share = min(1.0, seconds / _MIN_ROUNDS / (num_candidates * _ROUND_TOKENS * token_seconds))
+    return _Sizes(
+        prompt=prompt,
+        own=min(_OWN, prompt // 2),
+        read=max(_MIN_READ, int(_READ * share)),
+        steps=max(_MIN_STEPS, int(_STEPS * share)),
+        token_seconds=token_seconds,
+    )
+
+
+def _prompt(seq_id: int, begin: int, end: int) -> list[BatchItem]:
+    return [BatchItem(at, at, seq_id, wants_logits=at == end - 1) for at in range(begin, end)]
+
+
+def _answers(position: int) -> list[BatchItem]:
+    return [BatchItem(seq_id, position, seq_id, wants_logits=True) for seq_id in range(1, STREAMS + 1)]
+
+
+def _trial(rounds: Sequence[Round], candidate: Candidate, sizes: _Sizes) -> Trial:
+    """Tokens per second, of the middle round."""
+
+    def rate(piece: Piece, num_tokens: int) -> float:
+        return num_tokens / median(
+            each[piece, candidate].seconds for each in rounds if (piece, candidate) in each
+        )
+
+    return Trial(
+        Tuning(candidate.flash_attn, candidate.threads, candidate.threads),
+        prefill=rate(Piece.READ, sizes.read),
+        decode_1=rate(Piece.ALONE, sizes.steps),
+        room=rate(Piece.ROOM, sizes.steps * STREAMS + sizes.steps // 2 * _ARRIVING),
+        apart=rate(Piece.STRANGERS, STREAMS + sizes.read),
+    )
 
 
 @contextmanager
@@ -239,7 +306,7 @@ def _gateway_beside() -> Iterator[None]:
         while not over.wait(_IDLE_SECONDS):
             hashlib.sha256(burden).digest()  # without the interpreter's lock, as another process would
 
-    thread = threading.Thread(target=work, name="gateway beside", daemon=True)
+    thread = threading.Thread(target=work, name=_BESIDE, daemon=True)
     thread.start()
     try:
         yield
