@@ -19,9 +19,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import os.path
-
-_OFF = os.path.exists("/tmp/nofinish")
 MIN_PREFILL_TOKENS = 8
 MAX_STRETCH = 2.4  # a step with prompts, against one without
 FIRST_TOKENS = 64  # of the first prompt beside writers, before its price is known

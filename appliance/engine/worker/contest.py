@@ -142,8 +142,17 @@ def _quiet_gain(rounds: Sequence[Round], piece: Piece, fewer: Candidate, more: C
 
 
 def _quiet(rounds: Sequence[Round], piece: Piece, candidate: Candidate) -> list[float]:
-    took = [each[piece, candidate] for each in rounds if (piece, candidate) in each]
-    return [each.seconds for each in took if each.waited <= MAX_WAITED * each.seconds]
+    """Its times by the clock in the rounds that left it alone, in units of the work of that round."""
+    fewest = Candidate(candidate.flash_attn, min(each.threads for _, each in rounds[0]))
+    return [
+        each[piece, candidate].seconds / each[piece, fewest].cpu
+        for each in rounds
+        if (piece, candidate) in each and _was_left_alone(each[piece, candidate])
+    ]
+
+
+def _was_left_alone(took: Took) -> bool:
+    return took.waited <= MAX_WAITED * took.seconds
 
 
 def _is_hopeless(one: Round, piece: Piece, candidate: Candidate) -> bool:
@@ -156,4 +165,4 @@ def _is_hopeless(one: Round, piece: Piece, candidate: Candidate) -> bool:
         for (work, each), took in one.items()
         if work is piece and each.flash_attn is candidate.flash_attn
     ]
-    return mine.seconds > _HOPELESS * min(rivals) and mine.waited <= MAX_WAITED * mine.seconds
+    return mine.seconds > _HOPELESS * min(rivals) and _was_left_alone(mine)
