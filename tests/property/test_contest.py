@@ -100,7 +100,7 @@ def two_cores(**flash: float) -> Machine:
             {"room": 1.04, "strangers": 0.6},
             Tuning(flash_attn=False, n_threads=1, n_threads_batch=2, apart=True),
         ),
-        ({"room": 0.97, "strangers": 0.6}, Tuning(flash_attn=True, n_threads=1, n_threads_batch=2)),
+        ({"room": 0.9, "strangers": 0.6}, Tuning(flash_attn=True, n_threads=1, n_threads_batch=2)),
         ({"room": 1.3, "strangers": 1.1}, Tuning(flash_attn=False, n_threads=1, n_threads_batch=2)),
         ({}, Tuning(flash_attn=True, n_threads=1, n_threads_batch=2)),
     ],
