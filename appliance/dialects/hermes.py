@@ -13,8 +13,8 @@ from appliance.dialects.objects import call_object
 from appliance.dialects.scanning import Waits
 
 OPENS, CLOSES = "<tool_call>", "</tool_call>"
-# In a template's text or code. Others put lists, keys and values, or functions between the same marks.
-_AN_OBJECT = re.compile(re.escape(OPENS) + r"(\\n|\s)*\{\\?\"name")
+# In a template, its quotes and braces between. Others put lists, keys, or functions between the same marks.
+_AN_OBJECT = re.compile(re.escape(OPENS) + r"""(?:\\n|[\s'"{}~+-])*\{\\?"(?:name|arguments)""")
 
 
 class Hermes(Dialect):

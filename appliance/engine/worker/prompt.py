@@ -7,13 +7,14 @@ tokenised as plain text.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from appliance import dialects
@@ -57,7 +58,7 @@ class PromptBuilder:
         self._controls = Controls(backend.control_texts())
         self.speech = dialects.recognised(model.template)
         environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols], autoescape=False
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation], autoescape=False
         )
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _raise_exception
@@ -153,6 +154,16 @@ class PromptBuilder:
         return "".join(pieces)
 
 
+class _Generation(Extension):
+    """`{% generation %}`: marks for those who train on the answers. Here its content stands for itself."""
+
+    tags = {"generation"}  # noqa: RUF012 - as the base class has it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 def _raise_exception(message: str) -> NoReturn:
     raise TemplateError(message)
 
@@ -165,11 +176,23 @@ def _to_json(
     sort_keys: bool = False,  # noqa: FBT001, FBT002
 ) -> str:
     text = json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+        default=_listed,
     )
     for escaped, sign in _ESCAPED.items() if ensure_ascii else ():
         text = text.replace(escaped, sign)
     return text
+
+
+def _listed(value: Any) -> list[Any]:
+    """What filters like `map` give, as a list."""
+    if isinstance(value, Iterator):
+        return list(value)
+    raise TypeError("no value of JSON")
 
 
 def _strftime_now(form: str) -> str:

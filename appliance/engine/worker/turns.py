@@ -55,7 +55,10 @@ def conversations(
     if speech.dialect.has_single_calls:
         turns = _one_call_each(turns)
     ways = (False, True) if any(turn.tool_calls for turn in turns) else (False,)
-    return [_native(turns, tools, speech, swapper, as_text=as_text) for as_text in ways]
+    told = [_native(turns, tools, speech, swapper, as_text=as_text) for as_text in ways]
+    if tools is None:  # some go through a list of them without looking whether there is one
+        told += [Conversation(each.messages, []) for each in told]
+    return told
 
 
 def _native(

@@ -44,10 +44,12 @@ def render(template: str, *turns: Turn) -> str:
         ("{{ {'b': 1, 'a': 2} | tojson(sort_keys=true, separators=(',', ':')) }}", '{"a":2,"b":1}'),
         ("{{ strftime_now('%Y') | length }}", "4"),
         ("  {% if tools is none %}\nno tools\n  {% endif %}\n", "no tools\n"),
+        ("{{ messages | map(attribute='role') | tojson }}", '["user", "assistant"]'),
+        ("{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}", "éb"),
     ],
 )
 def test_what_common_templates_use(template: str, text: str) -> None:
-    """Loop controls, `tojson` with its arguments, `strftime_now`, trimmed blocks."""
+    """Loop controls, `tojson` with its arguments, `strftime_now`, trimmed blocks, marks for training."""
     assert render(template, Turn("user", "é"), Turn("assistant", "b")) == text
 
 

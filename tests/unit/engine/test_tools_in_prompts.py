@@ -140,6 +140,14 @@ def test_several_calls_in_one_turn(transcript: Transcript) -> None:
     assert "found" in text
 
 
+def test_a_template_that_counts_on_a_list_of_tools() -> None:
+    """Without tools it is given an empty one, where it can not do with none."""
+    template = named("hermes").template + "{% for tool in tools %}{{ tool.function.name }}{% endfor %}"
+    backend = Spoken(template, named("hermes").said["controls"])
+
+    assert "hi" in backend.text_of(PromptBuilder(backend).build([Turn("user", "hi")]))
+
+
 def test_results_and_questions_side_by_side_are_one_turn() -> None:
     """In words a result is the user's: templates that want roles to alternate see them alternate."""
     transcript = named("plain")
