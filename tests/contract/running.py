@@ -34,6 +34,11 @@ QUIET = {
 SECONDS = 110
 
 
+def client_names() -> set[str]:
+    """All that have an environment."""
+    return {*clients.names(), "js"}
+
+
 def checks_of(client: str, module: str) -> list[str]:
     """The names of a program's checks, read and not run."""
     if client == "js":
