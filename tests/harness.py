@@ -31,7 +31,7 @@ from appliance.engine.messages import Tuning
 from appliance.engine.tunings import Tunings
 from tests.homes import make_home
 
-START_SECONDS = 30.0
+START_SECONDS = 90.0  # of a machine that has much else to do
 PROGRAM = Path(sys.executable).with_name("appliance")
 
 
