@@ -98,6 +98,7 @@ class Clients:
             "APPLIANCE_URL": self._running.url,
             "APPLIANCE_KEY": self._running.key(),
             "APPLIANCE_OPERATOR_KEY": self._running.key(Role.OPERATOR),
+            "APPLIANCE_AUDITOR_KEY": self._running.key(Role.AUDITOR),
         }
         lines: list[str] = []
         for command in _commands(client, modules, folder):

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
     folder = tmp_path_factory.mktemp("clients")
-    with gateway(folder / "home") as started:
+    with gateway(folder / "home", toml="[audit]\nsearches_per_hour = 2\n") as started:
         yield Clients(started, folder, CLIENTS)
 
 

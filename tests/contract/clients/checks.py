@@ -18,6 +18,7 @@ from pathlib import Path
 URL = os.environ.get("APPLIANCE_URL", "")
 KEY = os.environ.get("APPLIANCE_KEY", "")
 OPERATOR_KEY = os.environ.get("APPLIANCE_OPERATOR_KEY", "")
+AUDITOR_KEY = os.environ.get("APPLIANCE_AUDITOR_KEY", "")
 MODEL = os.environ.get("APPLIANCE_MODEL", "default")
 MODEL_ID = "smollm2-135m-instruct"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+import uuid
 from typing import Any
 
 import openai
 
-from tests.contract.clients.checks import MODEL, OPERATOR_KEY, check
+from tests.contract.clients.checks import AUDITOR_KEY, MODEL, OPERATOR_KEY, check
 from tests.contract.clients.openai_made import chat, client, made
 
 
@@ -84,6 +85,36 @@ def too_much_context() -> None:
 def wrong_embeddings() -> None:
     error = refused(openai.BadRequestError, lambda: client.embeddings.create(model=MODEL, input=[]))
     assert error.param == "input"
+
+
+@check
+def too_large_a_body() -> None:
+    error = refused(openai.APIStatusError, lambda: chat("x" * 3_000_000))
+    assert (error.status_code, error.code) == (413, "request_too_large")
+
+
+@check
+def another_question_under_the_same_idempotency_key() -> None:
+    key = {"Idempotency-Key": uuid.uuid4().hex}
+    first = chat("echo: once", extra_headers=key)
+    assert chat("echo: once", extra_headers=key).id == first.id
+    error = refused(openai.ConflictError, lambda: chat("echo: twice", extra_headers=key))
+    assert error.code == "idempotency_conflict"
+
+
+@check
+def more_than_an_hour_has() -> None:
+    """Of the routes that have a limit the client knows none: it is asked to post there all the same."""
+    auditor = made(api_key=AUDITOR_KEY)
+    asked = {"purpose": "contract tests", "limit": 1}
+
+    def search() -> None:
+        for _ in range(3):
+            auditor.post("/audit/events", body=asked, cast_to=object)
+
+    error = refused(openai.RateLimitError, search)
+    assert error.code == "read_limit"
+    assert int(error.response.headers["retry-after"]) > 0
 
 
 @check
