@@ -7,14 +7,16 @@ program while no gateway runs; both own the log's lock when they do.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from appliance import db
-from appliance.accounts import keys, tables
+from appliance.accounts import grants, keys, tables
 from appliance.accounts.directory import Directory, check_name
 from appliance.accounts.duties import Duties
 from appliance.accounts.keys import ApiKey, NewKey
+from appliance.accounts.roles import Permission, allows
 from appliance.audit import entry
 from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
@@ -65,14 +67,24 @@ class Administration:
         *,
         expires_seconds: int | None = None,
         replace: bool = False,
+        stores_responses: bool = False,
         by: Principal | None = None,
     ) -> Made:
         """A fresh key; with `replace`, the active ones of the same name are revoked after it."""
         async with self._changing, self._duties.giving:
-            return await self._create_key(name, role, expires_seconds, replace=replace, by=by)
+            return await self._create_key(
+                name, role, expires_seconds, replace=replace, stores_responses=stores_responses, by=by
+            )
 
     async def _create_key(
-        self, name: str, role: Role, expires_seconds: int | None, *, replace: bool, by: Principal | None
+        self,
+        name: str,
+        role: Role,
+        expires_seconds: int | None,
+        *,
+        replace: bool,
+        stores_responses: bool,
+        by: Principal | None,
     ) -> Made:
         now_us = self._clock.now_us()
         earlier = self._directory.active_named(check_name(name), now_us=now_us)
@@ -86,9 +98,19 @@ class Administration:
         self._duties.require(name, role)
         if expires_seconds is not None and not 1 <= expires_seconds <= MAX_LIFETIME_SECONDS:
             raise RequestError("a key expires within a century, in the future", code="invalid_expiry")
+        if stores_responses and not allows(role, Permission.INFER):
+            raise RequestError(
+                "only a key that asks questions can store their answers",
+                code="invalid_grant",
+                param="store_responses",
+            )
         expires_us = now_us + expires_seconds * 1_000_000 if expires_seconds else None
-        made = keys.generate(name, role, now_us=now_us, expires_us=expires_us)
+        made = keys.generate(
+            name, role, now_us=now_us, expires_us=expires_us, stores_responses=stores_responses
+        )
         receipt = await self._store(Kind.KEY_CREATED, made.key, by)
+        if stores_responses:
+            await self._grant(made.key, now_us, by)
         for key in earlier:
             await self._revoke_key(key.id, by)
         return Made(new=made, replaced=tuple(key.id for key in earlier), receipt=receipt)
@@ -117,6 +139,23 @@ class Administration:
         """All keys, oldest first, without their secrets."""
         return self._directory.all()
 
+    async def _grant(self, key: ApiKey, now_us: int, by: Principal | None) -> None:
+        """Put what a key may do beyond its role on the record, with its row."""
+        row = grants.row_of(key.id, now_us=now_us)
+        await self._audit.append(
+            entry.state_changed(
+                Kind.KEY_GRANTED,
+                table=grants.TABLE,
+                row_id=key.id,
+                row=row,
+                public={"may": grants.STORE_RESPONSES},
+                content={"name": key.name},
+                effects=lambda connection, _seq: db.put_row(connection, grants.key_grant, row),
+                by=by,
+            )
+        )
+        self._directory.put(key)  # after the commit: what is not on the record allows nothing
+
     async def _store(self, kind: Kind, key: ApiKey, by: Principal | None) -> Receipt:
         row = tables.row_of(key)
         receipt = await self._audit.append(
@@ -131,5 +170,7 @@ class Administration:
                 by=by,
             )
         )
-        self._directory.put(key)  # after the commit: a key that is not on the record opens nothing
+        # After the commit: a key that is not on the record opens nothing. So with its grant.
+        granted = key.stores_responses and kind is not Kind.KEY_CREATED
+        self._directory.put(dataclasses.replace(key, stores_responses=granted))
         return receipt

@@ -27,6 +27,7 @@ class CreateKey(_Message, frozen=True):
     role: Role
     expires_seconds: int | None = None
     replace: bool = False
+    stores_responses: bool = False
 
 
 class RevokeKey(_Message, frozen=True):

@@ -109,6 +109,15 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     worker_socket: str = ""  # where a worker is asked for; empty: the gateway starts it itself
 
 
+class Responses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Responses that a key may have kept for its next question (`appliance key create --store-responses`)."""
+
+    store_hours: Annotated[int, Meta(ge=1, le=720)] = 24
+    # Of one key; its oldest ones make room for a new one.
+    store_max_responses: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    store_max_mib: Annotated[int, Meta(ge=16, le=65_536)] = 64
+
+
 class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the log is written. `origin` names this log for ever: it is part of every checkpoint."""
 
@@ -162,6 +171,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     console: Console = msgspec.field(default_factory=Console)
     kiosk: Kiosk = msgspec.field(default_factory=Kiosk)
     engine: Engine = msgspec.field(default_factory=Engine)
+    responses: Responses = msgspec.field(default_factory=Responses)
     audit: Audit = msgspec.field(default_factory=Audit)
     crypto: Crypto = msgspec.field(default_factory=Crypto)
     log: Log = msgspec.field(default_factory=Log)
@@ -188,6 +198,11 @@ class Home(msgspec.Struct, frozen=True):
     def shares(self) -> Path:
         """The appliance's half of every record's key; apart, because its backups live shorter."""
         return self.root / "shares.db"
+
+    @property
+    def responses(self) -> Path:
+        """Responses that keys had stored, sealed to those keys; lives by hours, and is in no backup."""
+        return self.root / "responses.db"
 
     @property
     def keys(self) -> Path:

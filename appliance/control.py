@@ -140,12 +140,14 @@ async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[st
                 command.role,
                 expires_seconds=command.expires_seconds,
                 replace=command.replace,
+                stores_responses=command.stores_responses,
             )
             return {
                 "id": made.new.key.id,
                 "name": made.new.key.name,
                 "role": str(made.new.key.role),
                 "expires_us": made.new.key.expires_us,
+                "stores_responses": made.new.key.stores_responses,
                 "token": made.new.token,
                 "replaced": list(made.replaced),
                 "record": made.receipt.record,
@@ -163,6 +165,7 @@ async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[st
                         "created_us": key.created_us,
                         "expires_us": key.expires_us,
                         "revoked_us": key.revoked_us,
+                        "stores_responses": key.stores_responses,
                     }
                     for key in alone.administration.list_keys()
                 ]

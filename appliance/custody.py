@@ -14,6 +14,7 @@ from typing import Any
 from appliance import backups, db
 from appliance.accounts.directory import Directory
 from appliance.accounts.duties import Duties
+from appliance.accounts.stored import ResponseStore
 from appliance.audit import blind, ceremonies, holds, profiles, retention, shares, store
 from appliance.audit.entry import Entry
 from appliance.audit.holds import Hold
@@ -79,8 +80,10 @@ class Custody:
         share_backup_days: int,
         crypto: CryptoProfile,
         duties: Duties,
+        responses: ResponseStore,
     ) -> None:
         self._audit = audit
+        self._responses = responses
         self._directory = directory
         self._home = home
         self._database = database
@@ -124,6 +127,8 @@ class Custody:
         async with self._changing:
             drafted = ceremonies.erasure_of(note, self._audit.policy, self._audit.origin)
             doomed = await asyncio.to_thread(self._doomed, drafted)
+            # The copies go first, of every month: they live by hours, and a crash loses nothing else.
+            await asyncio.to_thread(self._responses.erase, self._subjects(drafted))
             receipt = await self._audit.append(ceremonies.erased(drafted, doomed))
             try:
                 await self._share_backups.expire()
@@ -197,6 +202,10 @@ class Custody:
         with db.reading(self._database) as connection:
             return holds.load(connection)
 
+    async def expire_responses(self) -> None:
+        """Remove stored responses that have had their time."""
+        await asyncio.to_thread(self._responses.expire)
+
     async def retain(self, *, dry_run: bool = False) -> list[Removed]:
         """Remove the contents whose time is over and that nothing holds; what was removed, by kind."""
         removed = []
@@ -253,10 +262,13 @@ class Custody:
             )
         ]
 
-    def _meant(self, drafted: ceremonies.Erasure) -> list[Share]:
+    def _subjects(self, drafted: ceremonies.Erasure) -> list[str]:
         keys = [drafted.key] if drafted.key else [key.id for key in self._directory.all()]
-        subjects = [f"user:{key}:{drafted.user}" if drafted.user else f"key:{key}" for key in keys]
-        return [each for each in shares.find(self._home, *subjects) if drafted.covers(each.month)]
+        return [f"user:{key}:{drafted.user}" if drafted.user else f"key:{key}" for key in keys]
+
+    def _meant(self, drafted: ceremonies.Erasure) -> list[Share]:
+        found = shares.find(self._home, *self._subjects(drafted))
+        return [each for each in found if drafted.covers(each.month)]
 
     def _covering(self, meant: list[Share]) -> list[Hold]:
         key = holds.key_of(self._home)

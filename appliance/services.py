@@ -18,8 +18,10 @@ from appliance.accounts import accounts, saved, tables
 from appliance.accounts.accounts import Account, Register
 from appliance.accounts.directory import Directory
 from appliance.accounts.duties import ACCOUNT, API_KEY, KEY_POLICY, PINNED_WITNESS, Duties, Holder
+from appliance.accounts.grants import key_grant
 from appliance.accounts.hosted import hosted_identity
 from appliance.accounts.keys import ApiKey
+from appliance.accounts.stored import ResponseStore
 from appliance.administration import Administration
 from appliance.alone import Alone
 from appliance.approvals import Approvals
@@ -42,7 +44,7 @@ from appliance.doors import Doors
 from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
 from appliance.engine.tunings import Tunings
-from appliance.errors import AuditUnavailable, InternalError, SetupError, VerificationError
+from appliance.errors import InternalError, SetupError, Unavailable, VerificationError
 from appliance.exporting import Exporting
 from appliance.hosting import Hosted
 from appliance.idempotency import Retries
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
 # tables whose every row is committed to by an audit record
 STATE_TABLES = (
     tables.api_key,
+    key_grant,
     accounts.account,
     saved.saved_search,
     legal_hold,
@@ -105,6 +108,7 @@ class Services:
     trends: Trends
     refusals: Refusals
     inference: Inference
+    responses: ResponseStore
     retries: Retries
     exporting: Exporting
     hosted: Hosted
@@ -191,6 +195,7 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
             share_backup_days=settings.audit.share_backup_days,
             crypto=settings.crypto.profile,
             duties=duties,
+            responses=ResponseStore(home, clock, settings.responses),
         )
         auditing = Auditing(
             audit=audit,
@@ -316,6 +321,7 @@ async def run_services(
             trends=Trends(),
             refusals=refusals,
             inference=inference,
+            responses=ResponseStore(home, clock, settings.responses),
             retries=Retries(keep_seconds=60 * settings.server.idempotency_minutes),
             exporting=alone.exporting,
             hosted=alone.hosted,
@@ -355,7 +361,8 @@ async def _retain_for_ever(custody: Custody) -> None:
         try:
             await custody.retain()
             await custody.expire_share_backups()
-        except (AuditUnavailable, SetupError, VerificationError) as error:
+            await custody.expire_responses()
+        except (Unavailable, SetupError, VerificationError) as error:
             log.warning("retention_not_applied", code=error.code)
         await asyncio.sleep(RETENTION_SECONDS)
 

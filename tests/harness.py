@@ -118,10 +118,13 @@ class Gateway:
         assert isinstance(answer, Done), answer
         return answer.result
 
-    def key(self, role: Role = Role.KIOSK) -> str:
-        """A key of this role, made once per gateway."""
+    def key(self, role: Role = Role.KIOSK, *, stores_responses: bool = False) -> str:
+        """A key of this role, made once per gateway; whoever asks first says what it may."""
         if role not in self._keys:
-            made = self.command(CreateKey(name=f"test-{role}", role=role, replace=True))
+            name = f"test-{role}"
+            made = self.command(
+                CreateKey(name=name, role=role, replace=True, stores_responses=stores_responses)
+            )
             self._keys[role] = made["token"]
         return self._keys[role]
 
@@ -174,6 +177,16 @@ def keep_tuning(home: Home) -> None:
 def question(text: str, **options: Any) -> dict[str, Any]:
     """A body for the chat route."""
     return {"model": "default", "messages": [{"role": "user", "content": text}], **options}
+
+
+def stored_response(running: Gateway, text: str = "echo: x", **options: Any) -> str:
+    """The id of a response that is stored. The gateway's key must be one that may."""
+    body = {"model": "default", "input": text, "store": True, **options}
+    with running.client() as client:
+        answer = client.post("/v1/responses", json=body)
+    assert answer.status_code == 200, answer.text
+    stored: str = answer.json()["id"]
+    return stored
 
 
 def sse(lines: Iterator[str]) -> Iterator[dict[str, Any] | str]:

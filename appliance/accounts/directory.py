@@ -52,6 +52,10 @@ class Directory:
         self._used_us[key.id] = now_us
         return Principal(key_id=key.id, name=key.name, role=key.role)
 
+    def may_store(self, key_id: str) -> bool:
+        """Whether a key may store responses: only where it was granted."""
+        return key_id in self._keys and self._keys[key_id].stores_responses
+
     def last_use_us(self, key_id: str) -> int | None:
         """When this key was presented last since the start."""
         return self._used_us.get(key_id)

@@ -32,6 +32,7 @@ class ApiKey:
     created_us: int
     expires_us: int | None = None
     revoked_us: int | None = None
+    stores_responses: bool = False  # a grant: a row of its own (`grants`)
 
     def is_active(self, now_us: int) -> bool:
         """Neither revoked nor expired at `now_us`, microseconds since the epoch."""
@@ -54,7 +55,9 @@ class PresentedKey:
     secret: str = field(repr=False)
 
 
-def generate(name: str, role: Role, *, now_us: int, expires_us: int | None = None) -> NewKey:
+def generate(
+    name: str, role: Role, *, now_us: int, expires_us: int | None = None, stores_responses: bool = False
+) -> NewKey:
     """A fresh key. The token is shown once and never stored."""
     key_id = _base32(secrets.token_bytes(7))[:_ID_CHARACTERS]
     secret = _base32(secrets.token_bytes(_SECRET_BYTES))
@@ -65,6 +68,7 @@ def generate(name: str, role: Role, *, now_us: int, expires_us: int | None = Non
         secret_sha256=_digest(secret),
         created_us=now_us,
         expires_us=expires_us,
+        stores_responses=stores_responses,
     )
     return NewKey(key=key, token=f"apk_{key_id}_{secret}")
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, select
 
+from appliance.accounts import grants
 from appliance.accounts.keys import ApiKey
 from appliance.core import Role
 from appliance.db import metadata
@@ -47,7 +48,8 @@ def revoked(key: ApiKey, *, now_us: int) -> ApiKey:
 
 
 def load(connection: Connection) -> list[ApiKey]:
-    """Every key, oldest first."""
+    """Every key with what it was granted, oldest first."""
+    storing = grants.storing(connection)
     rows = connection.execute(select(api_key).order_by(api_key.c.created_us, api_key.c.id))
     return [
         ApiKey(
@@ -58,6 +60,7 @@ def load(connection: Connection) -> list[ApiKey]:
             created_us=row.created_us,
             expires_us=row.expires_us,
             revoked_us=row.revoked_us,
+            stores_responses=row.id in storing,
         )
         for row in rows
     ]

@@ -66,6 +66,15 @@ def visit_of(scope: Scope) -> Visit:
     return visit
 
 
+def token_of(headers: Headers) -> str:
+    """The key that was presented, believed or not; empty where there is none."""
+    authorization = headers.get("authorization", "")
+    if not authorization:
+        return headers.get("x-api-key", "")
+    scheme, _, credentials = authorization.partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else ""
+
+
 class Border:
     """ASGI middleware around the whole API."""
 
@@ -137,11 +146,7 @@ class Border:
 
     def _authenticate(self, headers: Headers) -> Principal:
         """Bearer and x-api-key pass through one and the same check."""
-        token = headers.get("x-api-key", "")
-        authorization = headers.get("authorization", "")
-        if authorization:
-            scheme, _, credentials = authorization.partition(" ")
-            token = credentials.strip() if scheme.lower() == "bearer" else ""
+        token = token_of(headers)
         if not token:
             raise Refused(
                 "no API key was sent",

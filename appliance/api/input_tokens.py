@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -20,6 +20,8 @@ from appliance.api.body import (
     schema_of,
 )
 from appliance.api.border import visit_of
+from appliance.api.responses_items import Item
+from appliance.api.responses_kept import Keeping, items_of
 from appliance.api.responses_schemas import Prompting
 from appliance.catalog import DEFAULT_ALIAS
 from appliance.errors import InternalError
@@ -29,7 +31,6 @@ from appliance.tasks import CountTask, TokenCount
 OFF_VALUES: Mapping[str, tuple[object, ...]] = {
     "conversation": (),
     "personality": (),
-    "previous_response_id": (),
     "truncation": ("disabled",),
 }
 
@@ -42,12 +43,12 @@ class InputTokensRequest(Prompting):
     model: ModelName | None = None
     personality: Any = None
 
-    def to_core(self, request_id: str, model: str) -> CountTask:
+    def to_core(self, request_id: str, model: str, earlier: Sequence[Item] = ()) -> CountTask:
         self.answer_schema()
         return CountTask(
             request_id=request_id,
             model=model,
-            messages=self.messages(),
+            messages=self.messages(earlier),
             tooling=self.tooling(),
             effort=self.effort(),
         )
@@ -71,8 +72,9 @@ async def count_input_tokens(request: Request) -> Response:
     asked = await parse(request, InputTokensRequest)
     refuse_unless_off(asked, OFF_VALUES)
     asked.refuse_what_is_not_here()
+    earlier = items_of(await Keeping(request).earlier(asked))
     model = resolve(request, asked.model or DEFAULT_ALIAS)
-    done = await perform(request, asked.to_core(visit_of(request.scope).request_id, model))
+    done = await perform(request, asked.to_core(visit_of(request.scope).request_id, model, earlier))
     if not isinstance(done.result, TokenCount):
         raise InternalError("a count has another result")
     return answer(InputTokens(input_tokens=done.result.num_tokens))

@@ -67,6 +67,21 @@ def _header(name: str, text: str, example: str, *, required: bool) -> dict[str, 
     }
 
 
+def _in_query(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+
+
+STORED: Final = (
+    "resp_0123456789abcdef0123456789abcdef"  # a test puts the id of one that is stored in its place
+)
+_OF_STORED: Final = (
+    "not_found",
+    "store_not_allowed",
+    "invalid_value",
+    "unknown_parameter",
+    "store_unavailable",
+)
+
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("POST", "/v1/chat/completions"): Operation(
         description="The answer, whole or as a stream",
@@ -214,7 +229,13 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("POST", "/v1/responses"): Operation(
         description="The answer, whole or as a stream",
-        codes=("unsupported_schema", "schema_too_complex", "store_not_allowed"),
+        codes=(
+            "unsupported_schema",
+            "schema_too_complex",
+            "store_not_allowed",
+            "previous_response_not_found",
+            "store_unavailable",
+        ),
         events=Events(
             (ResponseEvent,),
             "the last one is `response.completed`, `response.incomplete` or `response.failed`. An error in "
@@ -251,6 +272,25 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
                 HTTPStatus.BAD_REQUEST,
             ),
         },
+    ),
+    ("GET", "/v1/responses/{response_id}"): Operation(
+        codes=_OF_STORED, path_examples={"response_id": STORED}
+    ),
+    ("DELETE", "/v1/responses/{response_id}"): Operation(
+        codes=_OF_STORED, path_examples={"response_id": STORED}
+    ),
+    ("GET", "/v1/responses/{response_id}/input_items"): Operation(
+        codes=_OF_STORED,
+        path_examples={"response_id": STORED},
+        parameters=(
+            _in_query(
+                "order", {"enum": ["asc", "desc"], "default": "desc"}, "The oldest first, or the newest"
+            ),
+            _in_query(
+                "limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "Of one page"
+            ),
+            _in_query("after", {"type": "string"}, "The last item of the page before"),
+        ),
     ),
     ("POST", "/v1/responses/input_tokens"): Operation(
         examples={"input": Example("A text", {**_MODEL, "input": "How many are these?"})},

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 from appliance.api.body import Body
 from appliance.api.formats import Name
 from appliance.core import ChatMessage, ToolCall
-from appliance.errors import RequestError
+from appliance.errors import InternalError, RequestError
 
 MAX_ITEMS: Final = 4096
 CallId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -283,6 +283,43 @@ class _Turns:
                 )
             )
         self._calls, self._texts, self._thoughts = [], [], []
+
+
+def listed(asked: str | Sequence[Item], response_id: str) -> list[dict[str, Any]]:
+    """Items as a client gets them back: whole, each with an id."""
+    items = [Message(role="user", content=asked)] if isinstance(asked, str) else asked
+    made = response_id.removeprefix("resp_")
+    return [_listed(each, f"{made}i{at:03x}") for at, each in enumerate(items)]
+
+
+def _listed(item: Item, made: str) -> dict[str, Any]:
+    match item:
+        case Message():
+            of_model = item.role == "assistant"
+            part: dict[str, Any] = {"type": "output_text" if of_model else "input_text"}
+            part |= {"text": text_of(item.content)}
+            part |= {"annotations": [], "logprobs": []} if of_model else {}
+            told = {"type": "message", "role": item.role, "content": [part]}
+            prefix = "msg"
+        case FunctionCall():
+            told = {
+                "type": item.type,
+                "call_id": item.call_id,
+                "name": item.name,
+                "arguments": item.arguments,
+            }
+            prefix = "fc"
+        case FunctionCallOutput():
+            told = {"type": item.type, "call_id": item.call_id, "output": text_of(item.output)}
+            prefix = "fco"
+        case Reasoning():
+            thought = [{"type": "reasoning_text", "text": each.text} for each in item.content or ()]
+            summary = [{"type": "summary_text", "text": each.text} for each in item.summary or ()]
+            told = {"type": item.type, "summary": summary, "content": thought}
+            prefix = "rs"
+        case _:
+            raise InternalError("an item of another kind was taken")
+    return {"id": item.id or f"{prefix}_{made}", "status": item.status or "completed", **told}
 
 
 def text_of(content: str | Sequence[Part]) -> str:

@@ -342,7 +342,7 @@ class ResponseRequest(Prompting):
         )
 
     def _annotations(self) -> dict[str, object]:
-        said = annotations_of(self, NO_EFFECT)
+        said = annotations_of(self, (*NO_EFFECT, "store", "previous_response_id"))
         if self.reasoning is not None:
             asked = self.reasoning.model_dump(exclude={"effort"}, exclude_none=True)
             said |= {"reasoning": asked} if asked else {}

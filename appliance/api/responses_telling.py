@@ -116,13 +116,16 @@ class Telling:
         for part in piece.parts:
             yield from self._part(part)
 
-    def end(self, finished: Finished, now: int) -> Iterator[Event]:
-        """The last item is done, and with it the response. `now` is in Unix seconds."""
+    def end(self, finished: Finished) -> Iterator[Event]:
+        """The last item is done."""
         if self._open is None:  # nothing at all was said, or white space: that is an answer too
             yield from self._say(self._blank)
+        yield from self._close("incomplete" if finished.reason in _INCOMPLETE else "completed")
+
+    def finished(self, finished: Finished, now: int) -> Response:
+        """The response as it will be told last. Behind `end`; `now` is in Unix seconds."""
         short = _INCOMPLETE.get(finished.reason)
-        yield from self._close("incomplete" if short else "completed")
-        self._response = self._response.model_copy(
+        return self._response.model_copy(
             update={
                 "status": "incomplete" if short else "completed",
                 "incomplete_details": Incomplete(reason=short) if short else None,
@@ -130,7 +133,11 @@ class Telling:
                 "usage": Usage.of(finished.usage),
             }
         )
-        yield self._whole("response.incomplete" if short else "response.completed")
+
+    def close(self, response: Response) -> Event:
+        """The last event."""
+        self._response = response
+        return self._whole(f"response.{response.status}")
 
     def fail(self, error: ApplianceError) -> Iterator[Event]:
         """What stopped it, exactly, and then the response in the few codes that typed clients take."""

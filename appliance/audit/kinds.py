@@ -41,6 +41,7 @@ class Kind(StrEnum):
     REQUEST_REPLAYED = "request:replayed"
     KEY_CREATED = "key:created"
     KEY_REVOKED = "key:revoked"
+    KEY_GRANTED = "key:granted"
     ACCOUNT_CREATED = "account:created"
     ACCOUNT_CHANGED = "account:changed"
     ACCOUNT_LOCKED = "account:locked"
@@ -59,6 +60,9 @@ class Kind(StrEnum):
     AUDIT_RELEASED = "audit:released"
     CONTENT_ERASED = "content:erased"
     PROOF_GIVEN = "proof:given"
+    RESPONSE_STORED = "response:stored"
+    RESPONSE_READ = "response:read"
+    RESPONSE_DELETED = "response:deleted"
     WITNESS_ADDED = "witness:added"
     WITNESS_COSIGNED = "witness:cosigned"
     AUDIT_EXPORTED = "audit:exported"
@@ -146,6 +150,7 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.REQUEST_REPLAYED: frozenset({"endpoint", "status", "target"}),  # the opening of the first time
     Kind.KEY_CREATED: _ROW | {"role"},
     Kind.KEY_REVOKED: _ROW | {"role"},
+    Kind.KEY_GRANTED: _ROW | {"may"},
     Kind.ACCOUNT_CREATED: _ROW | {"role"},
     Kind.ACCOUNT_CHANGED: _ROW | {"role"},
     Kind.ACCOUNT_LOCKED: frozenset({"role"}),
@@ -162,6 +167,9 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.AUDIT_READ: frozenset({"target"}),
     Kind.AUDIT_REPLAYED: frozenset({"target", "identical"}),
     Kind.PROOF_GIVEN: frozenset({"target", "tree_size"}),
+    Kind.RESPONSE_STORED: frozenset({"target", "expires"}),
+    Kind.RESPONSE_READ: frozenset({"target"}),
+    Kind.RESPONSE_DELETED: frozenset({"target"}),
     Kind.WITNESS_ADDED: _ROW | {"witness"},
     Kind.WITNESS_COSIGNED: _ROW | {"witness", "tree_size"},
     Kind.AUDIT_EXPORTED: frozenset({"form", "num_records", "num_shares", "begin", "end"}),

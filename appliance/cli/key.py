@@ -39,19 +39,37 @@ def key() -> None:
 @click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
 @click.option("--expires", type=Duration(), help="Lifetime, such as 90d or 12h.")
 @click.option("--replace", is_flag=True, help="Revoke the active keys of this name afterwards.")
+@click.option("--store-responses", is_flag=True, help="It may have answers kept for its next question.")
 @home_option
 @json_option
-def create(name: str, role: str, expires: int | None, *, replace: bool, home: Home, as_json: bool) -> None:
+def create(
+    name: str,
+    role: str,
+    expires: int | None,
+    *,
+    replace: bool,
+    store_responses: bool,
+    home: Home,
+    as_json: bool,
+) -> None:
     """Make a key and show its secret, once.
 
     \b
     Example: appliance key create lobby-1 --role kiosk --expires 90d
     """
     made = command_gateway(
-        home, CreateKey(name=name, role=Role(role), expires_seconds=expires, replace=replace)
+        home,
+        CreateKey(
+            name=name,
+            role=Role(role),
+            expires_seconds=expires,
+            replace=replace,
+            stores_responses=store_responses,
+        ),
     )
     expiry = when(made["expires_us"]) or "never"
     about = f"key {made['id']} ({made['name']}, {made['role']}), expires {expiry}"
+    about += ", may store responses" if made["stores_responses"] else ""
     lines = [str(made["token"]), f"{about}; the line above is shown this once"]
     show(made, lines, as_json=as_json)
 
@@ -75,10 +93,11 @@ def list_(home: Home, *, as_json: bool) -> None:
             when(each["created_us"]),
             when(each["expires_us"]) or "never",
             _state(each, now_us),
+            "responses" if each["stores_responses"] else "",
         )
         for each in result["keys"]
     ]
-    header = ("ID", "NAME", "ROLE", "CREATED", "EXPIRES", "STATE")
+    header = ("ID", "NAME", "ROLE", "CREATED", "EXPIRES", "STATE", "STORES")
     show(result, table(header, rows), as_json=as_json)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from appliance.core import Role
 from tests import document
-from tests.harness import Gateway, gateway
+from tests.harness import Gateway, gateway, stored_response
 
 EXAMPLES = [
     pytest.param(method, path, operation, example, id=f"{operation['operationId']}-{name}")
@@ -22,6 +22,7 @@ EXAMPLES = [
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with gateway(tmp_path_factory.mktemp("examples") / "home") as started:
+        started.key(Role.KIOSK, stores_responses=True)
         yield started
 
 
@@ -46,6 +47,8 @@ def test_example_is_answered_as_the_document_says(
     if operation["operationId"] == "prove_record":  # a proof is for records of one's own
         seq = running.chat("echo: x").headers["x-audit-record"].rpartition("/")[2]
         path = path.replace("{seq}", seq)
+    if "{response_id}" in path:  # and a response is there where it was stored
+        path = path.replace("{response_id}", stored_response(running))
     answer = send(running, method, path, operation, example["value"] if example else None)
 
     assert answer.status_code == (example["x-status"] if example else 200), answer.text

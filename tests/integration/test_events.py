@@ -23,7 +23,7 @@ from appliance.audit import query
 from appliance.audit.kinds import PUBLIC_FIELDS, Kind
 from appliance.cli import program
 from appliance.core import Role
-from tests.harness import Gateway, appliance, gateway, question
+from tests.harness import Gateway, appliance, gateway, question, stored_response
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -40,6 +40,7 @@ class Stage:
     folder: Path
     request_id: str = ""
     seq: str = ""  # of that request's opening
+    response_id: str = ""  # of a response that is stored
     holds: list[str] = field(default_factory=list)
 
     def file(self, name: str) -> str:
@@ -64,7 +65,14 @@ ROUTES: Mapping[tuple[str, str], tuple[Any, Role | None, list[Kind]]] = {
     ("POST", "/v1/rerank"): ({"model": "default", "query": "x", "documents": ["y"]}, Role.KIOSK, ANSWER),
     ("POST", "/tokenize"): ({"content": "x"}, Role.KIOSK, ANSWER),
     ("POST", "/detokenize"): ({"tokens": [1]}, Role.KIOSK, ANSWER),
-    ("POST", "/v1/responses"): ({"model": "default", "input": "echo: x"}, Role.KIOSK, ANSWER),
+    ("POST", "/v1/responses"): (
+        {"model": "default", "input": "echo: x", "store": True},
+        Role.KIOSK,
+        [*ANSWER, Kind.RESPONSE_STORED],
+    ),
+    ("GET", "/v1/responses/{response_id}"): (None, Role.KIOSK, [Kind.RESPONSE_READ]),
+    ("GET", "/v1/responses/{response_id}/input_items"): (None, Role.KIOSK, [Kind.RESPONSE_READ]),
+    ("DELETE", "/v1/responses/{response_id}"): (None, Role.KIOSK, [Kind.RESPONSE_DELETED]),
     ("POST", "/v1/responses/input_tokens"): ({"model": "default", "input": "x"}, Role.KIOSK, ANSWER),
     ("GET", "/v1/models"): (None, Role.KIOSK, []),
     ("GET", "/v1/models/{name:path}"): (None, Role.KIOSK, []),
@@ -116,7 +124,8 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
     "db upgrade": (None, []),  # database:upgraded: test_migrations
     "audit replay": (None, []),  # audit:replayed: test_replay
     "audit recover": (_plain("audit", "recover"), []),  # of an open log: nothing to do
-    "key create": (_plain("key", "create", "desk", "--role", "kiosk"), [Kind.KEY_CREATED]),
+    "key create": (_plain("key", "create", "desk", "--role", "kiosk", "--store-responses"),
+                   [Kind.KEY_CREATED, Kind.KEY_GRANTED]),
     "key list": (_plain("key", "list"), []),
     "key revoke": (_plain("key", "revoke", "desk"), [Kind.KEY_REVOKED]),
     "account create": (_plain("account", "create", "Ada Kim", "--role", "operator"), [Kind.ACCOUNT_CREATED]),
@@ -260,12 +269,14 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
                   home=running.home)  # fmt: skip
         appliance("auditor", "sign", add, "--identity", made.file("dev-auditor.identity"))
         appliance("auditor", "apply", add, home=running.home)
-        for role in (Role.KIOSK, Role.OPERATOR, Role.AUDITOR):
+        running.key(Role.KIOSK, stores_responses=True)
+        for role in (Role.OPERATOR, Role.AUDITOR):
             running.key(role)
         answered = running.chat("echo: x").headers
         made.request_id = answered["x-request-id"]
         made.seq = answered["x-audit-record"].rpartition("/")[2]
         running.chat("echo: x", user="someone")
+        made.response_id = stored_response(running)
         yield made
 
 
@@ -275,6 +286,7 @@ def test_route_leaves_its_record(stage: Stage, route: tuple[str, str]) -> None:
     method, path = route
     body, role, expected = ROUTES[route]
     address = path.replace("{name:path}", "default").replace("{seq}", stage.seq)
+    address = address.replace("{response_id}", stage.response_id)
     before = stage.seen()
     with stage.running.client(role) as client:
         why = {"x-audit-purpose": "a test"}

@@ -192,5 +192,6 @@ def test_a_question_carries_everything() -> None:
         "include": ["message.output_text.logprobs"],
         "metadata": {"session_id": "s"},
         "reasoning": {"summary": "auto"},
+        "store": False,
         "user": "u",
     }

@@ -49,7 +49,8 @@ def told(*pieces: Delta | Part, reason: FinishReason = FinishReason.STOP) -> lis
     events = list(one.begin())
     for piece in pieces:
         events += one.add(piece if isinstance(piece, Delta) else Delta("", parts=(piece,)))
-    events += one.end(finished(reason), NOW + 1)
+    events += one.end(finished(reason))
+    events.append(one.close(one.finished(finished(reason), NOW + 1)))
     check(events)
     return events
 
