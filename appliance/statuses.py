@@ -26,6 +26,7 @@ _STATUS: dict[str, HTTPStatus] = {
     "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
     "engine_failed": HTTPStatus.SERVICE_UNAVAILABLE,
     "out_of_memory": HTTPStatus.SERVICE_UNAVAILABLE,
+    "store_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "unsupported_model": HTTPStatus.BAD_REQUEST,
     "schema_too_complex": HTTPStatus.BAD_REQUEST,
     # Neither is a gateway's 504: clients repeat those by themselves, and this one would end the same way.

@@ -139,7 +139,7 @@ _ASKING: Final = (
     "invalid_idempotency_key",
     "idempotency_conflict",
 )
-_NOT_NOW: Final = frozenset({"audit_unavailable", "store_unavailable"})
+_NOT_NOW: Final = frozenset({"audit_unavailable"})
 _READING: Final = ("invalid_search", "invalid_purpose", "read_limit")
 
 

@@ -43,8 +43,8 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
 def served(office: Office) -> Iterator[Gateway]:
     running = Gateway(office.home).start()
     try:
-        running.wait_ready()
         running.key(Role.KIOSK, stores_responses=True)
+        running.wait_ready()
         yield running
     finally:
         running.stop()
