@@ -55,8 +55,8 @@ def create_routes() -> FastAPI:
     app.include_router(embeddings.router)
     app.include_router(rerank.router)
     app.include_router(tokens.router)
+    app.include_router(input_tokens.router)  # before `/v1/responses/{response_id}`
     app.include_router(responses.router)
-    app.include_router(input_tokens.router)
     app.include_router(models.router)
     app.include_router(proofs.router)
     app.include_router(audit.router)
