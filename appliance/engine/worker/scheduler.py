@@ -6,16 +6,14 @@ Numbered decision tree of `schedule`:
    and goes to the head of the queue, to be computed again later
 2. every decoding sequence gets one token: nobody's stream stalls because somebody arrived; guesses at
    the tokens behind it are checked in the same step, where cells and outputs are left
-3. sequences that are reading their prompt get chunks, oldest first, from the rest of the budget; one
-   whose prompt ends within the larger budget for that is read to its end
+3. sequences that are reading their prompt get chunks, oldest first, from the rest of the budget
 4. waiting requests are looked at, those of the tenant with the fewest running first, then in order of
    arrival, while a sequence id is free:
    a. one whose prefix a running sequence is computing right now waits for it: it is computed once
    b. one that does not fit holds the line, so that nobody starves behind smaller requests
    c. the others are admitted, on top of the longest prefix that their tenant has in memory, or has
       spilled to the host's memory: such a one is restored in this step and read on in the next
-   d. those that neither budget has tokens for wait for the next step
-5. an admitted request gets its first chunk from what is left of either budget, as in 3
+5. an admitted request gets its first chunk from what is left of the budget
 
 The library's pool is mirrored by `CellPool`, cell by cell, so that `decode` is never asked for more
 than there is.
@@ -73,26 +71,6 @@ class Step:
 
     actions: tuple[Action, ...]
     chunks: tuple[Chunk, ...]
-
-
-class _Left:
-    """Prompt tokens that a step still has room for: for anybody, and for whoever comes to the end."""
-
-    def __init__(self, budget: int, finishing: int, whole: int, num_taken: int) -> None:
-        at_most = whole - num_taken
-        self._left = min(at_most, max(1, min(whole, budget) - num_taken))
-        self._to_finish = min(at_most, max(self._left, finishing - num_taken))
-
-    def __bool__(self) -> bool:
-        return self._to_finish > 0
-
-    def of(self, num_tokens: int) -> int:
-        """How many of a prompt's remaining tokens are read in this step."""
-        return num_tokens if num_tokens <= self._to_finish else max(0, self._left)
-
-    def take(self, num_tokens: int) -> None:
-        self._left -= num_tokens
-        self._to_finish -= num_tokens
 
 
 class Scheduler:
@@ -182,35 +160,33 @@ class Scheduler:
         others = (self._in_common(sequence, each) for each in (*self._running, *self._waiting))
         return max(cached.length if cached else 0, *others, 0)
 
-    def schedule(self, budget: int | None = None, finishing: int = 0) -> Step:
+    def schedule(self, budget: int | None = None) -> Step:
         """The next step's work. No chunks only where nobody is there, or all that came is restored first.
 
-        `budget` bounds the tokens of this step, within the budget of the whole; `finishing`, where it is
-        more, those of a step that reads prompts to their end with what goes beyond.
+        `budget` bounds the tokens of this step, within the budget of the whole.
         """
         actions: list[Action] = []
         chunks: list[Chunk] = []
         self._make_room(actions)  # 1
         self._continue(chunks)  # 2
         num_tokens = sum(chunk.num_tokens for chunk in chunks)
-        left = _Left(budget or self._budget, finishing, self._budget, num_tokens)
+        left = max(1, min(self._budget, budget or self._budget) - num_tokens)
+        left = min(left, self._budget - num_tokens)
         for each in self._running:  # 3
-            if each.status is Status.PREFILL:
-                self._read(each, left, actions, chunks)
+            if each.status is Status.PREFILL and left > 0:
+                left -= self._read(each, left, actions, chunks)
         for candidate in self._candidates():  # 4
-            if not left or not self._free_ids:
+            if left <= 0 or not self._free_ids:
                 break
             source = self._source(candidate)
             if self._is_computed_by_another(candidate, source):  # 4a
                 continue
             if not self._fits(candidate, source):  # 4b
                 break
-            if not left.of(candidate.num_tokens - (source.length if source else 0)):  # 4d
-                continue
             self._admit(candidate, source, actions)  # 4c
             if source is not None and source.seq_id is None:
                 continue
-            self._read(candidate, left, actions, chunks)  # 5
+            left -= self._read(candidate, left, actions, chunks)  # 5
         return Step(tuple(actions), tuple(chunks))
 
     def computed(self, chunk: Chunk, num_right: int) -> None:
@@ -284,15 +260,15 @@ class Scheduler:
         self._pool.drop_running(unused)
         del sequence.cells[sequence.num_computed :]
 
-    def _read(self, sequence: Sequence, left: _Left, actions: list[Action], chunks: list[Chunk]) -> None:
+    def _read(self, sequence: Sequence, left: int, actions: list[Action], chunks: list[Chunk]) -> int:
         """A chunk of prompt; leaves give way to it, running sequences do not."""
-        wanted = left.of(sequence.num_tokens - sequence.num_computed)
+        wanted = min(left, sequence.num_tokens - sequence.num_computed)
         while self._pool.num_free < wanted and (evicted := self._cache.evict()):
             actions += evicted
         size = min(wanted, self._pool.num_free)
         if size:
             self._chunk(sequence, size, chunks)
-            left.take(size)
+        return size
 
     def _continue(self, chunks: list[Chunk]) -> None:
         """One token for everybody who writes; guesses for as long as nobody goes without."""

@@ -152,10 +152,7 @@ class Together:
         """One forward pass for everybody in this pool, and what there is to say."""
         began_us = self._clock.monotonic_us()
         self._guess()
-        crowd = self.crowd
-        step = self._scheduler.schedule(
-            self._budget.tokens(crowd, beside), self._budget.finishing(crowd, beside)
-        )
+        step = self._scheduler.schedule(self._budget.tokens(self.crowd, beside))
         self._act(step.actions)
         if not step.chunks:  # whoever was left has gone, or waits for what is being restored
             return []

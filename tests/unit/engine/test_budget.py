@@ -36,14 +36,6 @@ def test_writers_see_at_most_a_stretched_step() -> None:
     assert tokens == int(MAX_STRETCH * WRITING_US / TOKEN_US)
 
 
-def test_prompts_that_end_may_take_the_whole_target() -> None:
-    """A short question is read at once where a long one is read in pieces."""
-    crowd = Crowd(8, 1, WRITING_US)
-
-    assert learned().finishing(crowd) == TARGET_US // TOKEN_US > learned().tokens(crowd)
-    assert learned().finishing(Crowd(1, 7, WRITING_US)) == learned().tokens(Crowd(1, 7, WRITING_US))
-
-
 def test_who_waits_counts_as_much() -> None:
     """With more who wait than who read, only the step's target holds."""
     crowd = Crowd(1, 7, WRITING_US)
