@@ -75,11 +75,12 @@ def machines(draw: st.DrawFn) -> Machine:
 @given(machines(), st.integers(0, 2**32), st.sampled_from((0.0, 0.3, 1.0)))
 @settings(max_examples=60, deadline=None)
 def test_ten_times_the_same_room(machine: Machine, seed: int, neighbours: float) -> None:
-    """However busy the machine is, ten tunings give a room the same rate but for three per cent."""
+    """However busy the machine is, ten tunings give a room the same rate but for a few per cent."""
     chance = random.Random(seed)
     rates = [machine.room_rate(tuned(machine, chance, neighbours=neighbours)) for _ in range(10)]
 
-    assert max(rates) <= 1.03 * min(rates)
+    # Two per cent by which two pools are preferred, and four times the deviation of the middle of three.
+    assert max(rates) <= 1.06 * min(rates)
 
 
 def two_cores(**flash: float) -> Machine:
