@@ -1,8 +1,9 @@
-"""Functions and log-probabilities in `/v1/responses`, through a whole gateway."""
+"""Functions, thoughts and log-probabilities in `/v1/responses`, through a whole gateway."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import openai
 import pytest
 
 from tests.harness import Gateway, gateway
+from tests.homes import make_home
 from tests.integration.test_tools import CALL, PARAMETERS
 from tests.records import closing_of
 
@@ -37,6 +39,25 @@ def client(running: Gateway) -> Iterator[openai.OpenAI]:
         _strict_response_validation=True,
     ) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def thinking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
+    """A client of a gateway whose model thinks."""
+    program = [sys.executable, "-m", "tests.fakes.serve", "--worker", "tests.fakes.thinking_worker"]
+    started = Gateway(home=make_home(tmp_path_factory.mktemp("thinking") / "home"), program=program)
+    try:
+        started.start().wait_ready()
+        with openai.OpenAI(
+            base_url=f"{started.url}/v1",
+            api_key=started.key(),
+            max_retries=0,
+            _strict_response_validation=True,
+        ) as made:
+            yield made
+    finally:
+        if started.process is not None and started.process.poll() is None:
+            started.stop()
 
 
 def test_a_call_goes_out_and_its_output_comes_back(running: Gateway, client: openai.OpenAI) -> None:
@@ -122,3 +143,51 @@ def test_logprobs_are_told_where_they_are_asked_for(client: openai.OpenAI) -> No
     assert plain.output[0].to_dict()["content"][0]["logprobs"] == []  # type: ignore[index]
     said = final.output[-1].to_dict()["content"][0]["logprobs"]  # type: ignore[index]
     assert "".join(each["token"] for each in said) == "yes"
+
+
+def test_thoughts_are_an_item_before_the_answer(thinking: openai.OpenAI) -> None:
+    """Whole and streamed; sent back they are taken; their tokens are counted apart."""
+    asked: Any = [{"role": "user", "content": "echo: <think>␤hm␤</think>␤␤So it is."}]
+    answer = thinking.responses.create(model="default", input=asked)
+    with thinking.responses.stream(model="default", input=asked) as stream:
+        events = [each.type for each in stream]
+        final = stream.get_final_response()
+
+    assert [each.type for each in answer.output] == ["reasoning", "message"]
+    assert answer.output[0].to_dict()["content"] == [{"type": "reasoning_text", "text": "hm"}]
+    assert answer.output_text == "So it is."
+    assert "response.reasoning_text.delta" in events
+    assert [each.type for each in final.output] == ["reasoning", "message"]
+    assert final.output_text == answer.output_text
+    assert answer.usage is not None
+    assert 0 < answer.usage.output_tokens_details.reasoning_tokens < answer.usage.output_tokens
+    again = [*asked, *(each.to_dict() for each in answer.output), {"role": "user", "content": "echo: on"}]
+    assert thinking.responses.create(model="default", input=again).output_text == "on"
+
+
+def test_logprobs_are_of_what_is_said_and_not_of_what_is_thought(thinking: openai.OpenAI) -> None:
+    """The tokens of thoughts and of their marks are left out, whole and streamed."""
+    asked = "echo: <think>hm</think>yes"
+    whole = thinking.responses.create(model="default", input=asked, top_logprobs=1)
+    with thinking.responses.stream(model="default", input=asked, top_logprobs=1) as stream:
+        final = stream.get_final_response()
+
+    for answer in (whole, final):
+        said = answer.output[-1].to_dict()["content"][0]["logprobs"]  # type: ignore[index]
+        assert "".join(each["token"] for each in said) == "yes"
+
+
+def test_effort_reaches_the_model(thinking: openai.OpenAI) -> None:
+    """`none` makes another prompt than none at all; the answer says what was asked."""
+    plain = thinking.responses.create(model="default", input="echo: x")
+    none = thinking.responses.create(model="default", input="echo: x", reasoning={"effort": "none"})
+
+    assert plain.usage is not None
+    assert none.usage is not None
+    assert none.usage.input_tokens != plain.usage.input_tokens
+    assert none.reasoning is not None
+    assert none.reasoning.effort == "none"
+    counted = thinking.responses.input_tokens.count(
+        model="default", input="echo: x", reasoning={"effort": "none"}
+    )
+    assert counted.input_tokens == none.usage.input_tokens
