@@ -43,7 +43,7 @@ def written_home(root: Path) -> Home:
 
         async def keys() -> None:
             for name in ("lobby", "counter", "desk"):
-                await alone.administration.create_key(name, Role.KIOSK)
+                await alone.administration.create_key(name, Role.KIOSK, stores_responses=True)
             await alone.administration.revoke_key("desk")
             await alone.people.create("Ada Kim", Role.OPERATOR, expires_seconds=86_400)
             await alone.people.create("Bo Lind", Role.PRIVACY)

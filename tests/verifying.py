@@ -35,7 +35,7 @@ def expected_of(home: Home, *, may_be_open: bool = False, beside_head: bool = Tr
         verifier=files.read_verifier(home),
         schema=schema(place(home).dialect),
         revision=revision(),
-        state_tables={each.name: "id" for each in STATE_TABLES},
+        state_tables={each.name: next(iter(each.primary_key)).name for each in STATE_TABLES},
         head_note=home.head.read_text() if beside_head else None,
         may_be_open=may_be_open,
         shares=lambda: shares.ids(home),
