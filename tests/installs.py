@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,14 +147,20 @@ class Host:
         return manifest.parse((self.site.current / layout.MANIFEST).read_bytes()).serial
 
     def ask(self) -> int:
-        """A caller's question over HTTP: the status."""
-        port = int((self.site.home / "port").read_text())
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        try:
-            connection.request("POST", "/v1/chat/completions", b"{}")
-            return connection.getresponse().status
-        finally:
-            connection.close()
+        """A caller's question over HTTP: the status. A service that was just started may not listen yet."""
+        deadline = time.monotonic() + 20
+        while True:
+            port = int((self.site.home / "port").read_text())
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            try:
+                connection.request("POST", "/v1/chat/completions", b"{}")
+                return connection.getresponse().status
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            finally:
+                connection.close()
 
     def entries(self) -> list[str]:
         """The record, once its chain and its head were found whole."""
