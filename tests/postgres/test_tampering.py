@@ -43,7 +43,7 @@ def write(home: Home, clock: ManualClock) -> Home:
 
         async def acts() -> None:
             for name in ("lobby", "counter", "desk"):
-                await alone.administration.create_key(name, Role.KIOSK)
+                await alone.administration.create_key(name, Role.KIOSK, stores_responses=True)
             await alone.administration.revoke_key("desk")
             await alone.custody.hold(api_key="", user="someone", since_us=1, until_us=None, reason="case")
             await alone.people.create("Ada Kim", Role.OPERATOR)
