@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from appliance.accounts.directory import Directory
+from appliance.accounts.uses import Uses
 from appliance.administration import Administration
 from appliance.audit.log import AuditLog
 from appliance.auditing import Auditing
@@ -15,6 +16,7 @@ from appliance.custody import Custody
 from appliance.exporting import Exporting
 from appliance.hosting import Hosted
 from appliance.people import People
+from appliance.publishing import Publishing
 from appliance.witnessing import Witnessing
 
 
@@ -24,6 +26,7 @@ class Alone:
 
     audit: AuditLog
     directory: Directory
+    uses: Uses
     administration: Administration
     custody: Custody
     auditing: Auditing
@@ -31,3 +34,4 @@ class Alone:
     people: People
     exporting: Exporting
     hosted: Hosted
+    publishing: Publishing

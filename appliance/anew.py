@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Table, select
 
-from appliance import db, durable
+from appliance import db, durable, keyring
 from appliance.audit import acts, checkpoint, files, lineage, restoration, shares, store
 from appliance.audit.acts import Draft
 from appliance.audit.checkpoint import Verifier
@@ -137,7 +137,7 @@ def _admit(home: Home, note: str, verify: Verify) -> None:
         )
     profile: CryptoProfile = "fips" if files.has_second_key(home) else "standard"
     for name, secret in files.fresh_keys(profile).items():
-        durable.write_file(home.keys / f"{NEXT}{name}", secret)
+        keyring.write(home, home.keys / f"{NEXT}{name}", secret)
     durable.write_file(home.ceremony, note.encode())  # from here on it is finished, not undone
 
 
@@ -162,10 +162,7 @@ def change_key(home: Home, found: Restoration) -> None:
     for name in (files.KEY, files.SECOND_KEY):
         following, key = home.keys / f"{NEXT}{name}", home.keys / name
         if following.exists():
-            if key.exists():
-                durable.destroy(key)
-            following.replace(key)
-            durable.fsync_dir(home.keys)
+            keyring.rename(home, following, key)
     files.write_verifiers(home, files.load_keys(home, found.new_origin))
 
 

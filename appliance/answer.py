@@ -23,6 +23,8 @@ from appliance.core import (
 )
 from appliance.dialects import Reader
 from appliance.errors import ApplianceError
+from appliance.policy.parts import GuardedParts, Placed
+from appliance.policy.verdicts import Rule
 from appliance.tasks import Answered, Task, Vectors
 
 
@@ -64,10 +66,11 @@ class _Buffer:
 class _Choice:
     """One of the answers."""
 
-    __slots__ = ("has_called", "num_held", "pending", "reader", "recorded", "unrecorded")
+    __slots__ = ("guard", "has_called", "num_held", "pending", "reader", "recorded", "unrecorded")
 
-    def __init__(self, reader: Reader | None) -> None:
+    def __init__(self, reader: Reader | None, guard: GuardedParts | None) -> None:
         self.reader = reader  # None: text is text
+        self.guard = guard  # None: it passes no rules
         self.has_called = False  # a tool
         self.num_held = 0  # tokens whose text the reader has not given out yet
         self.pending = _Buffer()  # not yet sent
@@ -78,10 +81,11 @@ class _Choice:
 class Answer:
     """What the worker has said to one question. Owner: the exchange's task and its pump.
 
-    The record holds the text as the model wrote it; callers get the parts that its dialect reads there.
+    The record holds the text as the model wrote it; callers get the parts that its dialect reads there, and
+    of these what output `rules` let pass.
     """
 
-    def __init__(self, request: InferenceRequest | Task, dialect: str) -> None:
+    def __init__(self, request: InferenceRequest | Task, dialect: str, rules: Sequence[Rule] = ()) -> None:
         self.finished: Finished | None = None
         self.error: ApplianceError | None = None
         self.num_segments = 0
@@ -93,11 +97,13 @@ class Answer:
         self._calls = tooling is not None
         self._tools = tooling.tools if tooling is not None else ()
         self._dialect = dialect
+        self._rules = rules
         self._num_tokens = 0
         self._num_reasoning = 0  # of them
         self._started: dict[int, Started] = {}
         self._choices: dict[int, _Choice] = {}
         self._result = b""
+        self._has_ended = False  # the worker's own end has come
 
     def add(self, item: Started | Delta | Finished) -> None:
         """Take in what the worker says."""
@@ -107,22 +113,40 @@ class Answer:
             case Started():
                 self._started[item.index] = item
             case Answered():
-                self.finished = item
+                self.finished, self._has_ended = item, True
                 result = item.result
                 if result.text:
                     self._choice(0).unrecorded.texts.append(result.text)
                 if isinstance(result, Vectors):
                     self._result = result.data
             case Finished():
+                self._has_ended = True
                 for choice in self._choices.values():
                     if choice.reader is not None:
                         self._read(choice, choice.reader.finish(), 0)
-                self.finished = self._with_calls(item)
+                    if choice.guard is not None:
+                        choice.pending.parts += choice.guard.finish()
+                self.finished = self._with_ends(item)
 
     @property
     def has_started(self) -> bool:
         """Whether the worker has taken the prompt of every choice."""
         return len(self._started) == self._num_choices
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether rules have ended every choice before the worker did."""
+        return self.finished is not None and not self._has_ended
+
+    @property
+    def placed(self) -> list[Placed]:
+        """What rules decided, choice by choice; behind the first one each place begins with its number."""
+        return [
+            Placed(f"choices[{index}].{each.at}" if index else each.at, each.verdict)
+            for index, choice in sorted(self._choices.items())
+            if choice.guard is not None
+            for each in choice.guard.placed
+        ]
 
     @property
     def sha256(self) -> str:
@@ -175,29 +199,45 @@ class Answer:
         choice = self._choices.get(piece.index) or self._choice(piece.index)
         for buffer in (choice.pending, choice.unrecorded):
             buffer.num_tokens += piece.num_tokens
-            if piece.text:
+            # What waits for rules is not said yet, whatever was written.
+            if piece.text and (buffer is choice.unrecorded or choice.guard is None):
                 buffer.texts.append(piece.text)
             if piece.logprobs:
                 buffer.logprobs += piece.logprobs
         if choice.reader is not None:
             self._read(choice, choice.reader.feed(piece.text), piece.num_tokens)
         elif piece.text:
-            choice.pending.parts.append(TextPart(piece.text))
-        if piece.text:
+            self._say(choice, [TextPart(piece.text)])
+        if piece.text and choice.guard is None:
             self.has_pieces = True
+        if choice.guard is not None and choice.guard.refusal is not None and self.finished is None:
+            self._cut()
 
     def _read(self, choice: _Choice, parts: Sequence[Part], num_tokens: int) -> None:
         """Tokens count as reasoning where all that they, and those held back before them, said is."""
         choice.num_held += num_tokens
         if not parts:
             return
-        choice.pending.parts += parts
-        self.has_pieces = True
+        self._say(choice, parts)
         if all(isinstance(each, ReasoningPart) for each in parts):
             self._num_reasoning += choice.num_held
         elif not choice.has_called:
             choice.has_called = any(isinstance(each, CallPart) for each in parts)
         choice.num_held = 0
+
+    def _say(self, choice: _Choice, parts: Sequence[Part]) -> None:
+        """What the choice says, as far as its rules let it pass now."""
+        said = choice.guard.feed(parts) if choice.guard is not None else parts
+        if said:
+            choice.pending.parts += said
+            self.has_pieces = True
+
+    def _cut(self) -> None:
+        """The end, where rules have ended every choice."""
+        guards = [each.guard for each in self._choices.values()]
+        if len(guards) == self._num_choices and all(each and each.refusal for each in guards):
+            reasons = (FinishReason.STOP,) * self._num_choices
+            self.finished = self._with_ends(Finished(reasons[0], self.usage(), reasons=reasons))
 
     def _choice(self, index: int) -> _Choice:
         if index not in self._choices:
@@ -210,15 +250,20 @@ class Answer:
                     begins_thinking=started is not None and started.begins_thinking,
                     tools=self._tools,
                 )
-            self._choices[index] = _Choice(reader)
+            guard = GuardedParts(self._rules) if self._rules else None
+            self._choices[index] = _Choice(reader, guard)
         return self._choices[index]
 
-    def _with_calls(self, finished: Finished) -> Finished:
-        """A stop behind a call is what callers know as `tool_calls`."""
+    def _with_ends(self, finished: Finished) -> Finished:
+        """A stop behind a call is what callers know as `tool_calls`, an end by a rule as `content_filter`."""
         callers = {index for index, choice in self._choices.items() if choice.has_called}
         reasons = tuple(
             FinishReason.TOOL_CALLS if reason is FinishReason.STOP and index in callers else reason
             for index, reason in enumerate(finished.reasons or (finished.reason,))
+        )
+        cut = {index for index, each in self._choices.items() if each.guard and each.guard.refusal}
+        reasons = tuple(
+            FinishReason.CONTENT_FILTER if index in cut else reason for index, reason in enumerate(reasons)
         )
         usage = dataclasses.replace(finished.usage, reasoning_tokens=self._num_reasoning)
         return dataclasses.replace(finished, reason=reasons[0], reasons=reasons, usage=usage)

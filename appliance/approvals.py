@@ -360,7 +360,7 @@ def by(who: Principal, caller: Caller) -> dict[str, Any]:
     """Who did it, for sealed content."""
     return {
         "principal": person_of(who),
-        "caller": {"address": caller.address, "user_agent": caller.user_agent},
+        "caller": caller.told(),
     }
 
 

@@ -308,7 +308,7 @@ class Auditing:
                 "purpose": why.purpose,
                 "case": why.case,
                 "principal": person_of(who),
-                "caller": {"address": caller.address, "user_agent": caller.user_agent},
+                "caller": caller.told(),
             },
             actor=who.key_id,
         )

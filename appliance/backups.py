@@ -12,7 +12,7 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance import db, durable
+from appliance import db, durable, keyring
 from appliance.audit import boxes, checkpoint, files, share_backups, shares, store
 from appliance.audit.boxes import Box, Part
 from appliance.audit.entry import Entry, done_by
@@ -163,7 +163,7 @@ async def make_box(audit: AuditLog, home: Home, clock: Clock, copied: Copied, sh
 def _files_of(home: Home) -> dict[str, bytes]:
     """What goes into a box, but for the head."""
     paths = {name: home.root / name for name in boxes.FILES - {boxes.HEAD}}
-    return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
+    return {name: keyring.read(home, path) for name, path in paths.items() if path.exists()}
 
 
 def _replace_boxes(home: Home, path: Path, data: bytes, older: list[Path]) -> None:

@@ -9,7 +9,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance.accounts.documents import Genre
+from appliance.accounts.terms_form import TermsForm
+from appliance.audit.safekeeping import Action
 from appliance.core import Role
+from appliance.keyslots import SlotName
 from appliance.verification import Verification
 
 Field = Literal["key", "user", "session", "addr"]  # what entries have blind indexes of
@@ -28,6 +32,23 @@ class CreateKey(_Message, frozen=True):
     expires_seconds: int | None = None
     replace: bool = False
     stores_responses: bool = False
+    terms: TermsForm = TermsForm()
+
+
+class ChangeKey(_Message, frozen=True):
+    """`appliance key change`: what `terms` names is set, what `unset` names is taken back."""
+
+    name_or_id: str
+    terms: TermsForm = TermsForm()
+    unset: list[str] = []
+
+
+class RotateKey(_Message, frozen=True):
+    """`appliance key rotate`."""
+
+    name_or_id: str
+    overlap_seconds: int
+    expires_seconds: int | None = None
 
 
 class RevokeKey(_Message, frozen=True):
@@ -59,10 +80,44 @@ class ResetAccount(_Message, frozen=True):
     name_or_id: str
 
 
+class ResetSecondFactor(_Message, frozen=True):
+    """`appliance account reset --second-factor`."""
+
+    name_or_id: str
+
+
 class DisableAccount(_Message, frozen=True):
     """`appliance account disable`."""
 
     name_or_id: str
+
+
+class PublishDocument(_Message, frozen=True):
+    """`appliance prompt publish`, `appliance policy publish`."""
+
+    document: Genre
+    name: str
+    text: Annotated[str, Meta(max_length=262_144)]
+
+
+class ListDocuments(_Message, frozen=True):
+    """`appliance prompt list`, `appliance policy list`."""
+
+    document: Genre
+
+
+class ShowDocument(_Message, frozen=True):
+    """`appliance prompt show`, `appliance policy show`."""
+
+    document: Genre
+    reference: str
+
+
+class WithdrawDocument(_Message, frozen=True):
+    """`appliance prompt withdraw`, `appliance policy withdraw`."""
+
+    document: Genre
+    reference: str
 
 
 class RecordReading(_Message, frozen=True):
@@ -170,6 +225,10 @@ class SelfTest(_Message, frozen=True):
     generate: bool = True
 
 
+class Look(_Message, frozen=True):
+    """`appliance doctor`: what the running gateway says at `/readyz`."""
+
+
 class OpenDoors(_Message, frozen=True):
     """The installer has committed: callers come in."""
 
@@ -182,6 +241,14 @@ class RecordCertificate(_Message, frozen=True):
     is_authority: Literal[0, 1]
     subject: Annotated[str, Meta(max_length=500)]
     names: Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=100)]
+
+
+class RecordSecrets(_Message, frozen=True):
+    """`appliance secrets seal|add|…`: what opens the home's secrets from now on, by its slots' names."""
+
+    action: Action
+    passphrases: Annotated[list[SlotName], Meta(max_length=16)]
+    credentials: Annotated[list[SlotName], Meta(max_length=16)]
 
 
 class RecordBundle(_Message, frozen=True):
@@ -199,14 +266,19 @@ class RecordBundle(_Message, frozen=True):
     content: dict[str, Annotated[str, Meta(max_length=2000)]]
 
 
+DocumentCommand = PublishDocument | ListDocuments | ShowDocument | WithdrawDocument
 Command = (
     CreateKey
+    | ChangeKey
+    | RotateKey
     | RevokeKey
     | ListKeys
     | CreateAccount
     | ListAccounts
     | ResetAccount
+    | ResetSecondFactor
     | DisableAccount
+    | DocumentCommand
     | RecordReading
     | Recover
     | ChangePolicy
@@ -220,8 +292,10 @@ Command = (
     | AddWitness
     | TakeCosignatures
     | SelfTest
+    | Look
     | OpenDoors
     | RecordBundle
     | RecordCertificate
+    | RecordSecrets
 )
 Answer = Done | Problem

@@ -14,10 +14,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance.allowances import Limits
 from appliance.errors import SetupError
+from appliance.unlocking import CREDENTIAL, Unlocking
 
 EMBEDDED = "sqlite"
 HOME_VARIABLE = "APPLIANCE_HOME"
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"  # set by systemd, for the service's own processes
 CONFIG_NAME = "appliance.toml"
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -33,8 +36,17 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls_certificate: str = ""
     tls_key: str = ""
     tls_oldest: Literal["1.2", "1.3"] = "1.3"  # the oldest version of TLS that is spoken
+    client_certificates: Literal["off", "optional", "required"] = "off"  # of the API's port
+    client_ca: str = ""  # PEM: whose clients are believed
+    client_crl: str = ""  # PEM: what they took back; empty: nobody looks
     max_body_bytes: Positive = 2 * 1024 * 1024
-    body_timeout_seconds: Positive = 30
+    body_timeout_seconds: Positive = 30  # of a whole body
+    max_header_bytes: Annotated[int, Meta(ge=4096, le=1 << 20)] = 32 * 1024
+    header_timeout_seconds: Positive = 10  # of a handshake, and of a whole request line with its headers
+    keep_alive_seconds: Positive = 60
+    send_timeout_seconds: Positive = 30
+    max_connections: Positive = 1000  # of each port
+    max_connections_per_address: Positive = 250
     shutdown_grace_seconds: Positive = 10
     idempotency_minutes: Annotated[int, Meta(ge=1, le=1440)] = 10
 
@@ -47,6 +59,9 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Path(self.tls_key)
 
 
+PersonsRole = Literal["operator", "admin", "auditor", "privacy", "witness"]
+
+
 class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where people's pages are served, with the certificate of `server`, and how long a session lasts."""
 
@@ -55,6 +70,7 @@ class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Port = 8090
     idle_minutes: Annotated[int, Meta(ge=1, le=480)] = 15
     session_hours: Annotated[int, Meta(ge=1, le=24)] = 8
+    second_factor: Annotated[tuple[PersonsRole, ...], Meta(max_length=5)] = ()  # roles that must have one
 
 
 Words = Annotated[str, Meta(max_length=2000)]
@@ -106,7 +122,11 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     load_timeout_seconds: Positive = 300
     request_timeout_seconds: Positive = 600
     restart_backoff_max_seconds: Positive = 30
+    silent_seconds: Annotated[int, Meta(ge=2, le=3600)] = 20  # then a worker has hung, and is started anew
     worker_socket: str = ""  # where a worker is asked for; empty: the gateway starts it itself
+    sandbox: Literal["required", "available"] = (
+        "available"  # of a worker, where the kernel has not all layers
+    )
 
 
 class Responses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -171,6 +191,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     console: Console = msgspec.field(default_factory=Console)
     kiosk: Kiosk = msgspec.field(default_factory=Kiosk)
     engine: Engine = msgspec.field(default_factory=Engine)
+    limits: Limits = msgspec.field(default_factory=Limits)
     responses: Responses = msgspec.field(default_factory=Responses)
     audit: Audit = msgspec.field(default_factory=Audit)
     crypto: Crypto = msgspec.field(default_factory=Crypto)
@@ -182,9 +203,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Home(msgspec.Struct, frozen=True):
-    """The one directory that holds all state of an appliance."""
+    """The one directory that holds all state of an appliance, and what opens its secrets (`keyring`)."""
 
     root: Path
+    unlocking: Unlocking = msgspec.field(default_factory=Unlocking)
 
     @property
     def config(self) -> Path:
@@ -207,6 +229,16 @@ class Home(msgspec.Struct, frozen=True):
     @property
     def keys(self) -> Path:
         return self.root / "keys"
+
+    @property
+    def key_uses(self) -> Path:
+        """When each API key was used last: advisory, and in no backup."""
+        return self.root / "key-uses.json"
+
+    @property
+    def slots(self) -> Path:
+        """Who opens the secrets; there where they are sealed."""
+        return self.keys / "home.slots"
 
     @property
     def models(self) -> Path:
@@ -272,8 +304,18 @@ class Home(msgspec.Struct, frozen=True):
 
 
 def find_home(explicit: str | None) -> Home:
-    """`--home`, else $APPLIANCE_HOME, else ./var."""
-    return Home(root=Path(explicit or os.environ.get(HOME_VARIABLE) or "var").absolute())
+    """`--home`, else $APPLIANCE_HOME, else ./var. A credential that systemd handed over may open it."""
+    folder = credentials().get(CREDENTIALS_VARIABLE)
+    return Home(
+        root=Path(explicit or os.environ.get(HOME_VARIABLE) or "var").absolute(),
+        unlocking=Unlocking(Path(folder) / CREDENTIAL if folder else None),
+    )
+
+
+def credentials() -> dict[str, str]:
+    """Where systemd laid a service's credentials, as a program that we start wants to be told; or nothing."""
+    folder = os.environ.get(CREDENTIALS_VARIABLE)
+    return {CREDENTIALS_VARIABLE: folder} if folder else {}
 
 
 def variables(*prefixes: str) -> list[str]:
@@ -330,6 +372,7 @@ def _check(settings: Settings, source: str) -> None:
             code="tls_required",
             hint="set server.tls_certificate and server.tls_key",
         )
+    _check_clients(settings.server, source)
     if settings.engine.n_batch <= settings.engine.n_seq_max:
         raise SetupError(f"{source}: engine.n_batch must be above engine.n_seq_max", code="bad_config")
     if settings.engine.worker_socket and not settings.engine.worker_socket.startswith("/"):
@@ -337,3 +380,20 @@ def _check(settings: Settings, source: str) -> None:
     names = [each.name for each in settings.engine.shared_prefixes]
     if len(names) != len(set(names)):
         raise SetupError(f"{source}: two engine.shared_prefixes have one name", code="bad_config")
+
+
+def _check_clients(server: Server, source: str) -> None:
+    if server.client_certificates == "off":
+        return
+    if not server.client_ca or not server.tls_certificate:
+        raise SetupError(
+            f"{source}: client_certificates are asked for over TLS, and believed by client_ca",
+            code="bad_config",
+            hint="set server.tls_certificate, server.tls_key and server.client_ca",
+        )
+    if server.tls_oldest != "1.3":
+        raise SetupError(
+            f"{source}: client_certificates need tls_oldest = '1.3'",
+            code="bad_config",
+            hint="before TLS 1.3 a certificate crosses the network in the clear",
+        )

@@ -18,8 +18,11 @@ from typing import Any
 
 import msgspec
 
+from appliance import controlled, publishing
+from appliance.accounts import terms_form
+from appliance.admitting import Admitting
 from appliance.alone import Alone
-from appliance.audit import entry, proving, witness_keys
+from appliance.audit import entry, proving, safekeeping, witness_keys
 from appliance.audit.kinds import Kind
 from appliance.backups import Copied
 from appliance.commands import (
@@ -27,26 +30,32 @@ from appliance.commands import (
     Answer,
     BackUp,
     BlindIndexes,
+    ChangeKey,
     ChangePolicy,
     Command,
     CreateAccount,
     CreateKey,
     DisableAccount,
+    DocumentCommand,
     Done,
     Erase,
     LiftHold,
     ListAccounts,
     ListKeys,
+    Look,
     OpenDoors,
     PlaceHold,
     Problem,
     RecordBundle,
     RecordCertificate,
     RecordReading,
+    RecordSecrets,
     Recover,
     ResetAccount,
+    ResetSecondFactor,
     Retain,
     RevokeKey,
+    RotateKey,
     SelfTest,
     TakeCosignatures,
     Verified,
@@ -54,7 +63,7 @@ from appliance.commands import (
 from appliance.doors import Doors
 from appliance.errors import ApplianceError, RequestError, SetupError, Unavailable
 from appliance.log import get_logger
-from appliance.people import MadeAccount
+from appliance.readiness import Readiness
 from appliance.selftest import SelfTest as OwnTest
 
 MAX_LINE_BYTES = 1 << 20  # of a command
@@ -82,12 +91,14 @@ class Live:
 
     doors: Doors
     test: OwnTest
+    readiness: Readiness
+    admitting: Admitting
 
 
 async def perform(command: Command, alone: Alone, live: Live | None = None) -> Answer:
     """Carry out one command. What goes wrong is an answer too."""
     try:
-        may_wait = not isinstance(command, RecordBundle | SelfTest | OpenDoors)
+        may_wait = not isinstance(command, RecordBundle | SelfTest | OpenDoors | Look)
         if live is not None and not live.doors.is_open and may_wait:
             raise Unavailable(
                 "the appliance is being upgraded, and what is done now may be undone",
@@ -99,41 +110,48 @@ async def perform(command: Command, alone: Alone, live: Live | None = None) -> A
         return Problem(code=error.code, message=error.message, hint=error.hint, family=type(error).__name__)
 
 
-async def _perform_live(command: SelfTest | OpenDoors, live: Live | None) -> dict[str, Any]:
+async def _perform_live(command: SelfTest | OpenDoors | Look, live: Live | None) -> dict[str, Any]:
     if live is None:
         raise SetupError("no gateway runs", code="not_running", hint="start the service, or: appliance serve")
     if isinstance(command, SelfTest):
         return await live.test.run(generate=command.generate)
+    if isinstance(command, Look):
+        return await live.readiness.told()
     was_open = live.doors.is_open
     live.doors.open()
     return {"was_open": was_open}
 
 
-async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[str, Any]:
+def _told(command: RecordBundle | RecordCertificate | RecordSecrets) -> entry.Entry:
+    """What this host's program did, or is about to do, and only wants to have on the record."""
     match command:
-        case SelfTest() | OpenDoors():
-            return await _perform_live(command, live)
         case RecordBundle():
-            receipt = await alone.audit.append(
-                entry.Entry(
-                    kind=Kind(command.event), public=command.public, content=command.content, actor=PROGRAM
-                )
+            return entry.Entry(
+                kind=Kind(command.event), public=command.public, content=command.content, actor=PROGRAM
             )
-            return {"record": receipt.record}
         case RecordCertificate():
-            receipt = await alone.audit.append(
-                entry.Entry(
-                    kind=Kind.CERTIFICATE_ISSUED,
-                    public={
-                        "certificate_sha256": command.certificate_sha256,
-                        "not_after": command.not_after,
-                        "is_authority": command.is_authority,
-                    },
-                    content={"subject": command.subject, "names": command.names},
-                    actor=PROGRAM,
-                )
+            return entry.Entry(
+                kind=Kind.CERTIFICATE_ISSUED,
+                public={
+                    "certificate_sha256": command.certificate_sha256,
+                    "not_after": command.not_after,
+                    "is_authority": command.is_authority,
+                },
+                content={"subject": command.subject, "names": command.names},
+                actor=PROGRAM,
             )
-            return {"record": receipt.record}
+        case RecordSecrets():
+            return safekeeping.changed(command.action, command.passphrases, command.credentials)
+
+
+async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[str, Any]:
+    if isinstance(command, DocumentCommand):
+        return await publishing.perform(command, alone.publishing)
+    match command:
+        case SelfTest() | OpenDoors() | Look():
+            return await _perform_live(command, live)
+        case RecordBundle() | RecordCertificate() | RecordSecrets():
+            return {"record": (await alone.audit.append(_told(command))).record}
         case CreateKey():
             made = await alone.administration.create_key(
                 command.name,
@@ -141,16 +159,24 @@ async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[st
                 expires_seconds=command.expires_seconds,
                 replace=command.replace,
                 stores_responses=command.stores_responses,
+                terms=terms_form.terms_of(command.terms),
+            )
+            return controlled.of_new(made)
+        case RotateKey():
+            made = await alone.administration.rotate_key(
+                command.name_or_id,
+                overlap_seconds=command.overlap_seconds,
+                expires_seconds=command.expires_seconds,
+            )
+            return controlled.of_new(made)
+        case ChangeKey():
+            changed = await alone.administration.change_key(
+                command.name_or_id,
+                lambda terms: terms_form.amended(terms, command.terms, command.unset),
             )
             return {
-                "id": made.new.key.id,
-                "name": made.new.key.name,
-                "role": str(made.new.key.role),
-                "expires_us": made.new.key.expires_us,
-                "stores_responses": made.new.key.stores_responses,
-                "token": made.new.token,
-                "replaced": list(made.replaced),
-                "record": made.receipt.record,
+                "keys": [controlled.of_key(each, alone.directory) for each in changed.keys],
+                "record": changed.receipt.record,
             }
         case RevokeKey():
             key, receipt = await alone.administration.revoke_key(command.name_or_id)
@@ -158,20 +184,12 @@ async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[st
         case ListKeys():
             return {
                 "keys": [
-                    {
-                        "id": key.id,
-                        "name": key.name,
-                        "role": str(key.role),
-                        "created_us": key.created_us,
-                        "expires_us": key.expires_us,
-                        "revoked_us": key.revoked_us,
-                        "stores_responses": key.stores_responses,
-                    }
-                    for key in alone.administration.list_keys()
+                    controlled.of_key(each, alone.directory, live.admitting if live is not None else None)
+                    for each in alone.administration.list_keys()
                 ]
             }
         case CreateAccount():
-            return _told_of(
+            return controlled.of_account(
                 await alone.people.create(
                     command.name,
                     command.role,
@@ -180,24 +198,17 @@ async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[st
                 )
             )
         case ResetAccount():
-            return _told_of(await alone.people.reset(command.name_or_id))
+            return controlled.of_account(await alone.people.reset(command.name_or_id))
+        case ResetSecondFactor():
+            known, receipt = await alone.people.factors.reset(command.name_or_id)
+            return {"id": known.id, "name": known.name, "record": receipt.record}
         case DisableAccount():
             known, receipt = await alone.people.disable(command.name_or_id)
             return {"id": known.id, "name": known.name, "record": receipt.record}
         case ListAccounts():
+            known_by = alone.people.entering.of
             return {
-                "accounts": [
-                    {
-                        "id": each.id,
-                        "name": each.name,
-                        "role": str(each.role),
-                        "must_change": each.must_change,
-                        "created_us": each.created_us,
-                        "expires_us": each.expires_us,
-                        "disabled_us": each.disabled_us,
-                    }
-                    for each in alone.people.list()
-                ]
+                "accounts": [controlled.of_person(each, known_by(each.id)) for each in alone.people.list()]
             }
         case RecordReading():
             if command.event not in _READINGS:
@@ -281,17 +292,6 @@ async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[st
         case Recover():
             await alone.administration.recover()
             return {"state": "ready", "tree_size": alone.audit.tree_size}
-
-
-def _told_of(made: MadeAccount) -> dict[str, Any]:
-    return {
-        "id": made.account.id,
-        "name": made.account.name,
-        "role": str(made.account.role),
-        "expires_us": made.account.expires_us,
-        "passphrase": made.passphrase,
-        "record": made.receipt.record,
-    }
 
 
 class ControlServer:

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 from appliance.errors import RequestError
+from appliance.terms import Endpoint, Terms
 
 
 class Role(StrEnum):
     """What a principal may do; `accounts.roles` maps roles to permissions."""
 
     KIOSK = "kiosk"
+    DEVELOPER = "developer"
     OPERATOR = "operator"
     ADMIN = "admin"
     AUDITOR = "auditor"
@@ -36,20 +38,6 @@ class FinishReason(StrEnum):
     CONTENT_FILTER = "content_filter"
 
 
-class Endpoint(StrEnum):
-    """Closed list: what an opening on the record says of the kind of question."""
-
-    CHAT = "chat"
-    COMPLETIONS = "completions"
-    RESPONSES = "responses"
-    MESSAGES = "messages"
-    EMBEDDINGS = "embeddings"
-    RERANK = "rerank"
-    TOKENIZE = "tokenize"
-    DETOKENIZE = "detokenize"
-    INPUT_TOKENS = "input_tokens"
-
-
 class Outcome(StrEnum):
     """How a request was closed on the record (law 3: every opening gets exactly one)."""
 
@@ -64,11 +52,18 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls: one API key."""
+    """Who calls: one API key, or one person at the console (who has no terms)."""
 
     key_id: str
     name: str
     role: Role
+    terms: Terms = field(default_factory=Terms)
+
+    @property
+    def tenant(self) -> str:
+        """With whom it shares what a worker computed: with nobody, unless its terms name a profile."""
+        profile = self.terms.prefix_profile
+        return f"profile:{profile}" if profile else self.key_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +72,15 @@ class Caller:
 
     address: str
     user_agent: str = ""
+    certificate: str = ""  # that the client showed: its SHA-256, hex
+    subject: str = ""  # and whom it names
+
+    def told(self) -> dict[str, str]:
+        """As it is sealed."""
+        told = {"address": self.address, "user_agent": self.user_agent}
+        if self.certificate:
+            told |= {"certificate_sha256": self.certificate, "certificate_subject": self.subject}
+        return told
 
 
 MIN_PURPOSE, MAX_PURPOSE, MAX_CASE = 3, 500, 100  # characters

@@ -28,10 +28,11 @@ from appliance.clock import Clock
 from appliance.config import CryptoProfile, Home
 from appliance.core import Principal, Receipt, Role
 from appliance.databases.base import Database
-from appliance.errors import ApplianceError, RequestError
+from appliance.errors import ApplianceError, RequestError, SetupError, Unavailable, VerificationError
 from appliance.log import get_logger
 
 _DAY_US = 86_400_000_000
+_PERIODS_SECONDS = 6 * 3600
 
 log = get_logger(__name__)
 
@@ -222,6 +223,26 @@ class Custody:
                 last = going_on
             removed.append(Removed(kind, days, count))
         return removed
+
+    async def keep_periods(self) -> None:
+        """Remove everything that has had its time: contents, backups of shares, stored responses.
+
+        SetupError by a clock that was set elsewhere meanwhile: what it removes, no correction brings back.
+        """
+        if self._audit.times.steps.are_doubtful:
+            raise SetupError("the clock was set while the appliance ran", code="clock_stepped")
+        await self.retain()
+        await self.expire_share_backups()
+        await self.expire_responses()
+
+    async def keep_periods_for_ever(self) -> None:
+        """At the start, and then a few times a day."""
+        while True:
+            try:
+                await self.keep_periods()
+            except (Unavailable, SetupError, VerificationError) as error:
+                log.warning("retention_not_applied", code=error.code)
+            await asyncio.sleep(_PERIODS_SECONDS)
 
     async def coming(self) -> list[Coming]:
         """What the retention removes next, by kind; a hold may keep it all the same."""

@@ -16,6 +16,7 @@ from pathlib import Path
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700
 PUBLIC_DIR = 0o755
+_OLD = ".old"
 
 
 def fsync_dir(path: Path) -> None:
@@ -80,6 +81,52 @@ def write_file(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
         os.close(fd)
     temporary.replace(path)
     fsync_dir(path.parent)
+
+
+def exchange(path: Path, data: bytes) -> None:
+    """`write_file` in the place of a secret: what stood there is overwritten, too.
+
+    A crash leaves the old file or the new one, and perhaps the old one beside it (`.NAME.old`): `sweep`.
+    """
+    if not path.exists():
+        write_file(path, data)
+        return
+    old = path.with_name(f".{path.name}{_OLD}")
+    _end(old, path)
+    old.hardlink_to(path)
+    write_file(path, data)
+    destroy(old)
+    fsync_dir(path.parent)
+
+
+def retire(path: Path) -> None:
+    """Remove a secret file at one moment, durably, and overwrite it: a crash never leaves half of it."""
+    old = path.with_name(f".{path.name}{_OLD}")
+    _end(old, path)
+    path.replace(old)
+    fsync_dir(path.parent)
+    destroy(old)
+    fsync_dir(path.parent)
+
+
+def sweep(folder: Path) -> int:
+    """Destroy what crashes left of secrets on their way: old files, and new ones that were not whole."""
+    leftovers = [*folder.glob(f".*{_OLD}"), *folder.glob(".*.tmp")]
+    for path in leftovers:
+        _end(path, path.with_name(path.name.removeprefix(".").removesuffix(path.suffix)))
+    if leftovers:
+        fsync_dir(folder)
+    return len(leftovers)
+
+
+def _end(leftover: Path, path: Path) -> None:
+    """Destroy a leftover; where it is only another name of the file that lives, the name."""
+    if not leftover.exists():
+        return
+    if path.exists() and path.samefile(leftover):
+        leftover.unlink()
+    else:
+        destroy(leftover)
 
 
 def destroy(path: Path) -> None:

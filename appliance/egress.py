@@ -17,6 +17,8 @@ LISTENS: Final = "0A"  # TCP_LISTEN in /proc/net/tcp (proc_net_tcp.rst)
 _TABLES: Final = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6", "icmp", "icmp6")
 _LOCAL_TABLES: Final = {"unix": 6, "netlink": 9}  # where the inode stands in a line
 _MAX_TABLE_BYTES: Final = 64 << 20
+_EXPORTERS: Final = ("OTEL_", "FASTAPI_OTEL_", "SENTRY_")
+_ENDPOINTS: Final = frozenset({"HF_ENDPOINT", "SSLKEYLOGFILE"})
 _LOOKS: Final = 5  # a socket that closes between two looks is in none of the tables
 
 Address = tuple[str, int]  # a numeric address and a port
@@ -76,7 +78,7 @@ def processes(gateway: int, proc: Path = Path("/proc")) -> list[int]:
 def sockets(pids: Iterable[int], proc: Path = Path("/proc")) -> list[Socket]:
     """Every socket of these processes, but those that stay on the host (unix, netlink).
 
-    PermissionError where a process is another user's: run as root or as the service's user.
+    PermissionError where a process is not to be seen: run as root.
     """
     found: list[Socket] = []
     for pid in pids:
@@ -143,12 +145,15 @@ def routes(net: Path = Path("/proc/net")) -> list[Finding]:
 
 
 def switches(environment: Mapping[str, str]) -> list[Finding]:
-    """Variables of a process that send libraries elsewhere: proxies, endpoints. Their values are not told."""
+    """Variables of a process that send libraries elsewhere: proxies, endpoints, exporters of telemetry.
+
+    Their values are not told.
+    """
     names = sorted(
         name
         for name, value in environment.items()
         if value
-        and (name.lower().endswith("_proxy") or name in {"HF_ENDPOINT", "SSLKEYLOGFILE"})
+        and (name.lower().endswith("_proxy") or name.startswith(_EXPORTERS) or name in _ENDPOINTS)
         and name.lower() != "no_proxy"
     )
     return [Finding(Level.FAIL, f"the gateway's environment has {name}") for name in names] or [

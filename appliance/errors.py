@@ -60,6 +60,21 @@ class Unavailable(ApplianceError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class Busy(Unavailable):
+    """Not now: a limit is reached, or others are before this request.
+
+    wait_us: in which time it may well be admitted. position: how many requests go before it; None where
+    that says nothing.
+    """
+
+    default_code = "overloaded"
+
+    def __init__(self, message: str, *, code: str, wait_us: int, position: int | None = None) -> None:
+        super().__init__(message, code=code, retry_after_seconds=max(1, -(-wait_us // 1_000_000)))
+        self.wait_us = wait_us
+        self.position = position
+
+
 class AuditUnavailable(Unavailable):
     """The audit log can not commit: nothing is admitted and no token leaves (law 4)."""
 

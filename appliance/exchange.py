@@ -15,6 +15,7 @@ from appliance.core import (
     Receipt,
 )
 from appliance.errors import ApplianceError, InternalError
+from appliance.guarding import Guarded
 from appliance.tasks import Answered, Task, Vectors
 
 # What an event takes in memory besides its texts, and what a log-probability does: near enough for a bound.
@@ -41,6 +42,7 @@ class Exchange:
         is_kept: bool = False,
     ) -> None:
         self.request = request
+        self.guarded = Guarded(request)
         self.principal = principal
         self.caller = caller
         self.model = model
@@ -55,6 +57,7 @@ class Exchange:
         self.has_delivered = False
         self.has_failed = False
         self.is_gone = False
+        self.is_stopped = False  # the appliance itself ends
         self.num_bytes = 0  # about what its events take
         self.wake = asyncio.Event()  # something changed: text, the end, or the caller left
         self.ended = asyncio.Event()  # nothing more will come from the worker, or nobody listens
@@ -69,6 +72,10 @@ class Exchange:
             raise InternalError("the exchange has no opening yet")
         return self.receipt.seq
 
+    def hold_to(self, guarded: Guarded) -> None:
+        """What holds for the question; its request is what the model is told."""
+        self.guarded, self.request = guarded, guarded.request
+
     def gone(self) -> None:
         """The caller went away: stop decoding, and close the record with what was delivered.
 
@@ -77,6 +84,12 @@ class Exchange:
         if self.is_kept:
             return
         self.is_gone = True
+        self.ended.set()
+        self.wake.set()
+
+    def stop(self) -> None:
+        """The appliance ends: what is not written by now is not, kept or not."""
+        self.is_stopped = True
         self.ended.set()
         self.wake.set()
 

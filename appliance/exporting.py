@@ -264,7 +264,7 @@ def _recorded(
 def _said(who: Principal, caller: Caller, why: Why) -> dict[str, object]:
     return {
         "principal": person_of(who),
-        "caller": {"address": caller.address, "user_agent": caller.user_agent},
+        "caller": caller.told(),
         "purpose": why.purpose,
         "case": why.case,
     }

@@ -151,7 +151,7 @@ class Hosted:
                 public={"failures": changed.failures},
                 content={
                     "recipient": parse_recipient(changed.recipient).fingerprint,
-                    "caller": {"address": caller.address, "user_agent": caller.user_agent},
+                    "caller": caller.told(),
                 },
                 effects=lambda connection, _seq: hosted.put(connection, row),
             )

@@ -15,6 +15,7 @@ import dataclasses
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 
+from appliance.admitting import Admitting, Place
 from appliance.answer import Answer
 from appliance.audit import entry, tasks
 from appliance.audit.entry import Entry
@@ -44,16 +45,18 @@ from appliance.errors import (
     Unavailable,
 )
 from appliance.exchange import Exchange
+from appliance.guarding import REFUSED, Guarding, recorded
 from appliance.log import get_logger
 from appliance.metrics import Metrics
-from appliance.policy.admission import Admit, Load, Refuse, decide
+from appliance.policy import permits
+from appliance.policy.admission import Load, Refuse, decide
 from appliance.tasks import Task, endpoint_of
 
 log = get_logger(__name__)
 
 
 class Inference:
-    """Runs exchanges. Owner of `_running` and `_num_in_flight`: the event loop's thread."""
+    """Runs exchanges. Owner of `_running`: the event loop's thread."""
 
     def __init__(
         self,
@@ -61,6 +64,8 @@ class Inference:
         audit: AuditLog,
         catalog: Catalog,
         engines: Mapping[str, Engine],
+        admitting: Admitting,
+        guarding: Guarding,
         engine_settings: EngineSettings,
         audit_settings: AuditSettings,
         clock: Clock,
@@ -69,14 +74,14 @@ class Inference:
         self._audit = audit
         self._catalog = catalog
         self._engines = engines
-        self._max_in_flight = engine_settings.max_waiting + engine_settings.n_seq_max
+        self.admitting = admitting
+        self._guarding = guarding
         self._timeout_seconds = engine_settings.request_timeout_seconds
         self._strict = audit_settings.stream == "strict"
         self._segment_seconds = audit_settings.segment_ms / 1000
         self._clock = clock
         self._metrics = metrics
-        self._running: set[asyncio.Task[None]] = set()
-        self._num_in_flight = 0  # answers: a question with several choices takes so many places
+        self._running: dict[asyncio.Task[None], Exchange] = {}
 
     def begin(
         self,
@@ -90,17 +95,18 @@ class Inference:
 
         `is_kept`: it goes on without its caller, and is told again to whoever asks again.
         """
-        decision = self._decide(request)
-        if isinstance(decision, Refuse):
-            raise _refusal(decision)
+        permits.require(principal.terms, self._catalog.resolve(request.model), request)
+        model = self._model_for(request)
         if isinstance(request, InferenceRequest) and request.reproducible:
-            request = self._reproducible(request, decision.model)
+            request = self._reproducible(request, model)
+        guarded = self._guarding.begin(request, principal)
+        place = self.admitting.enter(guarded.request, principal, model)
         created = self._clock.now_us() // 1_000_000
-        exchange = Exchange(request, principal, caller, decision.model, created=created, is_kept=is_kept)
-        task = asyncio.create_task(self._run(exchange), name=f"exchange {request.request_id}")
-        self._running.add(task)
-        self._num_in_flight += _places(request)
-        task.add_done_callback(lambda ended: self._after(exchange, ended))
+        exchange = Exchange(request, principal, caller, model, created=created, is_kept=is_kept)
+        exchange.hold_to(guarded)
+        task = asyncio.create_task(self._run(exchange, place), name=f"exchange {request.request_id}")
+        self._running[task] = exchange
+        task.add_done_callback(lambda ended: self._after(exchange, place, ended))
         return exchange
 
     def _reproducible(self, request: InferenceRequest, model: ModelSpec) -> InferenceRequest:
@@ -124,11 +130,26 @@ class Inference:
         if self._running:
             await asyncio.wait(set(self._running), timeout=grace_seconds)
 
-    async def _run(self, exchange: Exchange) -> None:
+    async def stop(self, grace_seconds: float) -> None:
+        """Admit nothing more, refuse who waits, and let who runs end in time; then their answers are cut
+        off, and closed as failed with `stopped`.
+        """
+        self.admitting.stop()
+        await self.drain(grace_seconds)
+        for exchange in self._running.values():
+            exchange.stop()
+
+    async def _run(self, exchange: Exchange, place: Place) -> None:
         exchange.began_us = self._clock.monotonic_us()
         try:
+            await self.admitting.wait(place, exchange.ended)
+        except ApplianceError as error:
+            exchange.fail(error)  # it has no opening: the border records a refusal
+            return
+        try:
+            exchange.hold_to(await self._guarding.check(exchange.guarded))
             exchange.receipt = await self._audit.append(_opening(exchange))
-            answer = await self._decode(exchange)
+            answer = await self._decode(exchange, place)
             outcome = _outcome(exchange, answer)
             tail = answer.take()
             await self._audit.append(_closing(exchange, answer, outcome))
@@ -138,10 +159,11 @@ class Inference:
             exchange.fail(error)
             self._metrics.request_failed_unrecorded()
             return
+        self._guarding.count("output", answer.placed)
         exchange.closed_us = self._clock.monotonic_us()
         exchange.completed = self._clock.now_us() // 1_000_000
         if answer.finished is None or exchange.is_gone:
-            exchange.fail(answer.error or Unavailable("the request was stopped", code="stopped"))
+            exchange.fail(answer.error or _stopped())
         else:
             for piece in tail:
                 self._deliver(exchange, piece)
@@ -154,19 +176,23 @@ class Inference:
             duration_us=exchange.closed_us - exchange.began_us,
         )
 
-    def _after(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+    def _after(self, exchange: Exchange, place: Place, task: asyncio.Task[None]) -> None:
         """A bug of ours must not leave the caller waiting; recovery closes the record."""
-        self._running.discard(task)
-        self._num_in_flight -= _places(exchange.request)
+        del self._running[task]
+        self.admitting.leave(place, num_tokens=0)  # where it never came to the worker
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("exchange_crashed", exc_info=error)
             exchange.fail(InternalError("the request failed inside the appliance"))
 
-    async def _decode(self, exchange: Exchange) -> Answer:
+    async def _decode(self, exchange: Exchange, place: Place) -> Answer:
         """Tokens from the worker to the caller; in strict mode each piece by way of the record."""
-        answer = Answer(exchange.request, self._engines[exchange.model.id].dialect)
+        guarded = exchange.guarded
+        answer = Answer(exchange.request, self._engines[exchange.model.id].dialect, guarded.output)
+        if guarded.refusal is not None:
+            answer.error = guarded.refusal
+            return answer
         stream = self._stream(exchange)
-        pump = asyncio.create_task(self._pump(stream, answer, exchange))
+        pump = asyncio.create_task(self._pump(stream, answer, exchange, place))
         try:
             while not exchange.ended.is_set():
                 await exchange.wake.wait()
@@ -179,12 +205,14 @@ class Inference:
         finally:
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)
+        if exchange.is_stopped and answer.finished is None and answer.error is None:
+            answer.error = _stopped()
         return answer
 
     def _stream(self, exchange: Exchange) -> AsyncGenerator[Started | Delta | Finished, None]:
         engine = self._engines[exchange.model.id]
         if isinstance(exchange.request, InferenceRequest):
-            return engine.generate(exchange.request, tenant=exchange.principal.key_id)
+            return engine.generate(exchange.request, tenant=exchange.principal.tenant)
         return engine.perform(exchange.request)
 
     async def _send(self, exchange: Exchange, answer: Answer) -> None:
@@ -217,9 +245,10 @@ class Inference:
         stream: AsyncGenerator[Started | Delta | Finished, None],
         answer: Answer,
         exchange: Exchange,
+        place: Place,
     ) -> None:
-        """Move the worker's events into `answer`; closing the stream frees its sequences."""
-        seconds, code = self._limit_of(exchange.request)
+        """Move the worker's events into `answer`; closing the stream frees its sequences, and its place."""
+        seconds, code = self._limit_of(exchange)
         try:
             async with (
                 asyncio.timeout(seconds),
@@ -228,6 +257,8 @@ class Inference:
                 async for item in items:
                     self._observe(exchange, item)
                     answer.add(item)
+                    if answer.is_cut:  # by a rule: the worker need not go on
+                        break
                     if exchange.request.stream or isinstance(item, Started):
                         exchange.wake.set()
         except ApplianceError as error:
@@ -238,18 +269,21 @@ class Inference:
             log.exception("generation_crashed", error=type(error).__name__)
             answer.error = InternalError("the request failed inside the appliance")
         finally:
+            self.admitting.leave(place, num_tokens=answer.usage().total_tokens)
             exchange.ended.set()
             exchange.wake.set()
 
-    def _limit_of(self, request: InferenceRequest | Task) -> tuple[float, str]:
-        """How long an answer may take, and what its end is called then.
+    def _limit_of(self, exchange: Exchange) -> tuple[float, str]:
+        """How long an answer may take from here on, and what its end is called then.
 
-        The caller's own limit (`timeout`) holds within the appliance's (`request_timeout`).
+        The caller's own limit (`timeout`) holds within the appliance's (`request_timeout`); who waits for a
+        turn has used some of it.
         """
+        request = exchange.request
         own = request.timeout_seconds if isinstance(request, InferenceRequest) else None
         if own is None or own >= self._timeout_seconds:
             return self._timeout_seconds, "request_timeout"
-        return own, "timeout"
+        return own - (self._clock.monotonic_us() - exchange.began_us) / 1e6, "timeout"
 
     def _observe(self, exchange: Exchange, item: Started | Delta | Finished) -> None:
         if not isinstance(item, Delta) or not item.num_tokens:
@@ -263,32 +297,34 @@ class Inference:
             self._metrics.next_tokens(model=model, duration_us=gap_us, num_tokens=item.num_tokens)
         exchange.token_us = now_us
 
-    def _decide(self, request: InferenceRequest | Task) -> Admit | Refuse:
+    def _model_for(self, request: InferenceRequest | Task) -> ModelSpec:
+        """The model that can answer this now, whoever asks. Raises what speaks against it."""
         model = self._catalog.resolve(request.model)
         engine = self._engines.get(model.id) if model else None
-        return decide(
+        decision = decide(
             model if engine is not None else None,
             Load(
+                stopping=self.admitting.is_stopping,
                 audit_ready=self._audit.is_ready,
                 disk_low=self._audit.is_low,
                 model_ready=engine is not None and engine.is_ready,
-                num_in_flight=self._num_in_flight,
-                max_in_flight=self._max_in_flight,
+                max_inside=self.admitting.max_inside,
+                stopped_for_seconds=self.admitting.grace_seconds,
             ),
-            num_asked=_places(request),
+            num_asked=request.num_choices if isinstance(request, InferenceRequest) else 1,
         )
-
-
-def _places(request: InferenceRequest | Task) -> int:
-    """How many answers a request is, of those that the worker may have at once."""
-    return request.num_choices if isinstance(request, InferenceRequest) else 1
+        if isinstance(decision, Refuse):
+            raise _refusal(decision)
+        return decision.model
 
 
 def _opening(exchange: Exchange) -> Entry:
     request = exchange.request
     if isinstance(request, InferenceRequest):
-        return entry.opened(request, exchange.principal, exchange.caller, exchange.model)
-    return tasks.opened(request, exchange.principal, exchange.caller, exchange.model)
+        opened = entry.opened(request, exchange.principal, exchange.caller, exchange.model)
+    else:
+        opened = tasks.opened(request, exchange.principal, exchange.caller, exchange.model)
+    return entry.with_notes(opened, exchange.guarded.record(exchange.principal.terms.capture))
 
 
 def _segment(exchange: Exchange, answer: Answer, piece: Delta) -> Entry:
@@ -300,11 +336,12 @@ def _segment(exchange: Exchange, answer: Answer, piece: Delta) -> Entry:
         index,
         piece,
         subject=_subject(exchange),
+        capture=exchange.principal.terms.capture,
     )
 
 
 def _closing(exchange: Exchange, answer: Answer, outcome: Outcome) -> Entry:
-    return entry.closed(
+    closed = entry.closed(
         exchange.request.request_id,
         exchange.opening,
         model=exchange.model.id,
@@ -317,7 +354,9 @@ def _closing(exchange: Exchange, answer: Answer, outcome: Outcome) -> Entry:
         rest=answer.take_unrecorded(),
         trace=answer.finished.trace if answer.finished else None,
         subject=_subject(exchange),
+        capture=exchange.principal.terms.capture,
     )
+    return entry.with_notes(closed, recorded(answer.placed))
 
 
 def _subject(exchange: Exchange) -> str:
@@ -329,6 +368,8 @@ def _outcome(exchange: Exchange, answer: Answer) -> Outcome:
         return Outcome.CLIENT_GONE
     if answer.finished is not None:
         return Outcome(answer.finished.reason)
+    if answer.error is not None and answer.error.code == REFUSED:
+        return Outcome.CONTENT_FILTER
     return Outcome.FAILED
 
 
@@ -340,3 +381,7 @@ def _refusal(decision: Refuse) -> ApplianceError:
             decision.reason, code=decision.code, retry_after_seconds=decision.retry_after_seconds
         )
     return RequestError(decision.reason, code=decision.code, param=decision.param)
+
+
+def _stopped() -> Unavailable:
+    return Unavailable("the request was stopped", code="stopped")

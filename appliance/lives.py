@@ -7,6 +7,7 @@ import asyncio
 from appliance.audit.entry import Entry
 from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
+from appliance.engine.conduct import ALARMING
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.errors import AuditUnavailable
 from appliance.log import get_logger
@@ -34,26 +35,33 @@ class Lives:
 
     async def _record(self, event: EngineEvent) -> None:
         try:
-            await self._audit.append(_entry_of(event))
+            for entry in _entries_of(event):
+                await self._audit.append(entry)
         except AuditUnavailable:
             # The latch tells the same on /readyz; the worker's life goes on without admissions.
             log.warning("engine_event_unrecorded", event_kind=type(event).__name__)
 
 
-def _entry_of(event: EngineEvent) -> Entry:
+def _entries_of(event: EngineEvent) -> list[Entry]:
     match event:
         case ModelLoaded():
-            return Entry(
-                kind=Kind.MODEL_LOADED,
-                public={
-                    "model": event.model.id,
-                    "model_sha256": event.model.sha256,
-                    "backend": event.ready.backend,
-                    "library": event.ready.library,
-                    "load_us": event.ready.load_us,
-                },
-            )
+            return [
+                Entry(
+                    kind=Kind.MODEL_LOADED,
+                    public={
+                        "model": event.model.id,
+                        "model_sha256": event.model.sha256,
+                        "backend": event.ready.backend,
+                        "library": event.ready.library,
+                        "load_us": event.ready.load_us,
+                        "sandbox": " ".join(event.ready.sandbox),
+                    },
+                )
+            ]
         case ModelFailed():
-            return Entry(kind=Kind.MODEL_FAILED, public={"model": event.model.id, "code": event.code})
+            failed = Entry(kind=Kind.MODEL_FAILED, public={"model": event.model.id, "code": event.code})
+            if event.code not in ALARMING:
+                return [failed]
+            return [failed, Entry(kind=Kind.LOG_ALARM, public={"code": event.code})]
         case ModelUnloaded():
-            return Entry(kind=Kind.MODEL_UNLOADED, public={"model": event.model.id})
+            return [Entry(kind=Kind.MODEL_UNLOADED, public={"model": event.model.id})]

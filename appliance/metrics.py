@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from appliance.core import Endpoint, Outcome, Usage
+from appliance.core import Outcome, Role, Usage
+from appliance.terms import Endpoint
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FIRST_TOKEN_BOUNDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60, 300)
@@ -80,6 +81,12 @@ class Metrics:
             "appliance_requests_replayed_total",
             "Requests asked again under their idempotency key, and not run again",
             ("endpoint",),
+            registry=self._registry,
+        )
+        self._verdicts = Counter(
+            "appliance_guardrail_verdicts_total",
+            "What rules decided on questions (input) and answers (output), by action",
+            ("side", "action"),
             registry=self._registry,
         )
         self._tokens = Counter(
@@ -177,6 +184,20 @@ class Metrics:
             buckets=GAP_BOUNDS,
             registry=self._registry,
         )
+        self._queue = Gauge(
+            "appliance_queue_waiting",
+            "Requests that wait for their turn, by the role of their key",
+            ("role",),
+            registry=self._registry,
+        )
+        self._queue_wait = Histogram(
+            "appliance_queue_wait_seconds",
+            "How long requests waited that did not go at once, whether or not their turn came",
+            ("role",),
+            buckets=FIRST_TOKEN_BOUNDS,
+            registry=self._registry,
+        )
+        self._num_queued = 0
         self._workers = _Workers()
         self._registry.register(self._workers)
 
@@ -209,6 +230,19 @@ class Metrics:
     def request_refused(self, code: str) -> None:
         """A request was refused; `code` is one of ours."""
         self._refused.labels(code).inc()
+
+    def waits(self, role: Role, change: int) -> None:
+        """One more waits for its turn (1), or one less (-1)."""
+        self._num_queued += change
+        self._queue.labels(role).inc(change)
+
+    def waited(self, role: Role, *, duration_us: int) -> None:
+        """A wait is over."""
+        self._queue_wait.labels(role).observe(duration_us / 1e6)
+
+    def verdict(self, *, side: str, action: str) -> None:
+        """A rule met its words in a question (`input`) or an answer (`output`)."""
+        self._verdicts.labels(side, action).inc()
 
     def request_replayed(self, endpoint: Endpoint) -> None:
         """A retry was given the exchange that it had begun before."""
@@ -261,7 +295,7 @@ class Metrics:
             step_us=sum(each.step_us for each in workers),
             completion_tokens=sum(each.tokens["completion"] for each in workers),
             running=sum(each.running for each in workers),
-            waiting=sum(each.waiting for each in workers),
+            waiting=sum(each.waiting for each in workers) + self._num_queued,
         )
 
     def render(self) -> bytes:

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from appliance import db
-from appliance.accounts import accounts, passphrases
+from appliance.accounts import accounts, entrances, guessable, passphrases
 from appliance.accounts.accounts import PEOPLE, Account, Register
 from appliance.accounts.directory import check_name
 from appliance.accounts.duties import Duties
-from appliance.accounts.lockout import Lockout
+from appliance.accounts.entrances import Entrance
 from appliance.administration import MAX_LIFETIME_SECONDS
 from appliance.audit import entry
-from appliance.audit.entry import Entry
 from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.clock import Clock
-from appliance.config import CryptoProfile
+from appliance.config import Home, Settings
 from appliance.core import Caller, Principal, Receipt, Role
-from appliance.errors import Refused, RequestError
+from appliance.databases.base import Database
+from appliance.entering import Entered, Entering
+from appliance.errors import RequestError
+from appliance.second_factors import SecondFactors
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class MadeAccount:
 
 
 class People:
-    """Owner of `_register` and `_lockout`: the event loop that runs it."""
+    """Owner of `_register`: the event loop that runs it."""
 
     def __init__(
         self,
@@ -45,20 +47,19 @@ class People:
         audit: AuditLog,
         register: Register,
         clock: Clock,
-        crypto: CryptoProfile,
         duties: Duties,
         load: Callable[[], list[Account]],
+        entering: Entering,
+        factors: SecondFactors,
     ) -> None:
+        self.entering = entering
+        self.factors = factors
         self._audit = audit
         self._register = register
         self._clock = clock
-        self._fips = crypto == "fips"
         self._duties = duties
         self._load = load
-        self._lockout = Lockout()
         self._changing = asyncio.Lock()  # what was looked up must still hold when it is committed
-        # One try at a time: each takes 128 MiB, and a flood of tries must not take the machine's memory.
-        self._trying = asyncio.Lock()
 
     def list(self) -> list[Account]:
         """All accounts, oldest first."""
@@ -72,6 +73,7 @@ class People:
     def relearn(self) -> None:
         """Take over what the database holds, after a recovery."""
         self._register.replace(self._load())
+        self.entering.relearn()
 
     async def create(
         self,
@@ -93,7 +95,7 @@ class People:
             raise RequestError("an account expires within a century, in the future", code="invalid_expiry")
         check_name(name)
         words = passphrases.one_time()
-        kept = await self._kept(words)  # slow: not while others wait to give a role
+        kept = await self.entering.kept(words)  # slow: not while others wait to give a role
         async with self._changing, self._duties.giving:
             now_us = self._clock.now_us()
             earlier = self._register.active_named(name, now_us=now_us)
@@ -108,6 +110,7 @@ class People:
             if earlier is not None:
                 gone = accounts.disabled(earlier, now_us=now_us)
                 await self._store(gone, Kind.ACCOUNT_CHANGED, "replaced", by)
+                await self.factors.remove(gone, by=by)
             expires_us = now_us + expires_seconds * 1_000_000 if expires_seconds else None
             made = accounts.new(name, role, kept, now_us=now_us, expires_us=expires_us)
             return MadeAccount(made, words, await self._store(made, Kind.ACCOUNT_CREATED, "created", by))
@@ -117,68 +120,50 @@ class People:
         async with self._changing:
             known = self._register.find(name_or_id, now_us=self._clock.now_us())
             words = passphrases.one_time()
-            changed = accounts.with_passphrase(known, await self._kept(words), must_change=True)
+            changed = accounts.with_passphrase(known, await self.entering.kept(words), must_change=True)
             receipt = await self._store(changed, Kind.ACCOUNT_CHANGED, "passphrase reset", by)
-            self._lockout.succeeded(known.name)
+            await self.entering.unlock(changed, by)
             return MadeAccount(changed, words, receipt)
 
     async def disable(self, name_or_id: str, *, by: Principal | None = None) -> tuple[Account, Receipt]:
-        """Let somebody in no more; in force with the commit, for open sessions too."""
+        """Let somebody in no more; in force with the commit, for open sessions too.
+
+        What was kept of a second factor goes behind it: a crash in between leaves it with an account that
+        nobody enters.
+        """
         async with self._changing:
             now_us = self._clock.now_us()
             known = accounts.disabled(self._register.find(name_or_id, now_us=now_us), now_us=now_us)
-            return known, await self._store(known, Kind.ACCOUNT_CHANGED, "disabled", by)
+            receipt = await self._store(known, Kind.ACCOUNT_CHANGED, "disabled", by)
+            await self.factors.remove(known, by=by)
+            return known, receipt
 
     async def change_passphrase(self, account_id: str, caller: Caller, *, current: str, new: str) -> Account:
         """The person's own choice. Refused where the current one is wrong."""
-        passphrases.check_new(new)
+        known = self._register.find(account_id, now_us=self._clock.now_us())
+        passphrases.check_new(new, least=self.entering.least_characters(known))
+        guessable.require_unlikely(new, name=known.name)
         async with self._changing:
             known = self._register.find(account_id, now_us=self._clock.now_us())
-            # Whoever sits down at somebody's open session guesses no faster than at the entrance.
-            self._require_unlocked(known.name)
-            if not await self._matches(current, known.passphrase):
-                await self._failed(known.name, known, caller)
-                raise _invalid_login()
-            self._lockout.succeeded(known.name)
+            await self.entering.prove(known, current, None, caller)
             if current == new:
                 raise RequestError("the new passphrase is the old one", code="invalid_passphrase")
-            changed = accounts.with_passphrase(known, await self._kept(new), must_change=False)
+            changed = accounts.with_passphrase(known, await self.entering.kept(new), must_change=False)
             await self._store(changed, Kind.ACCOUNT_CHANGED, "passphrase changed", known.principal)
             return changed
 
-    async def log_in(self, name: str, passphrase: str, caller: Caller) -> Account:
+    async def log_in(self, name: str, passphrase: str, caller: Caller, *, code: str = "") -> Entered:
         """Who this is. Refused with one and the same message for every flaw; locked names wait."""
-        self._require_unlocked(name)
-        known = self._register.active_named(name, now_us=self._clock.now_us())
-        matches = await self._matches(passphrase, known.passphrase if known is not None else None)
-        self._require_unlocked(name)  # tries that ran beside this one count as well
-        if known is None or not matches:
-            await self._failed(name, known, caller)
-            raise _invalid_login()
-        # A role that was given before the policy or a witness had this name is none any more.
-        self._duties.require(known.name, known.role, but_account=known.name)
-        self._lockout.succeeded(name)
-        return known
-
-    def _require_unlocked(self, name: str) -> None:
-        wait_s = self._lockout.wait_seconds(name, now_us=self._clock.monotonic_us())
-        if wait_s:
-            raise Refused(
-                f"too many wrong passphrases for this name; try again in {wait_s} seconds",
-                code="account_locked",
-            )
-
-    async def _failed(self, name: str, known: Account | None, caller: Caller) -> None:
-        if self._lockout.failed(name, now_us=self._clock.monotonic_us()) and known is not None:
-            await self._audit.append(_locked(known, caller))
-
-    async def _matches(self, passphrase: str, kept: str | None) -> bool:
-        async with self._trying:
-            return await asyncio.to_thread(passphrases.matches, passphrase, kept, fips=self._fips)
-
-    async def _kept(self, passphrase: str) -> str:
-        async with self._trying:
-            return await asyncio.to_thread(passphrases.make, passphrase, fips=self._fips)
+        entered = await self.entering.log_in(name, passphrase, code, caller)
+        if not self.entering.is_outdated(entered.account):
+            return entered
+        async with self._changing:  # kept for more work from now on: nobody can do it without the passphrase
+            known = self._register.find(entered.account.id, now_us=self._clock.now_us())
+            if known.passphrase == entered.account.passphrase:
+                kept = await self.entering.kept(passphrase)
+                known = accounts.with_passphrase(known, kept, must_change=known.must_change)
+                await self._store(known, Kind.ACCOUNT_CHANGED, "passphrase kept anew", known.principal)
+        return replace(entered, account=known)
 
     async def _store(self, known: Account, kind: Kind, change: str, by: Principal | None) -> Receipt:
         row = accounts.row_of(known)
@@ -198,17 +183,47 @@ class People:
         return receipt
 
 
-def _invalid_login() -> Refused:
-    return Refused("the name or the passphrase is not right", code="invalid_login")
+def load_accounts(database: Database) -> list[Account]:
+    """Every account as the database holds it."""
+    with db.reading(database) as connection:
+        return accounts.load(connection)
 
 
-def _locked(known: Account, caller: Caller) -> Entry:
-    return Entry(
-        kind=Kind.ACCOUNT_LOCKED,
-        public={"role": str(known.role)},
-        content={
-            "principal": entry.person_of(known.principal),
-            "caller": {"address": caller.address, "user_agent": caller.user_agent},
-        },
-        actor=known.id,
+def steward_of_people(
+    audit: AuditLog,
+    register: Register,
+    *,
+    clock: Clock,
+    settings: Settings,
+    home: Home,
+    database: Database,
+    duties: Duties,
+) -> People:
+    """`People` with its entrance and second factors, over what the database holds."""
+
+    def load_entrances() -> list[Entrance]:
+        with db.reading(database) as connection:
+            return entrances.load(connection)
+
+    crypto = settings.crypto.profile
+    entering = Entering(
+        audit=audit,
+        register=register,
+        clock=clock,
+        crypto=crypto,
+        duties=duties,
+        home=home,
+        required=settings.console.second_factor,
+        load=load_entrances,
+    )
+    return People(
+        audit=audit,
+        register=register,
+        clock=clock,
+        duties=duties,
+        load=lambda: load_accounts(database),
+        entering=entering,
+        factors=SecondFactors(
+            entering=entering, register=register, clock=clock, crypto=crypto, issuer=settings.audit.origin
+        ),
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from appliance.audit.contents import answer_of
+from appliance.audit.contents import answer_of, are_words_kept
 from appliance.audit.kinds import Kind
 from appliance.audit.query import Opened
 from appliance.audit.questions import question_of
@@ -63,6 +63,12 @@ class Comparison:
 
 def recorded_of(opened: Sequence[Opened]) -> Recorded:
     """The exchange in these records. RequestError where there is no whole one."""
+    if not are_words_kept([each.record for each in opened]):
+        raise RequestError(
+            "of this key no words are kept, so there is nothing to compute again",
+            code="not_replayable",
+            hint="appliance key show NAME says on which ground",
+        )
     opening = next((each for each in opened if each.record.kind is Kind.REQUEST_OPENED), None)
     closing = next((each for each in opened if each.record.kind is Kind.REQUEST_CLOSED), None)
     # Only what is answered in words has sampling: tasks have not.

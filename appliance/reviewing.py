@@ -84,7 +84,7 @@ class Reviewing:
                     "note": note,
                     "filters": dict(filters),
                     "principal": person_of(who),
-                    "caller": {"address": caller.address, "user_agent": caller.user_agent},
+                    "caller": caller.told(),
                 },
                 actor=who.key_id,
             )

@@ -16,8 +16,12 @@ from appliance.core import Caller, ChatMessage, Delta, InferenceRequest, Princip
 from appliance.engine.supervisor import Engine
 from appliance.errors import AuditUnavailable, Unavailable
 from appliance.inference import Inference
+from appliance.terms import PRIORITIES, Limits, Terms
 
-PRINCIPAL: Final = Principal(key_id="installer", name="installer", role=Role.KIOSK)
+# It is asked for while the appliance is busy, too: nobody goes before it.
+PRINCIPAL: Final = Principal(
+    key_id="installer", name="installer", role=Role.KIOSK, terms=Terms(limits=Limits(priority=PRIORITIES[1]))
+)
 _CALLER: Final = Caller(address="", user_agent="appliance doctor --live")
 _QUESTION: Final = ChatMessage(role="user", content="Say yes.")
 _SAMPLING: Final = SamplingParams(temperature=0.0, seed=1, max_tokens=4)

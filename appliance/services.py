@@ -14,21 +14,18 @@ from typing import TYPE_CHECKING
 
 import appliance
 from appliance import configured, db, sampling
-from appliance.accounts import accounts, saved, tables
-from appliance.accounts.accounts import Account, Register
+from appliance.accounts import tables
+from appliance.accounts.accounts import Register
 from appliance.accounts.directory import Directory
 from appliance.accounts.duties import ACCOUNT, API_KEY, KEY_POLICY, PINNED_WITNESS, Duties, Holder
-from appliance.accounts.grants import key_grant
-from appliance.accounts.hosted import hosted_identity
 from appliance.accounts.keys import ApiKey
 from appliance.accounts.stored import ResponseStore
+from appliance.accounts.uses import Uses
 from appliance.administration import Administration
+from appliance.admitting import Admitting
 from appliance.alone import Alone
 from appliance.approvals import Approvals
 from appliance.audit import files, profiles, retention, store
-from appliance.audit import tables as audit_tables
-from appliance.audit.drafts import drafted_act
-from appliance.audit.holds import legal_hold
 from appliance.audit.log import AuditLog
 from appliance.auditing import Auditing
 from appliance.catalog import Catalog
@@ -44,15 +41,18 @@ from appliance.doors import Doors
 from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
 from appliance.engine.tunings import Tunings
-from appliance.errors import InternalError, SetupError, Unavailable, VerificationError
+from appliance.errors import InternalError, SetupError
 from appliance.exporting import Exporting
+from appliance.guarding import Guarding
 from appliance.hosting import Hosted
 from appliance.idempotency import Retries
 from appliance.inference import Inference
 from appliance.lives import Lives
-from appliance.log import get_logger
 from appliance.metrics import Metrics
-from appliance.people import People
+from appliance.people import People, load_accounts, steward_of_people
+from appliance.publishing import Publishing
+from appliance.quotas import count_today
+from appliance.readiness import Readiness
 from appliance.refusals import Refusals
 from appliance.reviewing import Reviewing
 from appliance.searches import Searches
@@ -63,25 +63,6 @@ from appliance.witnessing import Witnessing
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-
-# tables whose every row is committed to by an audit record
-STATE_TABLES = (
-    tables.api_key,
-    key_grant,
-    accounts.account,
-    saved.saved_search,
-    legal_hold,
-    drafted_act,
-    audit_tables.witness,
-    audit_tables.cosignature,
-    hosted_identity,
-)
-# What a log that begins anew takes over: cosignatures are of the old log's tree, and stay with it.
-CARRIED_TABLES = tuple(each for each in STATE_TABLES if each is not audit_tables.cosignature)
-
-RETENTION_SECONDS = 6 * 3600
-
-log = get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -108,11 +89,14 @@ class Services:
     trends: Trends
     refusals: Refusals
     inference: Inference
+    admitting: Admitting
     responses: ResponseStore
     retries: Retries
     exporting: Exporting
     hosted: Hosted
+    publishing: Publishing
     doors: Doors
+    readiness: Readiness
     certifying: Certifying | None  # where TLS is configured
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -132,11 +116,6 @@ def services_of(app: FastAPI) -> Services:
 def _load_keys(database: Database) -> list[ApiKey]:
     with db.reading(database) as connection:
         return tables.load(connection)
-
-
-def _load_accounts(database: Database) -> list[Account]:
-    with db.reading(database) as connection:
-        return accounts.load(connection)
 
 
 def _holders(audit: AuditLog, directory: Directory, register: Register, clock: Clock) -> list[Holder]:
@@ -159,7 +138,8 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
     try:
         database = db.of(home, settings)
         directory = Directory(_load_keys(database))
-        register = Register(_load_accounts(database))
+        uses = Uses.recalled(home.key_uses, directory, clock)
+        register = Register(load_accounts(database))
         witnessing: Witnessing
 
         def holders() -> list[Holder]:
@@ -177,13 +157,8 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
             max_age_days=settings.audit.witness_max_age_days,
             duties=duties,
         )
-        people = People(
-            audit=audit,
-            register=register,
-            clock=clock,
-            crypto=settings.crypto.profile,
-            duties=duties,
-            load=lambda: _load_accounts(database),
+        people = steward_of_people(
+            audit, register, clock=clock, settings=settings, home=home, database=database, duties=duties
         )
         custody = Custody(
             audit=audit,
@@ -205,17 +180,26 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
             clock=clock,
             settings=settings.audit,
         )
+        publishing = Publishing(audit=audit, database=database, directory=directory, clock=clock)
+
+        def relearn() -> None:
+            people.relearn()
+            publishing.relearn()
+
         yield Alone(
             audit=audit,
             directory=directory,
+            uses=uses,
             administration=Administration(
                 audit=audit,
                 directory=directory,
                 clock=clock,
                 verifications=Verifications(home, database, audit, settings.audit, clock),
                 load_keys=lambda: _load_keys(database),
+                catalog=lambda: Catalog.load(home=home, default_model=settings.default_model),
+                documents=publishing.library,
                 duties=duties,
-                on_recovery=people.relearn,
+                on_recovery=relearn,
             ),
             custody=custody,
             auditing=auditing,
@@ -223,6 +207,7 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
             people=people,
             exporting=Exporting(home=home, database=database, record=auditing.recorded),
             hosted=Hosted(audit=audit, database=database, clock=clock, crypto=settings.crypto.profile),
+            publishing=publishing,
         )
     finally:
         audit.close()
@@ -254,7 +239,7 @@ async def run_services(
         await configured.record(alone.audit, home, settings)
         certifying = None
         if settings.server.tls_certificate:
-            certifying = Certifying(settings.server, alone.audit, clock)
+            certifying = Certifying(settings.server, alone.audit, clock, home)
             await certifying.begin()
         metrics = Metrics()
         recorder = Lives(alone.audit)
@@ -271,6 +256,8 @@ async def run_services(
             audit=alone.audit,
             catalog=catalog,
             engines=engines,
+            admitting=Admitting(settings, engines=engines, clock=clock, metrics=metrics),
+            guarding=Guarding(alone.publishing.library, metrics),
             engine_settings=settings.engine,
             audit_settings=settings.audit,
             clock=clock,
@@ -287,8 +274,25 @@ async def run_services(
             await approvals.tidy()
         refusals = Refusals(alone.audit, clock, burst=settings.audit.refusal_burst)
         doors = Doors(home)
-        test = SelfTest(audit=alone.audit, catalog=catalog, engines=engines, inference=inference)
-        control = ControlServer(home.control_socket, alone, Live(doors, test))
+        readiness = Readiness(
+            audit=alone.audit,
+            catalog=catalog,
+            engines=engines,
+            certifying=certifying,
+            verifications=alone.administration.verifications,
+            witnessing=alone.witnessing,
+            clock=clock,
+        )
+        control = ControlServer(
+            home.control_socket,
+            alone,
+            Live(
+                doors,
+                SelfTest(audit=alone.audit, catalog=catalog, engines=engines, inference=inference),
+                readiness,
+                inference.admitting,
+            ),
+        )
         services = Services(
             settings=settings,
             home=home,
@@ -321,18 +325,27 @@ async def run_services(
             trends=Trends(),
             refusals=refusals,
             inference=inference,
+            admitting=inference.admitting,
             responses=ResponseStore(home, clock, settings.responses),
             retries=Retries(keep_seconds=60 * settings.server.idempotency_minutes),
             exporting=alone.exporting,
             hosted=alone.hosted,
+            publishing=alone.publishing,
             doors=doors,
+            readiness=readiness,
             certifying=certifying,
         )
         await control.start()
         refusals.start()
         keepers = [
-            asyncio.create_task(_retain_for_ever(alone.custody)),
+            asyncio.create_task(alone.custody.keep_periods_for_ever()),
+            asyncio.create_task(
+                count_today(
+                    home, db.of(home, settings), alone.audit, alone.directory, inference.admitting, clock
+                )
+            ),
             asyncio.create_task(services.retries.forget_for_ever(clock)),
+            asyncio.create_task(alone.uses.keep_for_ever()),
             asyncio.create_task(sampling.sample_for_ever(services.trends, metrics, engines, clock)),
         ]
         if certifying is not None:
@@ -348,23 +361,11 @@ async def run_services(
             await services.copies.stop()
             await alone.administration.verifications.stop()
             await control.stop()
-            await inference.drain(settings.server.shutdown_grace_seconds)
+            await inference.stop(settings.server.shutdown_grace_seconds)
             await engine.stop()
             await inference.drain(settings.audit.commit_timeout_seconds + 1)
             await refusals.stop()
             await recorder.settle()
-
-
-async def _retain_for_ever(custody: Custody) -> None:
-    """Remove what has had its time, at the start and then a few times a day."""
-    while True:
-        try:
-            await custody.retain()
-            await custody.expire_share_backups()
-            await custody.expire_responses()
-        except (Unavailable, SetupError, VerificationError) as error:
-            log.warning("retention_not_applied", code=error.code)
-        await asyncio.sleep(RETENTION_SECONDS)
 
 
 def _require_profile(home: Home, settings: Settings) -> None:

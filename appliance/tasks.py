@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from appliance.core import ChatMessage, Endpoint, Finished, InferenceRequest, Tooling
+from appliance.core import ChatMessage, Finished, InferenceRequest, Tooling
+from appliance.terms import Endpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from appliance import keyring
 from appliance.alone import Alone
 from appliance.audit import acts, ceremonies
 from appliance.audit.acts import Draft, SignedAct
@@ -13,7 +14,7 @@ from appliance.config import Home
 
 def dev_auditor(home: Home) -> Identity:
     """The auditor that profile `dev` keeps in its home."""
-    return parse_identity((home.keys / DEV_IDENTITY).read_text())
+    return parse_identity(keyring.read(home, home.keys / DEV_IDENTITY).decode())
 
 
 def signed(draft: Draft, *identities: Identity) -> str:

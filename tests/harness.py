@@ -23,12 +23,14 @@ from typing import Any, Literal
 import httpx
 
 from appliance import config, control
+from appliance.accounts import terms_form
 from appliance.catalog import Catalog
 from appliance.commands import Answer, Command, CreateKey, Done
 from appliance.config import Home
 from appliance.core import Role
 from appliance.engine.messages import Tuning
 from appliance.engine.tunings import Tunings
+from appliance.terms import Terms
 from tests.homes import make_home
 
 START_SECONDS = 90.0  # of a machine that has much else to do
@@ -46,6 +48,8 @@ class Gateway:
     output: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
     program: Sequence[str] = ()  # replaces the program that serves; it takes --home and --log-file
+    num_keys: int = 0  # that were made with terms
+    options: Sequence[str] = ()  # more of its words
     _keys: dict[Role, str] = field(default_factory=dict)
 
     def start(self, *, until: str = "is ready") -> Gateway:
@@ -56,7 +60,7 @@ class Gateway:
             else [str(PROGRAM), "serve", "--port", "0", "--console-port", "0"]
         )
         self.process = subprocess.Popen(
-            [*command, "--home", str(self.home.root), "--log-file", str(self.log_file)],
+            [*command, "--home", str(self.home.root), "--log-file", str(self.log_file), *self.options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -118,14 +122,29 @@ class Gateway:
         assert isinstance(answer, Done), answer
         return answer.result
 
-    def key(self, role: Role = Role.KIOSK, *, stores_responses: bool = False) -> str:
-        """A key of this role, made once per gateway; whoever asks first says what it may."""
+    def key(
+        self,
+        role: Role = Role.KIOSK,
+        *,
+        stores_responses: bool = False,
+        terms: Terms = Terms(),  # noqa: B008 - frozen
+    ) -> str:
+        """A key of this role, made once per gateway; whoever asks first says what it may.
+
+        With terms it is one of its own, which nobody else is given.
+        """
+        if terms != Terms():
+            self.num_keys += 1
+            name = f"test-{role}-{self.num_keys}"
+            asked = CreateKey(
+                name=name, role=role, stores_responses=stores_responses, terms=terms_form.form_of(terms)
+            )
+            made: str = self.command(asked)["token"]
+            return made
         if role not in self._keys:
             name = f"test-{role}"
-            made = self.command(
-                CreateKey(name=name, role=role, replace=True, stores_responses=stores_responses)
-            )
-            self._keys[role] = made["token"]
+            asked = CreateKey(name=name, role=role, replace=True, stores_responses=stores_responses)
+            self._keys[role] = self.command(asked)["token"]
         return self._keys[role]
 
     def client(self, role: Role | None = Role.KIOSK, **options: Any) -> httpx.Client:
@@ -195,6 +214,11 @@ def sse(lines: Iterator[str]) -> Iterator[dict[str, Any] | str]:
         if line.startswith("data: "):
             data = line.removeprefix("data: ")
             yield data if data == "[DONE]" else json.loads(data)
+
+
+def gauge_of(metrics: str, name: str) -> float:
+    """The sum of one metric over all its labels."""
+    return sum(float(line.rsplit(" ", 1)[1]) for line in metrics.splitlines() if line.startswith(f"{name}{{"))
 
 
 def wait_until(condition: Any, *, seconds: float = 10.0) -> None:

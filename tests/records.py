@@ -12,7 +12,7 @@ from appliance.audit.report import Expected, lines_of
 from appliance.cli.verifying import expected_schema
 from appliance.config import Home
 from appliance.databases.base import Database
-from appliance.services import STATE_TABLES
+from appliance.state import STATE_TABLES
 from tests.harness import appliance
 
 

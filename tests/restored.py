@@ -20,7 +20,8 @@ from appliance.cli.verifying import second_reading
 from appliance.clock import Clock
 from appliance.config import Home
 from appliance.core import Role
-from appliance.services import CARRIED_TABLES, open_log_alone
+from appliance.services import open_log_alone
+from appliance.state import CARRIED_TABLES
 from tests.acts import dev_auditor, signed
 
 

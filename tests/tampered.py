@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from appliance import config, db
+from appliance.accounts import codes
+from appliance.accounts.documents import Genre
 from appliance.alone import Alone
 from appliance.audit import entry
 from appliance.audit.checkpoint import read_note
@@ -19,9 +21,11 @@ from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity
 from appliance.audit.witness_keys import WitnessKeys, parse_public
 from appliance.config import Home
-from appliance.core import Delta, Outcome, Principal, Role, Usage
+from appliance.core import Caller, Delta, Outcome, Principal, Role, Usage
+from appliance.errors import Refused
 from appliance.searches import Searches
 from appliance.services import open_log_alone
+from appliance.terms import Limits, Terms
 from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock
 from tests.homes import make_home
@@ -29,7 +33,20 @@ from tests.office import HERE, PAUL, approvals_of, erasure
 from tests.verifying import unguarded
 
 Row = dict[str, Any]
+CALLER = Caller("10.0.0.7", "a browser")
 ADA = Principal("p_ada", "Ada", Role.AUDITOR)
+
+
+async def enrol(alone: Alone, clock: ManualClock) -> None:
+    """Somebody with a second factor, after a log-in by it and a wrong try."""
+    made = await alone.people.create("Cy Moss", Role.PRIVACY)
+    offered = alone.people.factors.offer(made.account)
+    step = codes.step_of(clock.now_us())
+    first, second = (codes.code_at(offered.secret, offered.algorithm, each) for each in (step - 1, step))
+    await alone.people.factors.confirm(made.account, offered, first, CALLER)
+    await alone.people.log_in("Cy Moss", made.passphrase, CALLER, code=second)
+    with contextlib.suppress(Refused):
+        await alone.people.log_in("Cy Moss", made.passphrase, CALLER, code=second)
 
 
 def written_home(root: Path) -> Home:
@@ -44,10 +61,17 @@ def written_home(root: Path) -> Home:
         async def keys() -> None:
             for name in ("lobby", "counter", "desk"):
                 await alone.administration.create_key(name, Role.KIOSK, stores_responses=True)
+            await alone.administration.change_key("lobby", Terms(addresses=("10.1.0.0/16",)))
+            await alone.administration.create_key("mail", Role.KIOSK, terms=Terms(limits=Limits(priority=2)))
+            await alone.administration.rotate_key("counter", overlap_seconds=3600)
             await alone.administration.revoke_key("desk")
+            for text in ("First.", "Second."):
+                await alone.publishing.publish(Genre.PROMPT, "lobby", text)
+            await alone.publishing.withdraw(Genre.PROMPT, "lobby@1")
             await alone.people.create("Ada Kim", Role.OPERATOR, expires_seconds=86_400)
             await alone.people.create("Bo Lind", Role.PRIVACY)
             await alone.people.disable("Bo Lind")
+            await enrol(alone, clock)
             searches = Searches(audit=alone.audit, database=db.of(home, settings), clock=clock)
             kept = await searches.save(ADA, "failures", '{"outcomes": ["failed"]}')
             await searches.save(ADA, "refusals", '{"look": "refusals"}')
@@ -105,7 +129,7 @@ async def ceremonies(alone: Alone, home: Home, clock: ManualClock) -> None:
         said = "".join(each.cosign(text, 1_800_000_000) for each in keys.cosigners)
         await alone.witnessing.take(note + said)
     clock.advance(200 * 86_400)
-    assert [each.num_contents for each in await alone.custody.retain()] == [3]
+    assert [each.num_contents for each in await alone.custody.retain()] == [5]
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from appliance.audit import files, fsck, shares
 from appliance.audit.report import Expected, Report
 from appliance.cli.verifying import expected_schema
 from appliance.config import Home
-from appliance.services import STATE_TABLES
+from appliance.state import STATE_TABLES
 from tests.records import place
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import httpx
 
+from appliance.accounts import codes
 from appliance.accounts.accounts import PEOPLE
+from appliance.clock import SystemClock
 from appliance.commands import CreateAccount
 from appliance.console.app import ROUTES
 from appliance.core import Role
 from tests.harness import Gateway
 
 PASSPHRASE = "four words are enough"
+_SECRET = re.compile(r'<p class="secret"[^>]*>([A-Z2-7 ]+)</p>')
 _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 
 
@@ -44,6 +49,16 @@ class Visitor:
         headers |= options.pop("headers", {})
         return self.client.post(path, data={"csrf": self.csrf, **(form or {})}, headers=headers, **options)
 
+    def enrol(self) -> tuple[bytes, list[str]]:
+        """Set up a second factor as a person does: the secret, and the recovery codes."""
+        page = self.post("/account/second-factor", {"passphrase": PASSPHRASE}).text
+        letters = _SECRET.search(page)[1].replace(" ", "")  # type: ignore[index]
+        secret = base64.b32decode(letters + "=" * (-len(letters) % 8))
+        name = re.search(r'name="name" value="([^"]+)"', page)[1]  # type: ignore[index]
+        done = self.post("/account/second-factor/confirm", {"name": name, "code": code_of(secret)})
+        assert done.status_code == HTTPStatus.OK, done.text
+        return secret, re.findall(r"<li>([a-z2-9-]+)</li>", done.text)
+
     def close(self) -> None:
         """Without a word: the session stays."""
         self.client.close()
@@ -56,6 +71,11 @@ class Visitor:
         change = {"current": first["passphrase"], "new": PASSPHRASE, "again": PASSPHRASE}
         assert self.post("/passphrase", change).status_code == 303
         self.csrf = _CSRF.search(self.client.get("/passphrase").text)[1]  # type: ignore[index]
+
+
+def code_of(secret: bytes, *, steps: int = 0) -> str:
+    """What an authenticator shows now, or so many half minutes later."""
+    return codes.code_at(secret, "sha1", codes.step_of(SystemClock().now_us()) + steps)
 
 
 def of_every_role(gateway: Gateway) -> dict[Role, Visitor]:

@@ -1,13 +1,13 @@
 """Who may call: the keys of this appliance, in memory, as the database holds them.
 
-The gateway is the only writer of the table while it runs (`administration` writes a row and its
-audit record in one transaction and then tells this directory), so a created or revoked key takes
-effect with the commit, without a restart. Owner of `_keys`: the event loop's thread.
+The gateway is the only writer of their tables while it runs (`administration` writes a row and its
+audit record in one transaction and then tells this directory), so a created, changed or revoked key takes
+effect with the commit, without a restart. Owner of what is in here: the event loop's thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from appliance.accounts import keys
 from appliance.accounts.keys import ApiKey
@@ -22,7 +22,7 @@ class Directory:
 
     def __init__(self, known: Iterable[ApiKey] = ()) -> None:
         self._keys = {key.id: key for key in known}
-        self._used_us: dict[str, int] = {}  # since the start; the record knows of longer ago
+        self._used_us: dict[str, int] = {}  # kept beside the database, advisorily (`uses`)
 
     def put(self, key: ApiKey) -> None:
         """Take over a key as it now stands in the database."""
@@ -50,19 +50,51 @@ class Directory:
                 "nor revoked; an administrator makes one with: appliance key create",
             )
         self._used_us[key.id] = now_us
-        return Principal(key_id=key.id, name=key.name, role=key.role)
+        return Principal(key_id=key.id, name=key.name, role=key.role, terms=key.terms)
+
+    def of_certificate(self, sha256: str, *, now_us: int) -> Principal | None:
+        """The key that a certificate stands for, the newest while a rotation overlaps; or none."""
+        found = [key for key in self._keys.values() if sha256 in key.terms.certificates]
+        active = [key for key in found if key.is_active(now_us)]
+        if not active:
+            return None
+        key = max(active, key=lambda each: (each.created_us, each.id))
+        self._used_us[key.id] = now_us
+        return Principal(key_id=key.id, name=key.name, role=key.role, terms=key.terms)
 
     def may_store(self, key_id: str) -> bool:
         """Whether a key may store responses: only where it was granted."""
         return key_id in self._keys and self._keys[key_id].stores_responses
 
     def last_use_us(self, key_id: str) -> int | None:
-        """When this key was presented last since the start."""
+        """When this key was presented last, as far as that is known."""
         return self._used_us.get(key_id)
+
+    def uses_us(self) -> dict[str, int]:
+        """The last use of every key that was used."""
+        return dict(self._used_us)
+
+    def remember(self, uses_us: Mapping[str, int]) -> None:
+        """Take over when keys were used before this start; nothing is known of keys that are not here."""
+        self._used_us = {key_id: at for key_id, at in uses_us.items() if key_id in self._keys} | self._used_us
 
     def active_named(self, name: str, *, now_us: int) -> list[ApiKey]:
         """The keys in force under a name; more than one while a rotation overlaps."""
         return [key for key in self.all() if key.name == name and key.is_active(now_us)]
+
+    def in_force(self, name_or_id: str, *, now_us: int) -> list[ApiKey]:
+        """The key of this id, or all of this name, the oldest first; only what is in force. RequestError
+        where there is none.
+        """
+        known = self._keys.get(name_or_id)
+        found = [known] if known is not None else self.active_named(name_or_id, now_us=now_us)
+        if not found or not all(each.is_active(now_us) for each in found):
+            raise RequestError(
+                "no active key has this name or id",
+                code="key_not_found",
+                hint="appliance key list shows names and ids",
+            )
+        return found
 
     def find(self, name_or_id: str, *, now_us: int) -> ApiKey:
         """One active key by id or by an unambiguous name. RequestError otherwise."""
@@ -76,6 +108,16 @@ class Directory:
             f"{problem} this name or id",
             code="key_not_found",
             hint="appliance key list shows names and ids",
+        )
+
+
+def require_address(principal: Principal, address: str) -> None:
+    """Refused where this key may not be used from here."""
+    if not principal.terms.allows_address(address):
+        raise Refused(
+            "this key may not be used from this address",
+            code="address_not_allowed",
+            hint="an administrator changes from where: appliance key change",
         )
 
 

@@ -15,6 +15,7 @@ import secrets
 from dataclasses import dataclass, field
 
 from appliance.core import Role
+from appliance.terms import Terms
 
 _PATTERN = re.compile(r"apk_([a-z2-7]{10})_([a-z2-7]{52})", re.ASCII)
 _ID_CHARACTERS = 10
@@ -33,6 +34,7 @@ class ApiKey:
     expires_us: int | None = None
     revoked_us: int | None = None
     stores_responses: bool = False  # a grant: a row of its own (`grants`)
+    terms: Terms = field(default_factory=Terms)  # a row of its own as well
 
     def is_active(self, now_us: int) -> bool:
         """Neither revoked nor expired at `now_us`, microseconds since the epoch."""
@@ -56,7 +58,13 @@ class PresentedKey:
 
 
 def generate(
-    name: str, role: Role, *, now_us: int, expires_us: int | None = None, stores_responses: bool = False
+    name: str,
+    role: Role,
+    *,
+    now_us: int,
+    expires_us: int | None = None,
+    stores_responses: bool = False,
+    terms: Terms = Terms(),  # noqa: B008 - frozen
 ) -> NewKey:
     """A fresh key. The token is shown once and never stored."""
     key_id = _base32(secrets.token_bytes(7))[:_ID_CHARACTERS]
@@ -69,6 +77,7 @@ def generate(
         created_us=now_us,
         expires_us=expires_us,
         stores_responses=stores_responses,
+        terms=terms,
     )
     return NewKey(key=key, token=f"apk_{key_id}_{secret}")
 

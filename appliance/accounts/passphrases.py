@@ -11,19 +11,16 @@ from __future__ import annotations
 import base64
 import hmac
 import secrets
-import unicodedata
 from typing import Final
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from appliance import stretching
+from appliance.errors import RequestError
 
-from appliance.errors import InternalError, RequestError
-
-MIN_CHARACTERS: Final = 12
+MIN_ALONE: Final = 15  # characters, where nothing else is asked for (SP 800-63B-4 §3.1.1.2)
+MIN_WITH_FACTOR: Final = 8  # where a second factor is
 MAX_CHARACTERS: Final = 256
 _SALT_BYTES: Final = 16
-_DIGEST_BYTES: Final = 32
+_DIGEST_BYTES: Final = stretching.DIGEST_BYTES
 _SCRYPT: Final = (17, 8, 1)  # log2 N, r, p
 _PBKDF2_ROUNDS: Final = 600_000
 _LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is read as something else
@@ -35,13 +32,13 @@ def one_time() -> str:
     return "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(_GROUPS))
 
 
-def check_new(passphrase: str) -> str:
+def check_new(passphrase: str, *, least: int = MIN_ALONE) -> str:
     """A passphrase that a person chose. RequestError where it is too short, too long or not text."""
     normal = _normal(passphrase)  # one ligature can stand for eighteen letters: what was typed counts too
     lengths = (len(passphrase), len(normal))
-    if min(lengths) < MIN_CHARACTERS or len(normal) > MAX_CHARACTERS or not normal.isprintable():
+    if min(lengths) < least or len(normal) > MAX_CHARACTERS or not normal.isprintable():
         raise RequestError(
-            f"a passphrase has {MIN_CHARACTERS} to {MAX_CHARACTERS} printable characters",
+            f"a passphrase has {least} to {MAX_CHARACTERS} printable characters",
             code="invalid_passphrase",
             param="passphrase",
             hint="several words are easier to remember and harder to guess than one with signs in it",
@@ -63,6 +60,11 @@ def matches(passphrase: str, kept: str | None, *, fips: bool) -> bool:
     return hmac.compare_digest(found, base64.b64decode(digest)) and kept is not None
 
 
+def is_outdated(kept: str, *, fips: bool) -> bool:
+    """Whether it was kept by another function, or for less work, than new ones are."""
+    return not kept.startswith(f"{function_of(fips=fips)}$")
+
+
 def function_of(*, fips: bool) -> str:
     """The function that a profile makes new passphrases with."""
     return f"pbkdf2-sha256${_PBKDF2_ROUNDS}" if fips else "scrypt$" + ",".join(map(str, _SCRYPT))
@@ -70,21 +72,11 @@ def function_of(*, fips: bool) -> str:
 
 def derive(passphrase: str, function: str, salt: bytes) -> bytes:
     """32 bytes from a passphrase by a named function: `scrypt$17,8,1` or `pbkdf2-sha256$600000`."""
-    name, _, parameters = function.partition("$")
-    secret = _normal(passphrase[: 4 * MAX_CHARACTERS]).encode("utf-8", "surrogatepass")
-    if name == "scrypt":
-        log_n, r, p = map(int, parameters.split(","))
-        return Scrypt(salt=salt, length=_DIGEST_BYTES, n=1 << log_n, r=r, p=p).derive(secret)
-    if name == "pbkdf2-sha256":
-        kdf = PBKDF2HMAC(
-            algorithm=hashes.SHA256(), length=_DIGEST_BYTES, salt=salt, iterations=int(parameters)
-        )
-        return kdf.derive(secret)
-    raise InternalError("a passphrase is kept by a function that this release does not know")
+    return stretching.derive(passphrase, function, salt)
 
 
 def _normal(passphrase: str) -> str:
-    return unicodedata.normalize("NFKC", passphrase)
+    return stretching.normal(passphrase)
 
 
 def _text(data: bytes) -> str:

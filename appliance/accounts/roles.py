@@ -24,6 +24,7 @@ class Permission(StrEnum):
     SEARCH_AUDIT = "search_audit"
     SEE_AUDIT_STATUS = "see_audit_status"  # how the record stands, and never what is in it
     SEE_WITNESS = "see_witness"  # what a witness is shown, and where its word is handed in
+    SEE_OWN_ACCOUNT = "see_own_account"  # of a person: sessions, second factor
     READ_AUDIT = "read_audit"  # of everybody's: search, and evidence that an identity opens
 
 
@@ -36,12 +37,13 @@ _RUNS = frozenset(
         Permission.MAKE_BACKUPS,
         Permission.MANAGE_KEYS,
         Permission.SEE_AUDIT_STATUS,
+        Permission.SEE_OWN_ACCOUNT,
     }
 )
+_ASKS = frozenset({Permission.INFER, Permission.LIST_MODELS, Permission.SEE_READINESS, Permission.GET_PROOFS})
 _GRANTS: dict[Role, frozenset[Permission]] = {
-    Role.KIOSK: frozenset(
-        {Permission.INFER, Permission.LIST_MODELS, Permission.SEE_READINESS, Permission.GET_PROOFS}
-    ),
+    Role.KIOSK: _ASKS,
+    Role.DEVELOPER: _ASKS,  # the same acts; other limits, and nobody who walks past
     Role.OPERATOR: _RUNS,
     Role.ADMIN: _RUNS | {Permission.MANAGE_ACCOUNTS},
     # An auditor reads the log and nothing else; separation of duties forbids asking questions.
@@ -49,6 +51,7 @@ _GRANTS: dict[Role, frozenset[Permission]] = {
         {
             Permission.SEE_READINESS,
             Permission.SEE_AUDIT_STATUS,
+            Permission.SEE_OWN_ACCOUNT,
             Permission.SEARCH_AUDIT,
             Permission.READ_AUDIT,
             Permission.SIGN_ACTS,
@@ -56,16 +59,23 @@ _GRANTS: dict[Role, frozenset[Permission]] = {
             Permission.SEE_WITNESS,
         }
     ),
-    Role.PRIVACY: frozenset({Permission.SEE_READINESS, Permission.SIGN_ACTS, Permission.PLACE_HOLDS}),
-    Role.WITNESS: frozenset({Permission.SEE_READINESS, Permission.SEE_WITNESS}),
+    Role.PRIVACY: frozenset(
+        {
+            Permission.SEE_READINESS,
+            Permission.SEE_OWN_ACCOUNT,
+            Permission.SIGN_ACTS,
+            Permission.PLACE_HOLDS,
+        }
+    ),
+    Role.WITNESS: frozenset({Permission.SEE_READINESS, Permission.SEE_OWN_ACCOUNT, Permission.SEE_WITNESS}),
 }
 
 
 # Whose keys somebody may make and revoke at the console: nobody there gives away more than they have,
 # but for admins, who make people's accounts too.
 _KEYS: dict[Role, tuple[Role, ...]] = {
-    Role.OPERATOR: (Role.KIOSK, Role.OPERATOR),
-    Role.ADMIN: (Role.KIOSK, Role.OPERATOR, Role.ADMIN, Role.AUDITOR, Role.PRIVACY, Role.WITNESS),
+    Role.OPERATOR: (Role.KIOSK, Role.DEVELOPER, Role.OPERATOR),
+    Role.ADMIN: tuple(Role),
 }
 
 

@@ -24,9 +24,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from appliance import durable
+from appliance import keyring
 from appliance.clock import Clock
 from appliance.config import Home, Responses
+from appliance.databases import small
 from appliance.errors import RequestError, Unavailable, VerificationError
 
 _KEY_BYTES: Final = 32
@@ -161,19 +162,13 @@ class ResponseStore:
         sql.executemany("DELETE FROM response WHERE id = ?", doomed)
 
     def _blind(self, subject: str) -> bytes:
-        return hmac.digest(self._key_path.read_bytes(), subject.encode(), "sha256")[:_BLIND_BYTES]
+        key = keyring.read(self._home, self._key_path)
+        return hmac.digest(key, subject.encode(), "sha256")[:_BLIND_BYTES]
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._connected() as sql:
-            sql.execute("BEGIN IMMEDIATE")
-            try:
-                yield sql
-                sql.execute("COMMIT")
-            except BaseException:
-                if sql.in_transaction:
-                    sql.execute("ROLLBACK")
-                raise
+        with self._connected() as sql, small.transaction(sql):
+            yield sql
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -198,14 +193,8 @@ def create(home: Home) -> None:
         return
     # Without its key an erasure would find nothing in the file: better none of it than that.
     home.responses.unlink(missing_ok=True)
-    durable.write_file(key_path, secrets.token_bytes(_KEY_BYTES))
-    fresh = home.responses.with_name(".responses.db.tmp")
-    fresh.unlink(missing_ok=True)
-    durable.write_file(fresh, b"")
-    with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as sql:
-        sql.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-    fresh.replace(home.responses)
-    durable.fsync_dir(home.root)
+    keyring.write(home, key_path, secrets.token_bytes(_KEY_BYTES))
+    small.create(home.responses, _SCHEMA)
 
 
 def _derived(token: str, salt: bytes) -> bytes:

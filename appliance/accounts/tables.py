@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, select
 
-from appliance.accounts import grants
+from appliance.accounts import grants, terms_rows
 from appliance.accounts.keys import ApiKey
 from appliance.core import Role
 from appliance.db import metadata
+from appliance.terms import Terms
 
 TABLE = "api_key"  # a plain string: SQLAlchemy's own names are a subclass that goes into no header
 
@@ -47,9 +48,17 @@ def revoked(key: ApiKey, *, now_us: int) -> ApiKey:
     return dataclasses.replace(key, revoked_us=now_us)
 
 
+def ending(key: ApiKey, *, at_us: int) -> ApiKey:
+    """The same key, at its end at `at_us` at the latest."""
+    return dataclasses.replace(
+        key, expires_us=at_us if key.expires_us is None else min(key.expires_us, at_us)
+    )
+
+
 def load(connection: Connection) -> list[ApiKey]:
-    """Every key with what it was granted, oldest first."""
+    """Every key with what it was granted and its terms, oldest first."""
     storing = grants.storing(connection)
+    terms = terms_rows.load(connection)
     rows = connection.execute(select(api_key).order_by(api_key.c.created_us, api_key.c.id))
     return [
         ApiKey(
@@ -61,6 +70,7 @@ def load(connection: Connection) -> list[ApiKey]:
             expires_us=row.expires_us,
             revoked_us=row.revoked_us,
             stores_responses=row.id in storing,
+            terms=terms.get(row.id, Terms()),
         )
         for row in rows
     ]

@@ -52,7 +52,7 @@ def checked_passphrase(passphrase: str, profile: CryptoProfile) -> str:
             param="passphrase",
             hint="five or six words that nobody would put together",
         )
-    passphrases.check_new(passphrase)
+    passphrases.check_new(passphrase, least=least)
     if len(set(normal.casefold())) < 5:
         raise RequestError(
             "a passphrase has at least five different characters",

@@ -48,6 +48,14 @@ def create_routes() -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        # It would trace, count and log requests for whoever sets a provider or an exporter's variables.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
     )
     app.include_router(chat.router)
     app.include_router(completions.router)

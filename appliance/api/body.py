@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -51,9 +52,17 @@ async def parse(request: Request, kind: type[_Body]) -> _Body:
 def read(raw: bytes, kind: type[_Body]) -> _Body:
     """As `parse`, from the bytes."""
     try:
-        return kind.model_validate_json(raw)
+        found = kind.model_validate_json(raw)
     except ValidationError as error:
         raise wire.from_validation(error, raw) from None
+    json.loads(raw, object_pairs_hook=_once)  # it has been read before: it is JSON, and not too deep
+    return found
+
+
+def _once(members: list[tuple[str, Any]]) -> None:
+    """Of two members with one name each reader takes another: the record must hold what was asked."""
+    if len({name for name, _ in members}) != len(members):
+        raise RequestError("an object in the body has two members of one name", code="invalid_json")
 
 
 def schema_of(kind: type[Body]) -> dict[str, Any]:

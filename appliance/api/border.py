@@ -8,7 +8,7 @@ can not take it, the response is 503 `audit_unavailable` instead (law 4).
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import secrets
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -18,8 +18,11 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from appliance.accounts.directory import require_address
+from appliance.api import entering, messages_errors, presented
 from appliance.api import errors as wire
-from appliance.api import messages_errors
+from appliance.api.incoming import bounded
+from appliance.api.listening.peer import wire_of
 from appliance.core import Caller, Principal, Receipt
 from appliance.errors import (
     ApplianceError,
@@ -31,6 +34,7 @@ from appliance.errors import (
 from appliance.log import bind_request, get_logger
 from appliance.services import Services
 from appliance.statuses import status_of
+from appliance.tls.certificates import About
 
 OPEN_PATHS = frozenset({"/healthz"})
 MAX_USER_AGENT_CHARACTERS = 256
@@ -66,23 +70,12 @@ def visit_of(scope: Scope) -> Visit:
     return visit
 
 
-def token_of(headers: Headers) -> str:
-    """The key that was presented, believed or not; empty where there is none."""
-    authorization = headers.get("authorization", "")
-    if not authorization:
-        return headers.get("x-api-key", "")
-    scheme, _, credentials = authorization.partition(" ")
-    return credentials.strip() if scheme.lower() == "bearer" else ""
-
-
 class Border:
     """ASGI middleware around the whole API."""
 
     def __init__(self, app: ASGIApp, *, services: Services) -> None:
         self._app = app
         self._services = services
-        self._max_body_bytes = services.settings.server.max_body_bytes
-        self._body_timeout_seconds = services.settings.server.body_timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -90,11 +83,14 @@ class Border:
             return
         headers = Headers(scope=scope)
         client = scope.get("client")
+        certificate = wire_of(scope).certificate
         visit = Visit(
             request_id=f"req_{secrets.token_hex(16)}",
             caller=Caller(
                 address=client[0] if client else "",
                 user_agent=headers.get("user-agent", "")[:MAX_USER_AGENT_CHARACTERS],
+                certificate=certificate.sha256 if certificate else "",
+                subject=certificate.subject if certificate else "",
             ),
         )
         scope.setdefault("state", {})["visit"] = visit
@@ -125,9 +121,8 @@ class Border:
             await send(message)
 
         try:
-            if scope["path"] not in OPEN_PATHS:
-                visit.principal = self._authenticate(headers)
-            await self._app(scope, self._bounded(headers, receive), send_stamped)
+            self._enter(scope, headers, visit)
+            await self._app(scope, self._bounded(scope, receive), send_stamped)
         except ApplianceError as error:
             problem = error
         except HTTPException as error:
@@ -144,42 +139,46 @@ class Border:
         problem = await self._on_record(problem, scope, visit)
         await _respond(problem, _body_of(problem, scope, visit), send_stamped)
 
-    def _authenticate(self, headers: Headers) -> Principal:
-        """Bearer and x-api-key pass through one and the same check."""
-        token = token_of(headers)
-        if not token:
-            raise Refused(
-                "no API key was sent",
-                code="invalid_api_key",
-                hint="send 'authorization: Bearer apk_…'",
-            )
-        return self._services.directory.authenticate(token, now_us=self._services.clock.now_us())
+    def _enter(self, scope: Scope, headers: Headers, visit: Visit) -> None:
+        """Who it is, and whether this is a request at all that a route may see."""
+        shown = presented.key_shown_in(scope)
+        if shown is not None:
+            # Whose key it is helps to revoke it; that it was shown here opens nothing.
+            with contextlib.suppress(Refused):
+                visit.principal = self._services.directory.authenticate(
+                    shown, now_us=self._services.clock.now_us()
+                )
+            raise presented.key_in_url()
+        is_plain = presented.is_plain(scope)
+        if not is_plain or scope["path"] not in OPEN_PATHS:
+            visit.principal = self._authenticate(headers, wire_of(scope).certificate)
+            require_address(visit.principal, visit.caller.address)
+        if not is_plain:
+            raise RequestError("there is nothing at this path", code="not_found")
+        try:
+            presented.check_content(headers)
+        except RequestError:
+            visit.headers.append((b"accept-encoding", b"identity"))  # RFC 9110 §15.5.16
+            raise
 
-    def _bounded(self, headers: Headers, receive: Receive) -> Receive:
-        """`receive` that refuses a body which is too large or too slow, before reading it all."""
-        limit = self._max_body_bytes
-        declared = headers.get("content-length", "")
-        total = 0
-        complete = False
+    def _authenticate(self, headers: Headers, certificate: About | None) -> Principal:
+        """Bearer and x-api-key pass through one and the same check; so do certificates."""
+        return entering.principal_of(
+            self._services.directory,
+            presented.token_of(headers),
+            certificate,
+            now_us=self._services.clock.now_us(),
+        )
 
-        async def bounded() -> Message:
-            nonlocal total, complete
-            if complete:
-                return await receive()
-            if declared.isdecimal() and int(declared) > limit:
-                raise _too_large(limit)
-            try:
-                message = await asyncio.wait_for(receive(), self._body_timeout_seconds)
-            except TimeoutError as error:
-                raise RequestError("the body did not arrive in time", code="body_timeout") from error
-            if message["type"] == "http.request":
-                total += len(message.get("body", b""))
-                complete = not message.get("more_body", False)
-                if total > limit:
-                    raise _too_large(limit)
-            return message
-
-        return bounded
+    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        server = self._services.settings.server
+        return bounded(
+            scope,
+            receive,
+            max_bytes=server.max_body_bytes,
+            seconds=server.body_timeout_seconds,
+            hint="server.max_body_bytes sets the limit",
+        )
 
     async def _on_record(self, problem: ApplianceError, scope: Scope, visit: Visit) -> ApplianceError:
         """Put a refusal on the record, unless the request has an opening (its closing tells all)."""
@@ -216,14 +215,6 @@ def route_of(scope: Scope) -> str:
     """The route's template, never the raw path: a path can carry anything a caller typed."""
     route: Any = scope.get("route")
     return getattr(route, "path", "") or "unknown"
-
-
-def _too_large(limit: int) -> RequestError:
-    return RequestError(
-        f"the body is larger than {limit} bytes",
-        code="request_too_large",
-        hint="server.max_body_bytes sets the limit",
-    )
 
 
 def _from_http(error: HTTPException) -> ApplianceError:

@@ -15,8 +15,9 @@ from appliance.api.completion import Usage
 from appliance.api.logprobs import CompletionLogprobs
 from appliance.api.sampled import Sampled, Tokens
 from appliance.api.schemas import Short, annotations_of
-from appliance.core import Endpoint, InferenceRequest, ModelSpec
+from appliance.core import InferenceRequest, ModelSpec
 from appliance.errors import RequestError
+from appliance.terms import Endpoint
 
 DEFAULT_MAX_TOKENS = 16  # as at OpenAI; chats have no default
 MAX_LOGPROBS = 5

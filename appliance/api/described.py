@@ -20,7 +20,8 @@ from appliance.statuses import status_of
 PREFACE: Final = (
     "What a program inside the agency may ask. OpenAI's and Anthropic's clients work with another base URL "
     "and nothing else. Every answer carries `x-request-id`. Errors have one shape, and Anthropic's under "
-    "`/v1/messages`. Times are in UTC."
+    "`/v1/messages`. Times are in UTC. A connection itself answers 400, 408, 414, 431 and 503 in that shape, "
+    "where no route is reached."
 )
 TAGS: Final = {
     "generate": "Answers of a model, whole or as they are written.",
@@ -115,19 +116,34 @@ IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "example": "desk-4711",
 }
 _RECEIPT: Final = ("x-audit-record", "x-audit-leaf", "idempotency-replayed")
-_GUARDED: Final = ("invalid_api_key", "permission_denied", "internal_error", "audit_unavailable")
+_GUARDED: Final = (
+    "invalid_api_key",
+    "address_not_allowed",
+    "certificate_required",
+    "certificate_mismatch",
+    "certificate_refused",
+    "permission_denied",
+    "internal_error",
+    "audit_unavailable",
+)
+# What is said before a route is looked for; what the connection says stands in the preface.
+_ARRIVING: Final = ("key_in_url", "two_keys", "unsupported_encoding", "unsupported_media_type")
 _BODY: Final = (
     "invalid_json",
     "invalid_type",
     "invalid_value",
     "missing_required_parameter",
     "unknown_parameter",
+    "body_incomplete",
+    "malformed_request",
     "body_timeout",
     "request_too_large",
 )
 _ASKING: Final = (
     "unsupported_parameter",
     "context_length_exceeded",
+    "endpoint_not_allowed",
+    "model_not_allowed",
     "model_not_found",
     "model_not_ready",
     "overloaded",
@@ -213,7 +229,7 @@ def codes_of(
     """Every status but the good one, each with the codes that it can carry."""
     if permission is None:
         return {}
-    codes = [*_GUARDED, *told.codes]
+    codes = [*_GUARDED, *_ARRIVING, *told.codes]
     if has_body:
         codes += _BODY
     if permission is Permission.INFER:

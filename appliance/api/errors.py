@@ -17,10 +17,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from appliance.errors import ApplianceError, RequestError, Unavailable
+from appliance.errors import ApplianceError, Busy, RequestError, Unavailable
 from appliance.statuses import status_of
 
 _COME_BACK = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+POSITION = b"x-queue-position"  # how many requests go before this one
 MAX_MISTAKES = 1000  # of one body; more are not looked at one by one
 _NO_OBJECT = frozenset({"model_type", "model_attributes_type"})
 _STEP = re.compile("[A-Za-z0-9_-]{1,64}")
@@ -28,8 +29,11 @@ _STEP = re.compile("[A-Za-z0-9_-]{1,64}")
 _IN_VAIN = frozenset(
     {
         "account_locked",
+        "address_locked",
         "audit_unavailable",  # latched, until an operator has run recovery
         "disk_low",
+        "prompt_unavailable",
+        "guardrails_unavailable",
         "identity_locked",
         "insufficient_quota",
         "out_of_memory",
@@ -74,6 +78,12 @@ def headers_of(error: ApplianceError) -> list[tuple[bytes, bytes]]:
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, Unavailable) and (again or status in _COME_BACK):
         headers.append((b"retry-after", str(error.retry_after_seconds).encode("ascii")))
+    if isinstance(error, Busy):
+        headers.append((b"retry-after-ms", str(error.wait_us // 1000).encode("ascii")))
+        if error.position is not None:
+            headers.append((POSITION, str(error.position).encode("ascii")))
+    if error.code == "stopping":  # whoever comes again meets the next gateway
+        headers.append((b"connection", b"close"))
     return headers
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from http import HTTPStatus
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from appliance import readiness
 from appliance.accounts.roles import Permission
 from appliance.api.access import require
 from appliance.certifying import state_of
@@ -61,11 +63,12 @@ class WitnessReadiness(BaseModel):
 
 
 class ModelReadiness(BaseModel):
-    """One worker's state."""
+    """One worker's state, and the layers of its sandbox that hold; none while no worker is ready."""
 
     state: str
     restarts: int
     last_error: str
+    sandbox: list[str] = []
 
 
 class CertificateReadiness(BaseModel):
@@ -76,10 +79,23 @@ class CertificateReadiness(BaseModel):
     problem: str
 
 
+class Trouble(BaseModel):
+    """One thing that is wrong, by its code; what `stops` keeps every new request out."""
+
+    code: str
+    says: str
+    hint: str
+    stops: bool
+
+
 class Readiness(BaseModel):
-    """Ready when the log commits, its disk has room and the default model answers."""
+    """Ready when the log commits, its disk has room and the default model answers.
+
+    `troubles` says what keeps it from that, and what may do so soon: first what stops it.
+    """
 
     ready: bool
+    troubles: list[Trouble]
     audit: AuditReadiness
     witness: WitnessReadiness
     models: dict[str, ModelReadiness]
@@ -100,23 +116,19 @@ async def healthz() -> Health:
 async def readyz(request: Request, response: Response) -> Readiness:
     """Able to serve? 503 with the reason where not."""
     services = services_of(request.app)
+    troubles = await services.readiness.look()
+    if services.admitting.is_stopping:
+        troubles = [readiness.STOPPING, *troubles]
+    ready = not any(each.stops for each in troubles)
     state = await services.audit.checked()
     room = services.audit.room
-    default = services.catalog.resolve("default")
-    ready = (
-        state.is_ready
-        and not services.audit.is_low
-        and not (services.certifying is not None and services.certifying.serving.is_over)
-        and default is not None
-        and default.id in services.engines
-        and services.engines[default.id].is_ready
-    )
     last = services.administration.verifications.last
     if not ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         response.headers["retry-after"] = "2"
     return Readiness(
         ready=ready,
+        troubles=[Trouble(**dataclasses.asdict(each)) for each in troubles],
         audit=AuditReadiness(
             state="ready" if state.is_ready else "latched",
             reason=state.reason,
@@ -135,6 +147,7 @@ async def readyz(request: Request, response: Response) -> Readiness:
                 state=engine.status.state.lower(),
                 restarts=engine.status.restarts,
                 last_error=engine.status.last_error,
+                sandbox=list(engine.status.ready.sandbox) if engine.status.ready else [],
             )
             for model, engine in services.engines.items()
         },
@@ -148,7 +161,7 @@ def _certificate(services: Services) -> CertificateReadiness | None:
     serving = services.certifying.serving
     return CertificateReadiness(
         state=state_of(serving, services.clock.now_us()),
-        not_after=f"{serving.about.not_after:%Y-%m-%dT%H:%M:%SZ}",
+        not_after=serving.about.ends_at,
         problem=serving.problem,
     )
 

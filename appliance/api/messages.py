@@ -16,10 +16,11 @@ from appliance.api.messages_schemas import Conversation, CountTokensRequest, Eff
 from appliance.api.messages_shapes import Message, MessageTokensCount
 from appliance.api.messages_turns import turns_of
 from appliance.api.sampled import sampling_of
-from appliance.core import Endpoint, InferenceRequest, ModelSpec
+from appliance.core import InferenceRequest, ModelSpec
 from appliance.errors import InternalError
 from appliance.services import Services, services_of
 from appliance.tasks import CountTask, TokenCount
+from appliance.terms import Endpoint
 
 router = APIRouter()
 

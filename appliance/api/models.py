@@ -9,9 +9,11 @@ from pydantic import BaseModel
 
 from appliance.accounts.roles import Permission
 from appliance.api.access import require
+from appliance.api.border import visit_of
 from appliance.core import ModelSpec
 from appliance.engine.supervisor import EngineStatus
-from appliance.errors import RequestError
+from appliance.errors import Refused, RequestError
+from appliance.policy.permits import allows_model
 from appliance.services import Services, services_of
 
 router = APIRouter()
@@ -73,10 +75,12 @@ class ModelList(BaseModel):
 
 @router.get("/v1/models", dependencies=[require(Permission.LIST_MODELS)], response_model_exclude_none=True)
 async def list_models(request: Request) -> ModelList:
-    """Every model that this appliance serves, and its aliases."""
+    """Every model that this key may use, and its aliases."""
     services = services_of(request.app)
+    terms = visit_of(request.scope).known_principal.terms
+    shown = [each for each in services.served() if allows_model(terms, each)]
     return ModelList(
-        data=[_model(services, spec, name) for spec in services.served() for name in (spec.id, *spec.aliases)]
+        data=[_model(services, spec, name) for spec in shown for name in (spec.id, *spec.aliases)]
     )
 
 
@@ -87,6 +91,8 @@ async def retrieve_model(request: Request, name: str) -> Model:
     spec = services.catalog.resolve(name)
     if spec is None or spec.id not in services.engines:
         raise RequestError("this model is not installed", code="model_not_found", param="model")
+    if not allows_model(visit_of(request.scope).known_principal.terms, spec):
+        raise Refused("this key may not use this model", code="model_not_allowed", param="model")
     status = services.engines[spec.id].status
     model = _model(services, spec, name, capacity=_capacity(status))
     if status.ready is not None:

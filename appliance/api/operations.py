@@ -295,7 +295,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("POST", "/v1/responses/input_tokens"): Operation(
         examples={"input": Example("A text", {**_MODEL, "input": "How many are these?"})},
     ),
-    ("GET", "/v1/models/{name}"): Operation(codes=("model_not_found",), path_examples={"name": "default"}),
+    ("GET", "/v1/models/{name}"): Operation(
+        codes=("model_not_allowed", "model_not_found"), path_examples={"name": "default"}
+    ),
     ("GET", "/v1/audit/proof/{seq}"): Operation(
         name="prove_record",
         codes=("not_found",),

@@ -17,7 +17,8 @@ from fastapi import Request
 from pydantic import TypeAdapter
 
 from appliance.accounts.stored import Owner
-from appliance.api.border import token_of, visit_of
+from appliance.api.border import visit_of
+from appliance.api.presented import token_of
 from appliance.api.responses_items import Item, listed
 from appliance.api.responses_schemas import Prompting, ResponseRequest
 from appliance.api.responses_shapes import Response
@@ -72,7 +73,14 @@ class Keeping:
         self._owner = Owner(self._principal.key_id, token_of(request.headers))
 
     def require(self, param: str) -> None:
-        """Refused where this key may have nothing kept."""
+        """Refused where this key may have nothing kept, or was not sent: what is kept opens with it."""
+        if not self._owner.token:
+            raise Refused(
+                "a certificate without its key has nothing stored",
+                code="store_not_allowed",
+                param=param,
+                hint="send the key beside the certificate",
+            )
         if not self._services.directory.may_store(self._principal.key_id):
             raise Refused(
                 "this key may not have responses stored",
@@ -167,7 +175,7 @@ class Keeping:
                 public=public,
                 content={
                     "principal": person_of(self._principal),
-                    "caller": {"address": caller.address, "user_agent": caller.user_agent},
+                    "caller": caller.told(),
                 },
                 request_id=request_id,
                 actor=self._principal.key_id,

@@ -10,12 +10,20 @@ from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 from appliance.api.body import Body, ModelName, refuse_unless_off
 from appliance.api.formats import ANY_OBJECT, Name, schema_text
 from appliance.api.responses_items import Input, Item, conversation, kind_of, refuse_others
-from appliance.api.sampled import MAX_STOPS, MAX_TIMEOUT_SECONDS, Stop, Tokens, sampling_of
+from appliance.api.sampled import (
+    MAX_STOPS,
+    MAX_TIMEOUT_SECONDS,
+    Stop,
+    Tokens,
+    drawing_of,
+    refuse_options_alone,
+    sampling_of,
+)
 from appliance.api.schemas import EFFORTS, MAX_TOP_LOGPROBS, Metadata, Short, annotations_of
 from appliance.api.tooling import AS_IT_LIKES, MAX_TOOLS, Offer, Wanted, tooling
-from appliance.core import ChatMessage, Endpoint, InferenceRequest, ModelSpec, SamplingParams, Tooling
-from appliance.engine.wire import SEEDS
+from appliance.core import ChatMessage, InferenceRequest, ModelSpec, SamplingParams, Tooling
 from appliance.errors import RequestError
+from appliance.terms import Endpoint
 
 _LOGPROBS: Final = "message.output_text.logprobs"
 NO_EFFECT: Final = (
@@ -295,10 +303,7 @@ class ResponseRequest(Prompting):
         """RequestError for the first known parameter whose value would need what is not here."""
         refuse_unless_off(self, OFF_VALUES)
         self.refuse_what_is_not_here()
-        if self.stream_options is not None and not self.stream:
-            raise RequestError(
-                "stream_options needs stream: true", code="invalid_value", param="stream_options"
-            )
+        refuse_options_alone(self.stream_options, is_stream=bool(self.stream))
 
     @property
     def wants_logprobs(self) -> bool:
@@ -309,15 +314,7 @@ class ResponseRequest(Prompting):
         """With the model's own defaults where the caller named no value."""
         return sampling_of(
             model,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            min_p=self.min_p,
-            repeat_penalty=self.repeat_penalty,
-            presence_penalty=self.presence_penalty,
-            frequency_penalty=self.frequency_penalty,
-            seed=None if self.seed is None else self.seed % SEEDS,
-            stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
+            **drawing_of(self),
             max_tokens=self.max_output_tokens,
             top_logprobs=(self.top_logprobs or 0) if self.wants_logprobs else None,
         )

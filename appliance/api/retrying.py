@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import json
@@ -9,10 +10,11 @@ from http import HTTPStatus
 
 from fastapi import Request
 
+from appliance.api import rates
 from appliance.api.border import route_of, visit_of
 from appliance.audit import entry
 from appliance.core import InferenceRequest
-from appliance.errors import ApplianceError, RequestError
+from appliance.errors import ApplianceError, Busy, RequestError
 from appliance.exchange import Exchange
 from appliance.idempotency import Scope
 from appliance.services import services_of
@@ -26,8 +28,21 @@ MAX_CHARACTERS = 255
 async def begin(request: Request, question: InferenceRequest | Task) -> Exchange:
     """A new exchange; or, under an idempotency key, the one that the same request began earlier.
 
-    Raises what refuses it. What is refused is not kept: asked again, it is a new request.
+    Raises what refuses it, after a while where its key is refused again and again. What is refused is not
+    kept: asked again, it is a new request.
     """
+    principal = visit_of(request.scope).known_principal
+    admitting = services_of(request.app).admitting
+    try:
+        return await _begin(request, question)
+    except Busy:
+        await asyncio.sleep(admitting.pause_seconds(principal))
+        raise
+    finally:
+        visit_of(request.scope).headers += rates.headers_of(admitting.buckets(principal))
+
+
+async def _begin(request: Request, question: InferenceRequest | Task) -> Exchange:
     visit = visit_of(request.scope)
     services = services_of(request.app)
     name = _name_of(request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field, StringConstraints
 
@@ -58,10 +58,7 @@ class Sampled(Body):
 
     def refuse_contradictions(self, num_choices: int | None = None) -> None:
         """RequestError for parameters that do not go together. `num_choices` where it is not `n`."""
-        if self.stream_options is not None and not self.stream:
-            raise RequestError(
-                "stream_options needs stream: true", code="invalid_value", param="stream_options"
-            )
+        refuse_options_alone(self.stream_options, is_stream=bool(self.stream))
         if self.reproducible and (num_choices or self.n or 1) > 1:
             raise RequestError(
                 "one answer can be computed again, several can not: reproducible needs n: 1",
@@ -79,19 +76,46 @@ class Sampled(Body):
         """In core's words, with the model's own defaults where the caller gave no value."""
         return sampling_of(
             model,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            min_p=self.min_p,
-            repeat_penalty=self.repeat_penalty,
-            presence_penalty=self.presence_penalty,
-            frequency_penalty=self.frequency_penalty,
-            seed=None if self.seed is None else self.seed % SEEDS,
+            **drawing_of(self),
             max_tokens=max_tokens,
-            stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
             logit_bias=tuple(sorted((int(token), bias) for token, bias in (self.logit_bias or {}).items())),
             top_logprobs=top_logprobs,
         )
+
+
+class Drawing(Protocol):
+    """The parameters of drawing that every endpoint which generates has, under the same names."""
+
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    repeat_penalty: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    seed: int | None
+    stop: str | list[str] | None
+
+
+def drawing_of(asked: Drawing) -> dict[str, Any]:
+    """What a caller said of how tokens are drawn, by the names of `SamplingParams`; None: nothing."""
+    return {
+        "temperature": asked.temperature,
+        "top_p": asked.top_p,
+        "top_k": asked.top_k,
+        "min_p": asked.min_p,
+        "repeat_penalty": asked.repeat_penalty,
+        "presence_penalty": asked.presence_penalty,
+        "frequency_penalty": asked.frequency_penalty,
+        "seed": None if asked.seed is None else asked.seed % SEEDS,
+        "stop": (asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ()),
+    }
+
+
+def refuse_options_alone(options: Body | None, *, is_stream: bool) -> None:
+    """RequestError for options of a stream that is none."""
+    if options is not None and not is_stream:
+        raise RequestError("stream_options needs stream: true", code="invalid_value", param="stream_options")
 
 
 def sampling_of(model: ModelSpec | None, **given: Any) -> SamplingParams:

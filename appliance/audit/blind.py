@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from appliance import durable
+from appliance import durable, keyring
 from appliance.config import Home
 from appliance.errors import SetupError
 
@@ -51,7 +51,7 @@ def month_of(microseconds: int) -> str:
 def existing_key(home: Home, month: str) -> IndexKey | None:
     """The month's key while it is still here; None once it is the auditors' alone."""
     try:
-        return IndexKey(month, (home.keys / f"index-{month}.key").read_bytes())
+        return IndexKey(month, keyring.read(home, home.keys / f"index-{month}.key"))
     except FileNotFoundError:
         return None
 
@@ -60,10 +60,10 @@ def key_of(home: Home, month: str) -> IndexKey:
     """The month's key, made where it is its first use. Durable when it returns."""
     path = home.keys / f"index-{month}.key"
     try:
-        key = path.read_bytes()
+        key = keyring.read(home, path)
     except FileNotFoundError:
         key = secrets.token_bytes(_KEY_BYTES)
-        durable.write_file(path, key)
+        keyring.write(home, path, key)
     if len(key) != _KEY_BYTES:
         raise SetupError(f"{path.name} is damaged", code="log_keys", hint="restore it from a backup")
     return IndexKey(month, key)

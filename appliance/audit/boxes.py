@@ -28,9 +28,10 @@ from appliance.errors import SetupError, VerificationError
 FORMAT: Final = 1
 HEAD: Final = "head"
 REQUIRED: Final = frozenset({CONFIG_NAME, HEAD, "keys/log.ed25519", "keys/log.vkey"})
+# With the key of second factors: what was reset opens in an old copy, and counts nowhere.
 # Not the shares' key and no act's key: what is erased or closed would open again. No month's index key: it
 # ends with its month. No identity: whoever runs the box reads nothing.
-FILES: Final = REQUIRED | {"keys/log.p256", "keys/log-p256.vkey", "keys/holds.key"}
+FILES: Final = REQUIRED | {"keys/log.p256", "keys/log-p256.vkey", "keys/holds.key", "keys/people.key"}
 MAX_BYTES: Final = 32 << 20
 _NAME: Final = "box file"
 

@@ -13,14 +13,26 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from appliance.audit.kinds import Kind
-from appliance.audit.query import Opened
-from appliance.core import Endpoint
+from appliance.audit.query import Opened, Record
+from appliance.terms import Capture, Endpoint
 
 Content = Mapping[str, Any]
 
 # Fields that `pieces` and `logprobs` read, and the answer once more in numbers: no words of their own.
 STREAMED: Final = frozenset({"text", "output", "outputs", "choice", "logprobs", "tokens", "logits"})
 _ANSWERING: Final = frozenset({Kind.REQUEST_SEGMENT, Kind.REQUEST_CLOSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A rule met its words: in which text of the question or the answer, and where there."""
+
+    side: str
+    rule: str
+    action: str
+    at: str
+    begin: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,11 @@ def logprobs(contents: Iterable[Content | None]) -> dict[int, list[Logprob]]:
                 said = Logprob(_spelt(token), float(logprob), alternatives)
                 found.setdefault(int(each.get("choice", 0)), []).append(said)
     return dict(sorted(found.items()))
+
+
+def are_words_kept(records: Iterable[Record]) -> bool:
+    """Whether the record holds what was said in these entries of an exchange: of some keys it never does."""
+    return not any(each.public.get("capture") == Capture.METADATA for each in records)
 
 
 def matches_digest(records: Sequence[Opened]) -> bool | None:
@@ -139,6 +156,34 @@ def terms(content: Content) -> dict[str, str]:
         "time limit in seconds": content.get("timeout_seconds"),
     }
     return {name: str(value) for name, value in found.items() if value}
+
+
+def verdicts(contents: Iterable[Content | None]) -> list[Verdict]:
+    """What rules decided on the question, then on the answer."""
+    found = []
+    for content in contents:
+        held = content or {}
+        rules = held.get("guardrails") or {}
+        for side, given in (("question", rules.get("verdicts", ())), ("answer", held.get("verdicts", ()))):
+            found += [
+                Verdict(
+                    side=side,
+                    rule=str(each["rule"]),
+                    action=str(each["action"]),
+                    at=str(each["at"]),
+                    begin=int(each["begin"]),
+                    end=int(each["end"]),
+                )
+                for each in given
+            ]
+    return found
+
+
+def documents(content: Content) -> dict[str, str]:
+    """The locked prompt and the rules that held, by name and version."""
+    names = (("locked prompt", "locked_prompt"), ("rules", "guardrails"))
+    held = {label: content.get(name) for label, name in names}
+    return {label: f"{each['name']}@{each['version']}" for label, each in held.items() if each}
 
 
 def _plain(value: Any) -> str:

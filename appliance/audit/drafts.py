@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, String, Table, select
 
-from appliance import durable
+from appliance import durable, keyring
 from appliance.config import Home
 from appliance.db import metadata
 from appliance.errors import VerificationError
@@ -73,7 +73,7 @@ def new(home: Home, kind: str, note: str, *, num_signatures: int, now_us: int) -
     """An act at its birth. Its key is durable before this returns."""
     made = Drafted(secrets.token_hex(16), kind, b"", num_signatures, now_us)
     key = AESGCM.generate_key(8 * _KEY_BYTES)
-    durable.write_file(_key_path(home, made.id), key)
+    keyring.write(home, _key_path(home, made.id), key)
     return replace(made, sealed=_seal(key, made.id, note))
 
 
@@ -145,7 +145,7 @@ def _key_path(home: Home, act_id: str) -> Path:
 
 def _read_key(home: Home, act_id: str) -> bytes:
     try:
-        return _key_path(home, act_id).read_bytes()
+        return keyring.read(home, _key_path(home, act_id))
     except OSError as error:
         raise _unreadable() from error
 

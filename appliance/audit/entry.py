@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import rfc8785
@@ -16,11 +16,10 @@ from sqlalchemy import Connection
 
 from appliance.audit.kinds import PUBLIC_FIELDS, Kind
 from appliance.audit.policy import KeyPolicy
-from appliance.audit.questions import asked, ended, said
+from appliance.audit.questions import asked, ended, measures, said
 from appliance.core import (
     Caller,
     Delta,
-    Endpoint,
     InferenceRequest,
     ModelSpec,
     Outcome,
@@ -30,6 +29,7 @@ from appliance.core import (
     Usage,
 )
 from appliance.errors import InternalError
+from appliance.terms import Capture, Endpoint
 
 MAX_PUBLIC_CHARACTERS = 512
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -112,12 +112,12 @@ def opened(request: InferenceRequest, principal: Principal, caller: Caller, mode
             "model": model.id,
             "model_sha256": model.sha256,
             "stream": int(request.stream),
+            **marked(principal.terms.capture),
         },
         content={
-            **asked(request),
-            "annotations": dict(request.annotations),
+            **kept(principal, asked(request), request.annotations),
             "principal": person_of(principal),
-            "caller": {"address": caller.address, "user_agent": caller.user_agent},
+            "caller": caller.told(),
         },
         request_id=request.request_id,
         actor=principal.key_id,
@@ -128,12 +128,44 @@ def opened(request: InferenceRequest, principal: Principal, caller: Caller, mode
     )
 
 
-def segment(request_id: str, opening: int, index: int, piece: Delta, *, subject: str) -> Entry:
-    """A piece of a stream: durable before it leaves the box (law 2)."""
+def with_notes(said: Entry, notes: Mapping[str, Any]) -> Entry:
+    """The same entry with more in its sealed content."""
+    return replace(said, content={**(said.content or {}), **notes}) if notes else said
+
+
+def marked(capture: Capture) -> dict[str, str]:
+    """What headers say where no words are kept; nothing elsewhere, as in earlier releases."""
+    return {"capture": str(capture)} if capture is Capture.METADATA else {}
+
+
+def kept(
+    principal: Principal, question: Mapping[str, Any], annotations: Mapping[str, object]
+) -> dict[str, Any]:
+    """What an opening holds of what was sent: all of it, or its numbers, whom it names, and why no more."""
+    if principal.terms.capture is Capture.FULL:
+        return {**question, "annotations": dict(annotations)}
+    named = {"user": user_of(annotations), "session": session_of(annotations)}
+    return {
+        **measures(question),
+        "annotations": {name: value for name, value in named.items() if value},
+        "capture_basis": principal.terms.capture_basis,
+    }
+
+
+def segment(
+    request_id: str,
+    opening: int,
+    index: int,
+    piece: Delta,
+    *,
+    subject: str,
+    capture: Capture = Capture.FULL,
+) -> Entry:
+    """A piece of a stream: durable before it leaves the box (law 2), with its words or without them."""
     return Entry(
         kind=Kind.REQUEST_SEGMENT,
-        public={"index": index, "num_tokens": piece.num_tokens},
-        content=said("text", piece),
+        public={"index": index, "num_tokens": piece.num_tokens, **marked(capture)},
+        content=said("text", piece) if capture is Capture.FULL else None,
         request_id=request_id,
         opening=opening,
         subject=subject,
@@ -154,10 +186,14 @@ def closed(
     rest: Sequence[Delta] = (),
     trace: Trace | None = None,
     subject: str | None = None,
+    capture: Capture = Capture.FULL,
 ) -> Entry:
-    """The one end of a request (law 3). `rest` is what no segment holds, a piece for each choice."""
-    content = ended(rest)
-    if trace is not None:
+    """The one end of a request (law 3). `rest` is what no segment holds, a piece for each choice.
+
+    Where no words are kept, no hash of them is either: whoever guesses a short answer would know it.
+    """
+    content = ended(rest) if capture is Capture.FULL else {}
+    if trace is not None and capture is Capture.FULL:
         content |= {"tokens": list(trace.tokens), "logits": " ".join(trace.digests)}
     return Entry(
         kind=Kind.REQUEST_CLOSED,
@@ -172,7 +208,8 @@ def closed(
             "queue_us": timings.queue_us,
             "prefill_us": timings.prefill_us,
             "decode_us": timings.decode_us,
-            "output_sha256": output_sha256,
+            "output_sha256": output_sha256 if capture is Capture.FULL else "",
+            **marked(capture),
         },
         content=content or None,
         request_id=request_id,
@@ -197,7 +234,7 @@ def refused(
         public={"code": code, "status": status, "count": count, "route": route},
         content={
             "principal": person_of(principal) if principal else None,
-            "caller": {"address": caller.address, "user_agent": caller.user_agent},
+            "caller": caller.told(),
         },
         request_id=request_id,
         actor=principal.key_id if principal else None,
@@ -225,7 +262,7 @@ def replayed(
         public={"endpoint": str(endpoint), "status": int(status), "target": target},
         content={
             "principal": person_of(principal),
-            "caller": {"address": caller.address, "user_agent": caller.user_agent},
+            "caller": caller.told(),
         },
         request_id=request_id,
         actor=principal.key_id,

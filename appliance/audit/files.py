@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from appliance import durable
+from appliance import durable, keyring
 from appliance.audit import shares
 from appliance.audit.checkpoint import Signer, Verifier, open_checkpoint
 from appliance.config import CryptoProfile, Home
@@ -58,7 +58,7 @@ def create_keys(home: Home, profile: CryptoProfile = "standard") -> None:
     durable.make_private_dir(home.keys)
     for name, secret in fresh_keys(profile).items():
         if not (home.keys / name).exists():
-            durable.write_file(home.keys / name, secret)
+            keyring.write(home, home.keys / name, secret)
     shares.create(home)
 
 
@@ -80,8 +80,8 @@ def has_second_key(home: Home) -> bool:
 def load_keys(home: Home, origin: str) -> LogKeys:
     """The log's keys. SetupError where they are missing or damaged."""
     try:
-        signing = (home.keys / KEY).read_bytes()
-        second = (home.keys / SECOND_KEY).read_bytes() if has_second_key(home) else None
+        signing = keyring.read(home, home.keys / KEY)
+        second = keyring.read(home, home.keys / SECOND_KEY) if has_second_key(home) else None
         return keys_from(origin, signing, second)
     except (OSError, ValueError) as error:
         raise SetupError(

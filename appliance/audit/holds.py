@@ -16,7 +16,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, select
 
-from appliance import durable
+from appliance import keyring
 from appliance.audit.blind import BLIND_BYTES
 from appliance.config import Home
 from appliance.db import metadata
@@ -101,8 +101,8 @@ def key_of(home: Home) -> bytes:
     """The key of the blind indexes in holds, made at its first use."""
     path = home.keys / "holds.key"
     if not path.exists():
-        durable.write_file(path, secrets.token_bytes(_KEY_BYTES))
-    return path.read_bytes()
+        keyring.write(home, path, secrets.token_bytes(_KEY_BYTES))
+    return keyring.read(home, path)
 
 
 def month_span(month: str) -> tuple[int, int]:

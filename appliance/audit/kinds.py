@@ -40,17 +40,25 @@ class Kind(StrEnum):
     REQUEST_REFUSED = "request:refused"
     REQUEST_REPLAYED = "request:replayed"
     KEY_CREATED = "key:created"
+    KEY_CHANGED = "key:changed"
+    KEY_ROTATED = "key:rotated"
     KEY_REVOKED = "key:revoked"
     KEY_GRANTED = "key:granted"
+    DOCUMENT_PUBLISHED = "document:published"
+    DOCUMENT_WITHDRAWN = "document:withdrawn"
     ACCOUNT_CREATED = "account:created"
     ACCOUNT_CHANGED = "account:changed"
     ACCOUNT_LOCKED = "account:locked"
+    ACCOUNT_ENTERED = "account:entered"
+    ACCOUNT_REFUSED = "account:refused"
+    ACCOUNT_SECOND_FACTOR = "account:second_factor"
     SESSION_OPENED = "session:opened"
     SESSION_CLOSED = "session:closed"
     SCREEN_ENROLLED = "screen:enrolled"
     SCREEN_REMOVED = "screen:removed"
     CERTIFICATE_ISSUED = "certificate:issued"
     CERTIFICATE_SERVED = "certificate:served"
+    SECRETS_CHANGED = "secrets:changed"
     MODEL_LOADED = "model:loaded"
     MODEL_FAILED = "model:failed"
     MODEL_UNLOADED = "model:unloaded"
@@ -88,6 +96,7 @@ class Kind(StrEnum):
 
 
 _ROW = frozenset({"row_table", "row_id", "row_sha256"})
+_DOCUMENT = frozenset({"document", "name", "version", "sha256"})
 _BUNDLE = frozenset({"serial", "release", "sums_sha256"})
 _OLD_LOG = frozenset({"old_origin", "old_size", "old_root", "lost_from", "lost_until", "num_open"})
 # What a header may say in plaintext, by kind. Everything else belongs into the sealed content.
@@ -129,8 +138,8 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.SHARES_EXPIRED: frozenset({"num_removed"}),
     Kind.SHARES_RESTORED: frozenset({"backup_sha256", "num_shares", "num_erased"}),
     Kind.CONFIG_CHANGED: frozenset({"config_sha256", "previous_sha256"}),
-    Kind.REQUEST_OPENED: frozenset({"endpoint", "model", "model_sha256", "stream"}),
-    Kind.REQUEST_SEGMENT: frozenset({"index", "num_tokens"}),
+    Kind.REQUEST_OPENED: frozenset({"endpoint", "model", "model_sha256", "stream", "capture"}),
+    Kind.REQUEST_SEGMENT: frozenset({"index", "num_tokens", "capture"}),
     Kind.REQUEST_CLOSED: frozenset(
         {
             "model",
@@ -144,23 +153,32 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
             "prefill_us",
             "decode_us",
             "output_sha256",
+            "capture",  # where no words are kept: `metadata`
         }
     ),
     Kind.REQUEST_REFUSED: frozenset({"code", "status", "count", "route"}),
     Kind.REQUEST_REPLAYED: frozenset({"endpoint", "status", "target"}),  # the opening of the first time
     Kind.KEY_CREATED: _ROW | {"role"},
+    Kind.KEY_CHANGED: _ROW | {"role", "capture"},  # its terms
+    Kind.KEY_ROTATED: _ROW | {"role"},
     Kind.KEY_REVOKED: _ROW | {"role"},
     Kind.KEY_GRANTED: _ROW | {"may"},
+    Kind.DOCUMENT_PUBLISHED: _ROW | _DOCUMENT,
+    Kind.DOCUMENT_WITHDRAWN: _ROW | _DOCUMENT,
     Kind.ACCOUNT_CREATED: _ROW | {"role"},
     Kind.ACCOUNT_CHANGED: _ROW | {"role"},
     Kind.ACCOUNT_LOCKED: frozenset({"role"}),
+    Kind.ACCOUNT_ENTERED: _ROW | {"role"},
+    Kind.ACCOUNT_REFUSED: _ROW | {"role"},
+    Kind.ACCOUNT_SECOND_FACTOR: _ROW | {"role"},
     Kind.SESSION_OPENED: frozenset({"role"}),
     Kind.SESSION_CLOSED: frozenset({"role", "reason"}),
     Kind.SCREEN_ENROLLED: frozenset(),
     Kind.SCREEN_REMOVED: frozenset(),
     Kind.CERTIFICATE_ISSUED: frozenset({"certificate_sha256", "not_after", "is_authority"}),
     Kind.CERTIFICATE_SERVED: frozenset({"certificate_sha256", "not_after"}),
-    Kind.MODEL_LOADED: frozenset({"model", "model_sha256", "backend", "library", "load_us"}),
+    Kind.SECRETS_CHANGED: frozenset({"action", "num_passphrases", "num_credentials"}),
+    Kind.MODEL_LOADED: frozenset({"model", "model_sha256", "backend", "library", "load_us", "sandbox"}),
     Kind.MODEL_FAILED: frozenset({"model", "code"}),
     Kind.MODEL_UNLOADED: frozenset({"model"}),
     Kind.AUDIT_SEARCHED: frozenset({"num_results"}),

@@ -62,7 +62,7 @@ class AuditLog:
         self._clock = clock
         self._busy = Busy(settings.audit.commit_timeout_seconds)
         self._space = Space(home, settings.audit)
-        self._times = ClockWatch(settings.audit.heartbeat_seconds)
+        self.times = ClockWatch(settings.audit.heartbeat_seconds)
         self._latch = Latch(home.latch)
         self._latching = threading.Lock()
         self._state = LogState()
@@ -269,7 +269,7 @@ class AuditLog:
         if (sequencer := self._sequencer) is None:
             raise SetupError("the log is not open", code="log_closed")
         now_us = self._clock.monotonic_us()
-        noticed = self._times.look(self._clock.now_us(), now_us, written_us=self._written_us)
+        noticed = self.times.look(self._clock.now_us(), now_us, written_us=self._written_us)
         receipts = sequencer.commit([*noticed, *entries]) if noticed or entries else []
         if receipts:
             self._size, self._written_us = sequencer.size, now_us
@@ -357,7 +357,7 @@ class AuditLog:
             if kind is not Kind.LOG_ALARM:
                 public["heartbeat_seconds"] = self._settings.heartbeat_seconds
             sequencer.open(Start(kind=kind, public=dict(public)))
-            if stepped := self._times.begin(sequencer.last_ts, self._clock.now_us()):
+            if stepped := self.times.begin(sequencer.last_ts, self._clock.now_us()):
                 sequencer.commit(stepped)
             sequencer.write_head()
         except BaseException:

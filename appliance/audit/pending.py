@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import queue
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -144,5 +145,7 @@ def reason_of(error: Exception) -> str:
         return error.message
     original = getattr(error, "orig", None) or error
     name = getattr(original, "sqlite_errorname", "") or getattr(original, "sqlstate", None) or ""
+    if isinstance(original, OSError):
+        name = errno.errorcode.get(original.errno or 0, "")
     message = getattr(original, "message", "")
     return " ".join(part for part in (type(original).__name__, name, message) if part)

@@ -7,6 +7,7 @@ the log, because the wall clock may step; its steps are entries themselves.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from appliance.audit.entry import Entry
@@ -14,16 +15,32 @@ from appliance.audit.header import Header
 from appliance.audit.kinds import Kind
 
 STEP_US: Final = 2_000_000
+DOUBT_US: Final = 3_600_000_000  # a wall clock that is so far from where it began decides nothing for good
 SILENT: Final = "silent"  # the code of the alarm that admits a gap
 SLACK_US: Final = 60_000_000  # a busy machine, a slow commit: no gap of the record
 
 
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What the wall clock did to itself since the start. Microseconds."""
+
+    sum_us: int = 0  # forwards and back again is nothing
+    last_us: int = 0  # the last step's size
+    at_us: int | None = None  # when it was noticed, on the monotonic clock; None: there was none
+
+    @property
+    def are_doubtful(self) -> bool:
+        """Whether the clock now tells another time than it would have by itself."""
+        return abs(self.sum_us) > DOUBT_US
+
+
 class ClockWatch:
-    """Compares the two clocks from look to look. Owner: the thread that writes the log."""
+    """Compares the two clocks from look to look. Owner: the log's writer; others read `steps`."""
 
     def __init__(self, heartbeat_seconds: int) -> None:
         self._allowed_us = heartbeat_seconds * 1_000_000 + SLACK_US
         self._offset_us: int | None = None  # wall minus monotonic at the last look
+        self.steps = Steps()  # replaced, never changed
 
     def begin(self, last_ts_us: int, now_us: int) -> list[Entry]:
         """At a start: a clock that stands behind the record's last entry was set back meanwhile."""
@@ -41,6 +58,8 @@ class ClockWatch:
         if monotonic_us - written_us > self._allowed_us:
             said.append(Entry(kind=Kind.LOG_ALARM, public={"code": SILENT}))
         if before_us is not None and abs(offset_us - before_us) > STEP_US:
+            by_us = offset_us - before_us
+            self.steps = Steps(self.steps.sum_us + by_us, by_us, monotonic_us)
             said.append(_stepped(monotonic_us + before_us, now_us))
         return said
 

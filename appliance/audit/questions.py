@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from appliance.core import (
     ChatMessage,
@@ -42,6 +42,32 @@ def asked(request: InferenceRequest) -> dict[str, Any]:
     if request.setup is not None:
         content["setup"] = asdict(request.setup)
     return content
+
+
+# What a question asks for in numbers. Stop strings, biases of tokens, schemas and tools are words.
+_MEASURES: Final = frozenset({"n", "effort", "timeout_seconds", "dimensions", "add_special", "parse_special"})
+_NUMBERS: Final = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "repeat_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+        "seed",
+        "max_tokens",
+        "top_logprobs",
+    }
+)
+
+
+def measures(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left of a question's content without a word of it. A field that is not known here goes."""
+    left = {name: value for name, value in content.items() if name in _MEASURES}
+    if "sampling" in content:
+        left["sampling"] = {name: value for name, value in content["sampling"].items() if name in _NUMBERS}
+    return left
 
 
 def question_of(content: Mapping[str, Any], *, request_id: str, model: str) -> InferenceRequest:

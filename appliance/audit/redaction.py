@@ -54,6 +54,7 @@ PARTS: Final[Mapping[str, Part | None]] = {
     "parse_special": None,
     "setup": None,
     "annotations": Part.WHO,
+    "capture_basis": Part.WHO,
     "principal": Part.WHO,
     "caller": Part.ADDRESS,
     "text": Part.ANSWER,

@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from appliance import durable
+from appliance import durable, resealing
 from appliance.audit import blind, boxes, checkpoint, entry, files, shares, store
 from appliance.audit.blind import IndexKey
 from appliance.audit.checkpoint import Checkpoint
@@ -53,6 +53,7 @@ class Sequencer:
         self._database = database
         self._settings = settings
         self._clock = clock
+        resealing.finish(home)  # what a crash left of secrets on their way: we hold the lock
         self._keys = files.load_keys(home, settings.origin)
         self._guard = files.FileGuard()
         self._holds_wal = database.file is None  # a server has none of ours

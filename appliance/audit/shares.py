@@ -29,8 +29,9 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from appliance import durable
+from appliance import durable, keyring
 from appliance.config import Home
+from appliance.databases import small
 from appliance.errors import SetupError, VerificationError
 
 SHARE_BYTES: Final = 32
@@ -91,7 +92,7 @@ class ShareStore:
         if found is None:
             secret = secrets.token_bytes(SHARE_BYTES)
             found = Share(share_id(secret), secret, subject, month)
-            with _transaction(self._sql):
+            with small.transaction(self._sql):
                 self._insert(found, since_seq)
         self._known[place] = found
         if len(self._known) > _MAX_REMEMBERED:
@@ -114,7 +115,7 @@ class ShareStore:
 
     def discard(self, ids: Iterable[bytes]) -> None:
         """Drop shares that nothing was ever sealed with."""
-        with _transaction(self._sql):
+        with small.transaction(self._sql):
             self._sql.executemany("DELETE FROM share WHERE id = ?", [(each,) for each in ids])
 
     def erase(self, ids: Iterable[bytes]) -> int:
@@ -124,7 +125,7 @@ class ShareStore:
         fresh = _make_kek(self._home, number)
         rows = self._sql.execute("SELECT id, since_seq, nonce, sealed FROM share").fetchall()
         erased = sum(bytes(row[0]) in doomed for row in rows)
-        with _transaction(self._sql):
+        with small.transaction(self._sql):
             self._sql.execute("DELETE FROM share")
             old, self._kek, self._kek_number = self._kek, fresh, number
             for found_id, since_seq, nonce, sealed in rows:
@@ -141,7 +142,7 @@ class ShareStore:
         """Take in shares from a backup, but for those that are here; how many were taken."""
         here = {bytes(row[0]) for row in self._sql.execute("SELECT id FROM share")}
         missing = [each for each in found if each.id not in here]
-        with _transaction(self._sql):
+        with small.transaction(self._sql):
             for each in missing:
                 self._insert(each, SETTLED)
         self._known.clear()
@@ -149,7 +150,7 @@ class ShareStore:
 
     def settle(self) -> None:
         """Every share stays from now on, also where no entry of the present database names it."""
-        with _transaction(self._sql):
+        with small.transaction(self._sql):
             self._sql.execute("UPDATE share SET since_seq = ?", (SETTLED,))
 
     def close(self) -> None:
@@ -176,14 +177,7 @@ def create(home: Home) -> None:
     """An empty store and its first key, at the log's beginning; what is there is kept."""
     if not home.shares.exists():
         _make_kek(home, 1)
-        # Its tables come with a rename: a crash leaves no file, or a whole one.
-        fresh = home.shares.with_name(".shares.db.tmp")
-        fresh.unlink(missing_ok=True)
-        durable.write_file(fresh, b"")
-        with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
-            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
-        fresh.replace(home.shares)
-        durable.fsync_dir(home.root)
+        small.create(home.shares, f"{_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION};")
 
 
 def release(home: Home, ids: Iterable[bytes]) -> dict[bytes, bytes]:
@@ -261,18 +255,6 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     return connection
 
 
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
 def _opened(kek: bytes, found_id: bytes, nonce: bytes, sealed: bytes) -> Share:
     """A row's share. VerificationError where it is not the one that its id names."""
     try:
@@ -296,13 +278,13 @@ def _kek_path(home: Home, number: int) -> Path:
 
 def _make_kek(home: Home, number: int) -> bytes:
     kek = secrets.token_bytes(SHARE_BYTES)
-    durable.write_file(_kek_path(home, number), kek)
+    keyring.write(home, _kek_path(home, number), kek)
     return kek
 
 
 def _read_kek(home: Home, number: int) -> bytes:
     try:
-        kek = _kek_path(home, number).read_bytes()
+        kek = keyring.read(home, _kek_path(home, number))
     except OSError as error:
         raise _missing(f"keys/shares-{number}.kek") from error
     if len(kek) != SHARE_BYTES:

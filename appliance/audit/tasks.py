@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance.audit.entry import Entry, person_of, session_of, subject_of, user_of
+from appliance.audit.entry import Entry, kept, marked, person_of, session_of, subject_of, user_of
 from appliance.audit.kinds import Kind
 from appliance.audit.questions import tooling, turns
 from appliance.core import Caller, ModelSpec, Principal
@@ -23,12 +23,12 @@ def opened(task: Task, principal: Principal, caller: Caller, model: ModelSpec) -
             "model": model.id,
             "model_sha256": model.sha256,
             "stream": 0,
+            **marked(principal.terms.capture),
         },
         content={
-            **_asked(task),
-            "annotations": dict(task.annotations),
+            **kept(principal, _asked(task), task.annotations),
             "principal": person_of(principal),
-            "caller": {"address": caller.address, "user_agent": caller.user_agent},
+            "caller": caller.told(),
         },
         request_id=task.request_id,
         actor=principal.key_id,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from appliance.audit import query
-from appliance.audit.contents import STREAMED, pieces
+from appliance.audit.contents import STREAMED, are_words_kept, pieces
 from appliance.audit.kinds import Kind
 from appliance.audit.query import Opened, Record
 from appliance.audit.recipients import Identity
@@ -64,6 +64,7 @@ class Found:
     matches: tuple[Match, ...]
     num_searched: int
     num_sealed: int  # without a share any more: erased
+    num_wordless: int  # of keys whose words are not kept
     searched_to_us: int | None
 
 
@@ -124,13 +125,14 @@ def find(
         query.open_records(place, [one for each in batch.exchanges for one in each], identities, shares)
     )
     matches = []
-    num_sealed = 0
+    num_sealed = num_wordless = 0
     for exchange in batch.exchanges:
+        num_wordless += not are_words_kept(exchange)
         contents = [next(opened) for _ in exchange]
         num_sealed += all(each.content is None for each in contents)
         if hits := hits_of(contents, needle):
             matches.append(Match(exchange, tuple(hits)))
-    return Found(tuple(matches), len(batch.exchanges), num_sealed, batch.searched_to_us)
+    return Found(tuple(matches), len(batch.exchanges), num_sealed, num_wordless, batch.searched_to_us)
 
 
 def hits_of(contents: Sequence[Opened], needle: str) -> list[Hit]:

@@ -21,7 +21,6 @@ from appliance.bundle import (
     blobs,
     elf,
     folder,
-    gguf,
     hashing,
     layout,
     licences,
@@ -34,6 +33,7 @@ from appliance.bundle import (
 from appliance.bundle.meter import Meter, Progress, Told
 from appliance.catalog import ModelFile, read_model
 from appliance.errors import RequestError
+from appliance.gguf import header
 
 TOOLS: Final = ("verify.sh", "install.sh", "ed25519_verify.py")
 _LLAMA: Final = "llama-cpp-python"
@@ -245,7 +245,7 @@ def _pack_model(
     candidates: Sequence[tuple[ModelFile, bytes]],
     told: Told,
 ) -> manifest.Blob:
-    header = gguf.read(given.file)
+    about = header.read(given.file)
     cut = blobs.cut(given.file, place, part_bytes=inputs.part_bytes, told=told)
     pinned, text = next((each for each in candidates if each[0].sha256 == cut.sha256), (None, b""))
     if pinned is None:
@@ -261,8 +261,8 @@ def _pack_model(
         parts=cut.parts,
         model=manifest.Model(
             id=pinned.id,
-            quant=header.quant,
-            arch=header.arch,
+            quant=about.quant,
+            arch=about.arch,
             licence=pinned.licence,
             licence_file=path,
             source=f"{pinned.source.package} {pinned.source.version} ({pinned.source.member})",

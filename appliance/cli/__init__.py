@@ -13,6 +13,7 @@ import click
 
 import appliance
 from appliance import log as logging_setup
+from appliance import unseen
 from appliance.cli.base import report
 from appliance.config import Log
 from appliance.errors import ApplianceError
@@ -21,11 +22,14 @@ _COMMANDS = {
     "init": ("appliance.cli.init", "init"),
     "serve": ("appliance.cli.serve", "serve"),
     "key": ("appliance.cli.key", "key"),
+    "prompt": ("appliance.cli.prompt", "prompt"),
+    "policy": ("appliance.cli.policy", "policy"),
     "account": ("appliance.cli.account", "account"),
     "auditor": ("appliance.cli.auditor", "auditor"),
     "model": ("appliance.cli.model", "model"),
     "audit": ("appliance.cli.audit", "audit"),
     "tls": ("appliance.cli.tls", "tls"),
+    "secrets": ("appliance.cli.secrets", "secrets"),
     "bundle": ("appliance.cli.bundle", "bundle"),
     "db": ("appliance.cli.db", "database"),
     "bench": ("appliance.cli.bench", "bench"),
@@ -64,6 +68,7 @@ def program() -> None:
 
 def main() -> None:
     """Entry point: errors of ours end in one line, a hint and an exit code, never in a traceback."""
+    unseen.close_memory()  # a key, a passphrase, a record: most commands hold one for a moment
     logging_setup.configure(Log(level="error"))
     try:
         program.main(standalone_mode=False)

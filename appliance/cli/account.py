@@ -10,7 +10,7 @@ from appliance.accounts.accounts import PEOPLE
 from appliance.cli.base import command_gateway, home_option, json_option, show, table, when
 from appliance.cli.key import Duration
 from appliance.clock import SystemClock
-from appliance.commands import CreateAccount, DisableAccount, ListAccounts, ResetAccount
+from appliance.commands import CreateAccount, DisableAccount, ListAccounts, ResetAccount, ResetSecondFactor
 from appliance.config import Home
 from appliance.core import Role
 
@@ -60,23 +60,32 @@ def list_(home: Home, *, as_json: bool) -> None:
             each["role"],
             when(each["created_us"]),
             when(each["expires_us"]) or "never",
+            "yes" if each["second_factor"] else "no",
+            when(each["entered_us"]) or "never",
             _state(each, now_us),
         )
         for each in result["accounts"]
     ]
-    show(result, table(("ID", "NAME", "ROLE", "CREATED", "EXPIRES", "STATE"), rows), as_json=as_json)
+    columns = ("ID", "NAME", "ROLE", "CREATED", "EXPIRES", "SECOND FACTOR", "LAST LOG-IN", "STATE")
+    show(result, table(columns, rows), as_json=as_json)
 
 
 @account.command()
 @click.argument("name_or_id")
+@click.option("--second-factor", is_flag=True, help="Leave the passphrase; take the second factor away.")
 @home_option
 @json_option
-def reset(name_or_id: str, home: Home, *, as_json: bool) -> None:
-    """Give somebody another passphrase for their next log-in.
+def reset(name_or_id: str, home: Home, *, second_factor: bool, as_json: bool) -> None:
+    """Give somebody another passphrase for their next log-in, or let them set up another second factor.
 
     \b
     Example: appliance account reset "Ada Kim"
     """
+    if second_factor:
+        result = command_gateway(home, ResetSecondFactor(name_or_id=name_or_id))
+        told = "sets up another second factor at the next log-in"
+        show(result, [f"{result['name']} ({result['id']}) {told}"], as_json=as_json)
+        return
     _show_once(command_gateway(home, ResetAccount(name_or_id=name_or_id)), as_json=as_json)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from appliance.core import Endpoint, Outcome
+from appliance.core import Outcome
+from appliance.terms import Endpoint
 
 _SINGULAR = {"inputs": "input", "documents": "document", "prompts": "prompt"}
 

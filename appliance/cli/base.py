@@ -14,6 +14,7 @@ import click
 
 from appliance import config, control, db
 from appliance.bundle.refusals import BundleRefused
+from appliance.cli import unlocking
 from appliance.commands import Answer, Command, Done, Problem
 from appliance.config import Home
 from appliance.databases.base import Database
@@ -59,13 +60,22 @@ def report(error: ApplianceError) -> int:
 
 
 def home_option(function: _F) -> _F:
-    """`--home DIR`, handed to the command as a `Home`."""
-    return click.option(
+    """`--home DIR`, handed to the command as a `Home`; `--unlock FILE`, which may open its secrets."""
+    home = click.option(
         "--home",
         metavar="DIR",
-        callback=lambda _context, _parameter, value: config.find_home(value),
+        callback=lambda context, _parameter, value: unlocking.sourced(context, config.find_home(value)),
         help="The appliance's home (default: $APPLIANCE_HOME, else ./var).",
-    )(function)
+    )
+    unlock = click.option(
+        "--unlock",
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=unlocking.remember,
+        help="A sealed home's passphrase or credential is in FILE (-: standard input; default: asked).",
+    )
+    return home(unlock(function))
 
 
 def json_option(function: _F) -> _F:
@@ -121,6 +131,11 @@ def command_gateway(home: Home, command: Command) -> dict[str, Any]:
     answer: Answer | None = control.send(home.control_socket, command)
     if answer is None:
         answer = asyncio.run(_perform_alone(home, settings, command))
+    return done(answer)
+
+
+def done(answer: Answer) -> dict[str, Any]:
+    """What an act came to; raises what it failed with."""
     match answer:
         case Done():
             return answer.result

@@ -12,7 +12,7 @@ from appliance.cli.drafting import act_option, write_act
 from appliance.cli.verifying import second_reading
 from appliance.clock import SystemClock
 from appliance.config import Home
-from appliance.services import CARRIED_TABLES
+from appliance.state import CARRIED_TABLES
 
 
 @click.command(name="begin-anew")

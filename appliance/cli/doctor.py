@@ -12,12 +12,13 @@ from pathlib import Path
 import click
 from cryptography.hazmat.backends.openssl import backend
 
-from appliance import config, db
+from appliance import config, db, readiness
 from appliance.audit import checkpoint, files, profiles, store, surroundings
 from appliance.bundle import preflight
 from appliance.bundle.layout import Site
 from appliance.catalog import Catalog
-from appliance.cli import doctor_egress
+from appliance.certifying import clients_of, state_of
+from appliance.cli import doctor_egress, doctor_gateway, doctor_sandbox, doctor_secrets
 from appliance.cli.base import command_gateway, database_of, home_option, json_option, show
 from appliance.clock import SystemClock
 from appliance.commands import SelfTest
@@ -138,8 +139,40 @@ def examine(home: Home) -> list[Check]:
         ("disk", _disk),
         ("file system", _filesystem),
     ]
+    home.unlocking.ask = None  # nobody is asked: what is sealed is looked into with --unlock
     checks = [_look(name, look, home) for name, look in looks]
-    return [*checks, *_server_checks(home), *_host_checks(home)]
+    return [
+        *checks,
+        _sandbox(home),
+        *_secrets_checks(home),
+        *_gateway_checks(home),
+        *_server_checks(home),
+        *_host_checks(home),
+    ]
+
+
+def _gateway_checks(home: Home) -> list[Check]:
+    """Of the running gateway; nothing where none runs, or the home is none."""
+    if not home.root.exists():
+        return []
+    return [
+        Check(name, is_green=True, says="it runs and is ready, as /readyz says")
+        if each is None
+        else Check(name, is_green=not each.stops, says=each.says, hint=each.hint, is_warning=True)
+        for name, each in doctor_gateway.looks(home)
+    ]
+
+
+def _secrets_checks(home: Home) -> list[Check]:
+    """Whether the disk gives them away; none where there is no home."""
+    try:
+        return [
+            Check(name, found.level is not Level.FAIL, found.says, hint, is_warning=found.level is Level.WARN)
+            for name, found, hint in doctor_secrets.looks(home)
+        ]
+    except (ApplianceError, OSError) as error:
+        says = error.message if isinstance(error, ApplianceError) else str(error.strerror)
+        return [Check("secrets", is_green=False, says=says)]
 
 
 def _host_checks(home: Home) -> list[Check]:
@@ -216,6 +249,8 @@ def _private_files(home: Home) -> str:
 
 
 def _log_keys(home: Home) -> str:
+    if not doctor_secrets.is_looked_into(home):
+        return "sealed; with --unlock FILE they are looked at, too"
     keys = files.load_keys(home, config.load(home).audit.origin)
     if files.read_verifiers(home.keys) != keys.verifiers:
         raise SetupError("keys/log.vkey is not the public half of the log's key", code="log_keys")
@@ -243,11 +278,7 @@ def _algorithms(home: Home) -> str:
 
 def _latch(home: Home) -> str:
     if reason := files.Latch(home.latch).reason():
-        raise SetupError(
-            f"the log is closed: {reason}",
-            code="latched",
-            hint="remove the cause, then run: appliance audit recover",
-        )
+        raise doctor_gateway.problem_of(readiness.closed_log(reason))
     return "the log is open"
 
 
@@ -277,19 +308,29 @@ def _worker(home: Home) -> str:
     return f"of its own user and sandbox, behind {path}"
 
 
+def _sandbox(home: Home) -> Check:
+    """Of a worker that the gateway starts; with defaults where the configuration can not be read."""
+    try:
+        settings = config.load(home)
+    except ApplianceError:
+        settings = Settings()
+    says, hint, can_load = doctor_sandbox.judge(doctor_sandbox.look(), settings.engine)
+    return Check("sandbox", is_green=can_load, says=says, hint=hint, is_warning=bool(hint))
+
+
 def _tls(home: Home) -> str:
     server = config.load(home).server
     if not server.tls_certificate:
         return "off (profile dev)"
     clock = SystemClock()
-    serving = Serving(Files(server.certificate, server.key, server.tls_oldest), clock)
+    if doctor_secrets.is_key_sealed(home):
+        return f"{server.certificate}; its key is sealed, and looked at with --unlock FILE"
+    files = Files(server.certificate, server.key, server.tls_oldest, home)
+    serving = Serving(files, clock, clients_of(server))
     about = serving.about
-    if serving.is_over:
-        raise SetupError(
-            f"the certificate's time is over since {about.not_after:%Y-%m-%d %H:%M} UTC",
-            code="tls_over",
-            hint="appliance tls renew, or a new certificate of your site; and check this host's clock",
-        )
+    found = readiness.certificate(state_of(serving, clock.now_us()), about.ends_at, serving.problem)
+    if found is not None and found.stops:
+        raise doctor_gateway.problem_of(found)
     return f"{', '.join(about.names) or about.subject}, until {about.not_after:%Y-%m-%d}"
 
 

@@ -25,7 +25,7 @@ def looks(home: Home, ports: Collection[int]) -> Iterator[tuple[str, Finding]]:
         raise SetupError(
             "another user's processes can not be looked at",
             code="not_permitted",
-            hint="run this as root, or as the service's user",
+            hint="run this as root: what our processes hold is nobody else's to see",
         ) from error
     for each in egress.judge(found, _declared(settings, ports)):
         yield "sockets", each

@@ -13,18 +13,20 @@ from typing import Any, Literal, TypeVar
 import click
 
 import appliance
-from appliance import config, db, durable
-from appliance.audit import files, profiles, store
+from appliance import config, db, durable, keyring, resealing
+from appliance.audit import files, profiles, safekeeping, store
 from appliance.audit.entry import Entry
 from appliance.audit.files import take_lock
 from appliance.audit.kinds import Kind
 from appliance.audit.policy import Reading, first_policy
 from appliance.audit.recipients import Algorithms, Identity, Recipient, parse_recipient
 from appliance.audit.sequencer import Sequencer, Start
+from appliance.cli import unlocking
 from appliance.cli.base import FILE, home_option, json_option, show, warn
 from appliance.clock import SystemClock
 from appliance.config import CryptoProfile, Home, Settings
 from appliance.errors import SetupError
+from appliance.resealing import NewWay
 
 DEV_IDENTITY = "dev-auditor.identity"
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -40,7 +42,7 @@ def owner_url_option(function: Any) -> Any:
     )(function)
 
 
-RECOVERY_IDENTITY = "recovery.identity"
+RECOVERY_IDENTITY = keyring.RECOVERY
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,12 @@ def _people_option(flag: str, says: str) -> Callable[[_F], _F]:
     help="A PostgreSQL server for the record, as postgresql://USER@HOST/DATABASE (default: in the home).",
 )
 @owner_url_option
+@click.option("--seal", is_flag=True, help="Seal the home's secrets under a passphrase, which is asked for.")
+@click.option(
+    "--seal-with",
+    metavar="FILE",
+    help="Seal them under the passphrase or credential in this file (-: standard input).",
+)
 @home_option
 @json_option
 def init(
@@ -107,15 +115,19 @@ def init(
     crypto: CryptoProfile,
     database_url: str,
     owner_url: str,
+    seal_with: str | None,
     home: Home,
     *,
+    seal: bool,
     as_json: bool,
 ) -> None:
     """Set up a home; safe to run again.
 
+    With --seal its disk opens nothing by itself: deploy/guides/secrets.md.
+
     \b
     Examples: appliance init
-              appliance init --profile production --auditor alice.recipient
+              appliance init --profile production --auditor alice.recipient --seal
               appliance init --profile production --reading 2-of-n \\
                 --auditor alice.recipient --auditor bob.recipient --privacy carol.recipient
     """
@@ -125,6 +137,7 @@ def init(
         privacy=_recipients(privacy),
         reading=Reading(reading),
     )
+    wants_seal = (seal or seal_with is not None) and not keyring.is_sealed(home)
     result = initialise(
         home,
         profile=profile,
@@ -132,6 +145,7 @@ def init(
         crypto=crypto,
         database_url=database_url,
         owner_url=owner_url,
+        way=unlocking.new_way(seal_with, crypto) if wants_seal else None,
     )
     if result["dev_identity"] and result["created"]:
         warn(
@@ -148,6 +162,7 @@ def init(
         f"database: {result['database']}",
         f"log {result['origin']}, {result['entries']} entries, verifier key: {result['vkey']}",
         f"key policy, for paper: {result['policy_fingerprint']}",
+        f"secrets: {'sealed' if result['sealed'] else 'in the clear; appliance secrets seal'}",
     ]
     show(result, lines, as_json=as_json)
 
@@ -160,8 +175,12 @@ def initialise(
     crypto: CryptoProfile = "standard",
     database_url: str = "",
     owner_url: str = "",
+    way: NewWay | None = None,
 ) -> dict[str, Any]:
-    """Make what is missing, keep what is there. SetupError where the two contradict each other."""
+    """Make what is missing, keep what is there. SetupError where the two contradict each other.
+
+    With a `way` the new home's secrets are sealed, from the first one on.
+    """
     known = config.load(home) if home.config.exists() else None
     if known is not None and database_url not in {"", known.database_url}:
         raise SetupError(
@@ -182,6 +201,10 @@ def initialise(
             code="already_initialised",
             hint="auditors are changed by a quorum of auditors, not by init",
         )
+    if begun and way is not None:
+        raise SetupError(
+            "this home has its secrets already", code="already_initialised", hint="appliance secrets seal"
+        )
     if known is not None:
         profile = known.profile
     if not begun and profile == "production" and not members.auditors:
@@ -200,6 +223,8 @@ def initialise(
             durable.write_file(home.config, _first_config(profile, crypto, database_url).encode())
         settings = config.load(home)
         if not begun:
+            if way is not None:
+                resealing.establish(home, way)
             _lay_foundations(home, settings)
         return {"created": not begun, **_prepare(home, settings, members, owner_url)}
     finally:
@@ -239,9 +264,11 @@ def _prepare(home: Home, settings: Settings, members: Members, owner_url: str) -
     try:
         if not begun:
             kind = profiles.algorithms_of(settings.crypto.profile)
-            recovery = members.recovery or [_identity(recovery_path, "recovery", kind).recipient]
-            auditors = members.auditors or [_identity(identity_path, "dev-auditor", kind).recipient]
+            recovery = members.recovery or [_identity(home, recovery_path, "recovery", kind).recipient]
+            auditors = members.auditors or [_identity(home, identity_path, "dev-auditor", kind).recipient]
             sequencer.pin_policy(first_policy(auditors, recovery, members.privacy, members.reading))
+            if keyring.is_sealed(home):
+                sequencer.commit([_sealed(home)])
             sequencer.write_head()
         else:
             sequencer.open(None if upgraded is None else Start(Kind.LOG_STARTED, _started()))
@@ -260,6 +287,7 @@ def _prepare(home: Home, settings: Settings, members: Members, owner_url: str) -
         "entries": entries,
         "vkey": keys.signer.verifier.text(),
         "policy_fingerprint": fingerprint,
+        "sealed": keyring.is_sealed(home),
         "dev_identity": str(identity_path) if identity_path.exists() else "",
         "recovery_identity": str(recovery_path) if recovery_path.exists() else "",
     }
@@ -281,13 +309,19 @@ def _started() -> dict[str, str | int]:
     return {"version": appliance.__version__}
 
 
+def _sealed(home: Home) -> Entry:
+    ways = keyring.slots_of(home).ways
+    names = {kind: [each.name for each in ways if each.way == kind] for kind in ("passphrase", "credential")}
+    return safekeeping.changed("sealed", names["passphrase"], names["credential"])
+
+
 def _recipients(paths: Sequence[Path]) -> tuple[Recipient, ...]:
     return tuple(parse_recipient(path.read_text(encoding="utf-8")) for path in paths)
 
 
-def _identity(path: Path, name: str, algorithms: Algorithms) -> Identity:
+def _identity(home: Home, path: Path, name: str, algorithms: Algorithms) -> Identity:
     identity = Identity.generate(name, algorithms)
-    durable.write_file(path, identity.text().encode())
+    keyring.write(home, path, identity.text().encode())
     return identity
 
 

@@ -19,6 +19,7 @@ from appliance.bundle.install.machine import Machine, Options, Outcome, Told
 from appliance.bundle.install.steps import State
 from appliance.bundle.layout import Site
 from appliance.bundle.refusals import BundleRefused, Exit
+from appliance.cli import unlocking
 from appliance.cli.base import FILE, command_gateway, home_option, json_option, show, warn, when
 from appliance.cli.progress import Progress
 from appliance.cli.site import FOLDER, site_option, who
@@ -63,6 +64,13 @@ def _probation_options(function: _F) -> _F:
     return function
 
 
+_unlock_option = click.option(
+    "--unlock",
+    metavar="FILE",
+    help="Of a sealed home: its passphrase or credential (-: standard input), for a schema that changes.",
+)
+
+
 @click.command()
 @click.option("--staged", required=True, type=FOLDER, metavar="DIR",
               help="The copy on this host's disk: appliance bundle import.")  # fmt: skip
@@ -76,6 +84,8 @@ def _probation_options(function: _F) -> _F:
 @click.option("--auditor", multiple=True, type=FILE, help="First installation: as in init (repeatable).")
 @click.option("--recovery", multiple=True, type=FILE, help="First installation: as in init (repeatable).")
 @click.option("--privacy", multiple=True, type=FILE, help="First installation: as in init (repeatable).")
+@click.option("--seal-with", metavar="FILE", help="First installation: as in init.")
+@_unlock_option
 @_probation_options
 @site_option
 @json_option
@@ -97,8 +107,12 @@ def install(
         word for name in _INIT_WORDS if chosen[name] for word in (f"--{name.replace('_', '-')}", chosen[name])
     ]
     files = tuple((f"--{name}", file) for name in _INIT_FILES for file in chosen[name])
-    first = beginnings.First(words=tuple(words), files=files, config=config_file)
-    options = Options(terms=_terms(chosen), first=first, who=who())
+    first = beginnings.First(
+        words=tuple(words), files=files, config=config_file, seal=unlocking.secret_in(chosen["seal_with"])
+    )
+    options = Options(
+        terms=_terms(chosen), first=first, who=who(), unlock=unlocking.secret_in(chosen["unlock"])
+    )
     with _machine(site, options, fingerprints=fingerprint) as installer:
         _tell(installer.install(staged.resolve()), as_json=as_json)
 
@@ -107,6 +121,7 @@ def install(
 @click.option("--staged", required=True, type=FOLDER, metavar="DIR",
               help="The copy on this host's disk: appliance bundle import.")  # fmt: skip
 @click.option("--allow-downgrade", is_flag=True, help="Take a bundle that is older than what was installed.")
+@_unlock_option
 @_probation_options
 @site_option
 @json_option
@@ -120,7 +135,12 @@ def upgrade(staged: Path, site: Site, *, allow_downgrade: bool, as_json: bool, *
         raise RequestError(
             "no release is installed here", code="not_installed", hint="appliance bundle install"
         )
-    options = Options(terms=_terms(chosen), allow_downgrade=allow_downgrade, who=who())
+    options = Options(
+        terms=_terms(chosen),
+        allow_downgrade=allow_downgrade,
+        who=who(),
+        unlock=unlocking.secret_in(chosen["unlock"]),
+    )
     with _machine(site, options) as installer:
         _tell(installer.install(staged.resolve()), as_json=as_json)
 
@@ -129,6 +149,7 @@ def upgrade(staged: Path, site: Site, *, allow_downgrade: bool, as_json: bool, *
 @click.option("--restore-backup", is_flag=True,
               help="Where the kept release does not read today's schema: put the record "
                    "of before the upgrade back. The log stays closed until its auditors agree.")  # fmt: skip
+@_unlock_option
 @_probation_options
 @site_option
 @json_option
@@ -138,7 +159,12 @@ def rollback(site: Site, *, restore_backup: bool, as_json: bool, **chosen: Any) 
     \b
     Example: appliance bundle rollback
     """
-    options = Options(terms=_terms(chosen), restore_backup=restore_backup, who=who())
+    options = Options(
+        terms=_terms(chosen),
+        restore_backup=restore_backup,
+        who=who(),
+        unlock=unlocking.secret_in(chosen["unlock"]),
+    )
     with _machine(site, options) as installer:
         outcome = installer.rollback()
         _tell(outcome, as_json=as_json)

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from appliance import config, durable
+from appliance import config, durable, keyring
 from appliance.audit import query
 from appliance.audit.entry import Entry
 from appliance.audit.kinds import Kind
@@ -185,4 +185,4 @@ def _dev_identity(home: Home) -> Identity:
             hint="pass --identity FILE",
         )
     warn("using the identity that profile 'dev' keeps in the home; production has none here")
-    return parse_identity(path.read_text(encoding="utf-8"))
+    return parse_identity(keyring.read(home, path).decode())

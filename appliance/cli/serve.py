@@ -9,10 +9,10 @@ import os
 import resource
 import signal
 import socket
-import ssl
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import click
 import msgspec
@@ -20,10 +20,11 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from appliance import config
+from appliance import config, keyring, unseen
 from appliance import log as logging_setup
 from appliance.accounts.accounts import PEOPLE
 from appliance.api.app import create_app
+from appliance.api.listening.listener import Port
 from appliance.cli.base import home_option, warn
 from appliance.config import Home, Settings
 from appliance.console.app import create_console, new_sessions
@@ -33,6 +34,9 @@ from appliance.services import Services, run_services
 
 _RUN_KEY_SECONDS = 24 * 3600
 _BACKLOG = 2048
+_OTHER_FILES: Final = 512  # databases, workers, logs: beside the connections
+# What the kernel keeps for a client that does not read, of each connection; it doubles the number.
+_SEND_BUFFER_BYTES: Final = 128 * 1024
 
 
 @click.command()
@@ -85,7 +89,11 @@ def run(
     """Serve until a signal. Tests hand in another worker program; nothing else differs."""
     logging_setup.configure(settings.log)
     os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # prompts and keys live in this memory
+    unseen.close_memory()  # prompts and keys live in it
+    unseen.gain_nothing()
+    _make_room_for(settings.server.max_connections)
+    if keyring.is_sealed(home):
+        keyring.unlock(home)  # while somebody may still be asked
     if settings.profile == "dev":
         warn("profile 'dev': the auditor's identity lies in this home, so root can read the record")
     with contextlib.ExitStack() as stack:
@@ -124,14 +132,14 @@ async def _serve(
         sessions = new_sessions(services)
         sessions.start()
         guard = services.doors.guard
-        context = services.certifying.serving.context if services.certifying is not None else None
-        servers = [(_server(settings, guard(api), context), listeners.api)]
+        servers = [(_port(services, guard(api), "req_", asks=True), listeners.api)]
         if listeners.console is not None:
             console = guard(create_console(services, sessions, api))
-            servers.append((_server(settings, console, context), listeners.console))
+            servers.append((_port(services, console, "con_", asks=False), listeners.console))
         loop = asyncio.get_running_loop()
+        ending = _Ending(services, [server for server, _ in servers])
         for each in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(each, _end, [server for server, _ in servers], each)
+            loop.add_signal_handler(each, ending.signalled, each)
         announcer = asyncio.create_task(_announce(services, listeners, making))
         try:
             await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in servers))
@@ -142,37 +150,51 @@ async def _serve(
             await sessions.stop()
 
 
-def _server(settings: Settings, app: ASGIApp, context: ssl.SSLContext | None) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            app,
-            lifespan="off",
-            access_log=False,  # the border writes one line per request, without query strings
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,  # where a call comes from is on the record: nobody but its socket says it
-            timeout_graceful_shutdown=settings.server.shutdown_grace_seconds,
-            ssl_context_factory=None if context is None else lambda _config, _default: context,
-            http="httptools",
-            ws="none",
-            backlog=_BACKLOG,
-        )
+def _port(services: Services, app: ASGIApp, prefix: str, *, asks: bool) -> Port:
+    """`asks`: for the certificates of clients, where that is configured. People have passphrases."""
+    certifying = services.certifying
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        access_log=False,  # the border writes one line per request, without query strings
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,  # where a call comes from is on the record: nobody but its socket says it
+        timeout_graceful_shutdown=services.settings.server.shutdown_grace_seconds,
+        ws="none",
     )
+    if certifying is None:
+        return Port(config, services, None, prefix=prefix)
+    serving = certifying.serving
+    return Port(config, services, lambda: serving.asking if asks else serving.context, prefix=prefix)
 
 
-def _end(servers: Sequence[_Server], number: int) -> None:
-    for each in servers:
-        each.handle_exit(number, None)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn raises a caught signal anew when it is done, which would end the process before the
-    log has its last entry: here a signal only asks it to stop.
+class _Ending:
+    """What a signal does. The first: nothing new is admitted, and what runs may end within
+    `server.shutdown_grace_seconds`; all the while callers are answered, and told so. The second: at once.
     """
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    def __init__(self, services: Services, servers: Sequence[Port]) -> None:
+        self._services = services
+        self._servers = servers
+        self._task: asyncio.Task[None] | None = None
+
+    def signalled(self, number: int) -> None:
+        """Called by the loop."""
+        grace_seconds = self._services.settings.server.shutdown_grace_seconds
+        if self._task is not None:
+            self._task.cancel()
+            grace_seconds = 0
+        self._task = asyncio.create_task(self._end(number, grace_seconds))
+
+    async def _end(self, number: int, grace_seconds: int) -> None:
+        clock = self._services.clock
+        began_us = clock.monotonic_us()
+        await self._services.inference.stop(grace_seconds)
+        left = grace_seconds - (clock.monotonic_us() - began_us) // 1_000_000
+        for each in self._servers:
+            each.config.timeout_graceful_shutdown = max(1, left)  # of the same time, for what is sent yet
+            each.handle_exit(number, None)
 
 
 async def _announce(services: Services, listeners: _Listeners, making: _Making) -> None:
@@ -222,11 +244,21 @@ def address_of(settings: Settings, listener: socket.socket) -> str:
     return f"{'https' if settings.server.tls_certificate else 'http'}://{host}:{port}"
 
 
+def _make_room_for(connections: int) -> None:
+    """As many open files as both ports may need, where the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)  # its connections', too
         listener.bind((host, port))
     except OSError as error:
         raise SetupError(

@@ -21,6 +21,8 @@ def told(opened: list[Opened], proofs: dict[int, tuple[int, bool]]) -> list[str]
         lines += _content_lines(each.content)
         if each.erased_by is not None:
             lines.append(f"   content: erased, entry {each.erased_by} says why")
+    if not contents.are_words_kept([each.record for each in opened]):
+        lines.append("── of this key no words are kept, neither of questions nor of answers")
     lines += _answer_lines(opened)
     if told := asked.vectors_line([each.record.public for each in opened]):
         lines.append(told)

@@ -42,7 +42,7 @@ def find_text(
     progress = Progress("searching")
     newest = query.search(place, limit=1)[0].seq + 1
     matches: list[Match] = []
-    num_searched = num_sealed = 0
+    num_searched = num_sealed = num_wordless = 0
     while len(matches) < limit and (batch := exchanges.next(TEXT_BATCH)):
         records = [one for each in batch.exchanges for one in each]
         needed = query.shares_of(records)
@@ -56,10 +56,13 @@ def find_text(
         matches += found.matches
         num_searched += found.num_searched
         num_sealed += found.num_sealed
+        num_wordless += found.num_wordless
         progress.update(newest - min(each.seq for each in records), newest)
     shown = matches[:limit]
     if num_sealed:
         warn(f"{num_sealed} exchanges open for nobody any more: they are erased")
+    if num_wordless:
+        warn(f"of {num_wordless} exchanges no words are kept: they were looked through for names only")
     rows = [
         (str(hit.seq), when(each.records[0].ts), hit.where, hit.excerpt)
         for each in shown
@@ -76,6 +79,7 @@ def find_text(
         ],
         "num_searched": num_searched,
         "num_erased": num_sealed,
+        "num_without_words": num_wordless,
     }
     lines = [*table(("SEQ", "WHEN", "WHERE", "TEXT"), rows), f"{num_searched} exchanges were looked through"]
     show(result, lines, as_json=as_json)

@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
-from appliance import config, durable
+from appliance import config, durable, keyring
+from appliance.accounts import passphrases
 from appliance.cli.base import command_gateway, home_option, json_option, show, table
 from appliance.clock import SystemClock
 from appliance.commands import RecordCertificate
 from appliance.config import Home
 from appliance.errors import RequestError, SetupError
-from appliance.tls import certificates
+from appliance.tls import certificates, clients
 from appliance.tls.certificates import AUTHORITY_DAYS, SERVER_DAYS, About, Pair
 
 _folder_option = click.option(
@@ -76,7 +77,7 @@ def init(
         )
     made = certificates.new_authority(name or socket.gethostname()[:64], permit, now=_now(), days=days)
     _record(home, made)
-    _write(place, "ca", made)
+    _write(home, place, "ca", made)
     about = certificates.describe(made.certificate)
     lines = [
         f"authority: {place / 'ca.crt'}, until {about.not_after:%Y-%m-%d}, fingerprint {about.sha256}",
@@ -90,20 +91,60 @@ def init(
 
 
 @tls.command()
-@click.option("--name", "names", multiple=True, required=True, help="A host name or an address; repeatable.")
+@click.option("--name", "names", multiple=True, help="A host name or an address; repeatable.")
+@click.option("--client", default="", metavar="NAME", help="A client's certificate instead, of this name.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Of a client: NAME.p12.")
+@click.option("--pem", is_flag=True, help="Of a client: two PEM files, the key without a passphrase.")
 @click.option("--days", type=click.IntRange(1, 3650), default=SERVER_DAYS, show_default=True)
 @_folder_option
 @home_option
 @json_option
-def issue(names: tuple[str, ...], days: int, folder: Path | None, *, home: Home, as_json: bool) -> None:
-    """Make the server's certificate, for every name and address that clients type.
+def issue(
+    names: tuple[str, ...],
+    client: str,
+    out: Path | None,
+    days: int,
+    folder: Path | None,
+    *,
+    pem: bool,
+    home: Home,
+    as_json: bool,
+) -> None:
+    """Make the server's certificate, for every name and address that clients type; or a client's.
 
-    A running gateway that serves this file takes the new one within seconds, and cuts no stream.
+    A running gateway that serves this file takes the new one within seconds, and cuts no stream. A client's
+    certificate is bound to a key with: appliance key change KEY --client-certificate FINGERPRINT
 
     \b
     Example: appliance tls issue --name box.tax.example --name 10.1.2.3
+    Example: appliance tls issue --client lobby-1 --days 365
     """
-    _issue(home, folder, names, days, as_json=as_json)
+    if bool(names) == bool(client):
+        raise click.UsageError("say --name for a server's certificate, or --client for a client's")
+    if not client:
+        if out is not None or pem:
+            raise click.UsageError("--out and --pem are of a client's certificate")
+        _issue(home, folder, names, days, as_json=as_json)
+        return
+    made = certificates.issue_client(_authority(home, folder), client, now=_now(), days=days)
+    place = out or Path(f"{client}.{'crt' if pem else 'p12'}")
+    files = [place, place.with_suffix(".key")] if pem else [place]
+    for each in files:
+        if each.exists():
+            raise RequestError(f"{each} is there already", code="file_exists", hint="name another with --out")
+    _record(home, made)
+    passphrase = "" if pem else passphrases.one_time()
+    if pem:
+        durable.write_file(files[1], made.key)
+        durable.write_file(place, made.certificate)
+    else:
+        durable.write_file(place, clients.carried(made, client, passphrase))
+    about = certificates.describe(made.certificate)
+    lines = [f"certificate: {place}, until {about.not_after:%Y-%m-%d}, fingerprint {about.sha256}"]
+    lines += [f"key: {files[1]}, without a passphrase: only its user should read it"] if pem else []
+    lines += [f"its passphrase, shown this once: {passphrase}"] if passphrase else []
+    lines.append(f"next: appliance key change KEY --client-certificate {about.sha256}")
+    show(_told(about) | {"files": list(map(str, files)), "passphrase": passphrase}, lines, as_json=as_json)
 
 
 @tls.command()
@@ -152,7 +193,7 @@ def show_(*, home: Home, as_json: bool) -> None:
         (
             word,
             f"{about.not_after:%Y-%m-%d}",
-            _state(about),
+            about.state(_now()),
             ", ".join(about.names) or about.subject,
             about.sha256,
         )
@@ -164,12 +205,9 @@ def show_(*, home: Home, as_json: bool) -> None:
 
 def _issue(home: Home, folder: Path | None, names: tuple[str, ...], days: int, *, as_json: bool) -> None:
     server = config.load(home).server
-    place = folder or home.tls
-    hint = "appliance tls init makes an authority; --authority says where it lies"
-    authority = Pair(_read(place / "ca.crt", hint), _read(place / "ca.key", hint))
-    made = certificates.issue(authority, names, now=_now(), days=days)
+    made = certificates.issue(_authority(home, folder), names, now=_now(), days=days)
     _record(home, made)
-    _write(home.tls, "server", made)
+    _write(home, home.tls, "server", made)
     about = certificates.describe(made.certificate)
     certificate, key = home.tls / "server.crt", home.tls / "server.key"
     lines = [f"certificate: {certificate}, until {about.not_after:%Y-%m-%d}, fingerprint {about.sha256}"]
@@ -183,14 +221,23 @@ def _issue(home: Home, folder: Path | None, names: tuple[str, ...], days: int, *
     show(told, lines, as_json=as_json)
 
 
+def _authority(home: Home, folder: Path | None) -> Pair:
+    config.load(home)
+    place = folder or home.tls
+    hint = "appliance tls init makes an authority; --authority says where it lies"
+    return Pair(_read(place / "ca.crt", hint), _read(place / "ca.key", hint, home))
+
+
 def _record(home: Home, made: Pair) -> None:
     """On the record before there is a file: what can be served is known."""
     about = certificates.describe(made.certificate)
+    if keyring.is_sealed(home):
+        keyring.unlock(home)  # its key is written behind this
     command_gateway(
         home,
         RecordCertificate(
             certificate_sha256=about.sha256,
-            not_after=f"{about.not_after:%Y-%m-%dT%H:%M:%SZ}",
+            not_after=about.ends_at,
             is_authority=1 if about.is_authority else 0,
             subject=about.subject,
             names=list(about.names),
@@ -198,16 +245,16 @@ def _record(home: Home, made: Pair) -> None:
     )
 
 
-def _write(place: Path, stem: str, made: Pair) -> None:
+def _write(home: Home, place: Path, stem: str, made: Pair) -> None:
     """The key first: a gateway that looks in between finds a pair that does not fit, and waits."""
     durable.make_private_dir(place)
-    durable.write_file(place / f"{stem}.key", made.key)
+    keyring.write(home, place / f"{stem}.key", made.key)
     durable.write_file(place / f"{stem}.crt", made.certificate)
 
 
-def _read(path: Path, hint: str) -> bytes:
+def _read(path: Path, hint: str, home: Home | None = None) -> bytes:
     try:
-        return path.read_bytes()
+        return path.read_bytes() if home is None else keyring.read(home, path)
     except OSError as error:
         raise SetupError(f"can not read {path}: {error.strerror}", code="tls_missing", hint=hint) from error
 
@@ -216,19 +263,13 @@ def _now() -> datetime:
     return certificates.utc(SystemClock().now_us())
 
 
-def _state(about: About) -> str:
-    if not about.is_valid(_now()):
-        return "over"
-    return "renew" if about.wants_renewal(_now()) else "valid"
-
-
 def _told(about: About) -> dict[str, Any]:
     return {
         "sha256": about.sha256,
         "subject": about.subject,
         "issuer": about.issuer,
         "names": list(about.names),
-        "not_before": f"{about.not_before:%Y-%m-%dT%H:%M:%SZ}",
-        "not_after": f"{about.not_after:%Y-%m-%dT%H:%M:%SZ}",
-        "state": _state(about),
+        "not_before": about.begins_at,
+        "not_after": about.ends_at,
+        "state": about.state(_now()),
     }

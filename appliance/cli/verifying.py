@@ -11,7 +11,7 @@ from appliance import db
 from appliance.audit import fsck
 from appliance.audit.checkpoint import Verifier
 from appliance.audit.report import Expected, Report
-from appliance.services import STATE_TABLES
+from appliance.state import STATE_TABLES
 
 
 def expected_schema(dialect: str = "sqlite") -> dict[str, str]:

@@ -15,8 +15,10 @@ import appliance
 from appliance.console.frame import Frame, call_of, route
 from appliance.console.language import words_of
 from appliance.console.pages import (
+    account,
     acts,
     auditor,
+    documents,
     entrance,
     erasures,
     health,
@@ -35,6 +37,7 @@ from appliance.services import Services
 MENU: list[NavItem] = [
     *health.MENU,
     *keys.MENU,
+    *documents.MENU,
     *storage.MENU,
     *people.MENU,
     *auditor.MENU,
@@ -47,8 +50,10 @@ MENU: list[NavItem] = [
 ]
 ROUTES = [
     *entrance.ROUTES,
+    *account.ROUTES,
     *health.ROUTES,
     *keys.ROUTES,
+    *documents.ROUTES,
     *storage.ROUTES,
     *people.ROUTES,
     *auditor.ROUTES,
@@ -103,6 +108,7 @@ def new_sessions(services: Services) -> Sessions:
         services.people.active,
         idle_seconds=settings.idle_minutes * 60,
         max_seconds=settings.session_hours * 3600,
+        factor_since=services.people.entering.factor_since,
     )
 
 

@@ -7,7 +7,6 @@ that it was sent from here (Sec-Fetch-Site, Origin). Every refusal is on the rec
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable
@@ -23,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from appliance.accounts.roles import Permission, allows
+from appliance.api.incoming import bounded
 from appliance.console.render import Pages
 from appliance.console.sessions import Session, Sessions
 from appliance.core import Caller, Principal
@@ -154,9 +154,17 @@ async def refuse(request: Request, problem: ApplianceError) -> None:
 
 
 def route(
-    path: str, handler: Handler, permission: Permission | None, *, methods: tuple[str, ...] = ("GET",)
+    path: str,
+    handler: Handler,
+    permission: Permission | None,
+    *,
+    methods: tuple[str, ...] = ("GET",),
+    before_enrolment: bool = False,
 ) -> Route:
-    """A page that needs this permission; None: everybody's, also without a session."""
+    """A page that needs this permission; None: everybody's, also without a session.
+
+    Whoever must set up a second factor sees no page with a permission but those `before_enrolment`.
+    """
 
     async def guarded(request: Request) -> Response:
         call = call_of(request)
@@ -166,6 +174,8 @@ def route(
                 return see("/login")
             if call.session.must_change:
                 return see("/passphrase")
+            if call.session.must_enrol and not before_enrolment:
+                return see("/account/second-factor")
             if not allows(call.principal.role, permission):
                 raise Refused(f"your role does not allow to {permission.replace('_', ' ')}")
         try:
@@ -274,7 +284,8 @@ class Frame:
             token = Request(scope).cookies.get(call.cookie_name, "")
             # A page that brings itself up to date is nobody's act: it keeps no session alive.
             call.session = await self._sessions.find(token, is_seen="x-by-itself" not in headers)
-            await self._app(scope, _bounded(headers, receive), send_stamped)
+            form = bounded(scope, receive, max_bytes=MAX_BODY_BYTES, seconds=_BODY_TIMEOUT_SECONDS)
+            await self._app(scope, form, send_stamped)
         except ApplianceError as error:
             problem = error
         except HTTPException as error:
@@ -327,35 +338,6 @@ def _stamp(call: Call, message: Message) -> list[tuple[bytes, bytes]]:
         stamp.append((b"set-cookie", call.cookie.encode("ascii")))
     # Two cookies stand side by side; of everything else the page's own word counts.
     return [each for each in stamp if each[0] == b"set-cookie" or each[0] not in given]
-
-
-def _bounded(headers: Headers, receive: Receive) -> Receive:
-    declared = headers.get("content-length", "")
-    total = 0
-    is_whole = False  # from then on only the browser's leaving is waited for, as long as the answer takes
-
-    async def bounded() -> Message:
-        nonlocal total, is_whole
-        if is_whole:
-            return await receive()
-        if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
-            raise _too_large()
-        try:
-            message = await asyncio.wait_for(receive(), _BODY_TIMEOUT_SECONDS)
-        except TimeoutError as error:
-            raise RequestError("the form did not arrive in time", code="body_timeout") from error
-        if message["type"] == "http.request":
-            total += len(message.get("body", b""))
-            is_whole = not message.get("more_body", False)
-            if total > MAX_BODY_BYTES:
-                raise _too_large()
-        return message
-
-    return bounded
-
-
-def _too_large() -> RequestError:
-    return RequestError(f"the form is larger than {MAX_BODY_BYTES} bytes", code="request_too_large")
 
 
 def _route_of(scope: Scope) -> str:

@@ -26,6 +26,7 @@ class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     welcome: Text
     machine: Text
     notice: Text
+    notice_metadata: Text  # of a screen whose key keeps no words
     system: Text  # what the model is told before each conversation
     examples: Annotated[tuple[Text, ...], Meta(min_length=3, max_length=8)]
     examples_label: Text
@@ -89,6 +90,7 @@ def words_of(settings: Kiosk) -> Language:
         "title": settings.title,
         "welcome": settings.welcome,
         "notice": settings.notice,
+        "notice_metadata": settings.notice,  # the agency knows which screens it speaks of
         "system": settings.system_prompt,
         "examples": settings.examples,
     }

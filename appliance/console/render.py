@@ -97,10 +97,13 @@ class Pages:
 
     def text(self, session: Session | None, template: str, values: Mapping[str, Any]) -> str:
         """The page's HTML."""
-        role = session.principal.role if session is not None and not session.must_change else None
+        is_in = session is not None and not session.must_change and not session.must_enrol
+        role = session.principal.role if session is not None and is_in else None
+        is_warning = session.is_warning if session else False
         return self._templates.get_template(template).render(
             session=session,
             menu=self.menu_of(role),
+            is_warning=is_warning,
             notice=session.take_notice() if session else "",
             **values,
         )

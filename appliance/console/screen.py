@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from appliance.accounts.directory import require_address
 from appliance.console.frame import Call, call_of
 from appliance.core import Principal, Role
 from appliance.errors import Refused
@@ -34,8 +35,9 @@ def principal_of(request: Request) -> Principal | None:
         return None
     try:
         found = call.services.directory.authenticate(token, now_us=call.services.clock.now_us())
+        require_address(found, call.caller.address)
     except Refused:
-        return None  # revoked or expired: the page says that the screen is being set up
+        return None  # revoked, expired, or not for here: the page says that the screen is being set up
     return found if found.role is Role.KIOSK else None
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from appliance.accounts.accounts import Account
-from appliance.audit.entry import Entry, person_of
+from appliance.audit.entry import Entry, done_by, person_of
 from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.recipients import Identity
@@ -42,10 +42,15 @@ class Session:
     must_change: bool
     opened_us: int  # monotonic, as `seen_us`
     seen_us: int
+    since_us: int = 0  # wall clock: when it was opened, for people
+    caller: Caller = field(default=Caller(""), repr=False)  # from where
+    factor_us: int | None = None  # since when the account has had the second factor that it has now
+    must_enrol: bool = False  # no page but the one that sets up a second factor
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     # Unlocked for this session, and forgotten with it: who reads here. Two where the policy says 2-of-n.
     identities: list[Identity] = field(default_factory=list, repr=False)
     notice: str = ""  # said once, on the next page
+    is_warning: bool = False  # the notice is none to be glad of
     why: Why | None = None  # why this person reads, once they have said it
     _kept: OrderedDict[str, Any] = field(default_factory=OrderedDict, repr=False)
 
@@ -74,7 +79,7 @@ class Session:
 
     def take_notice(self) -> str:
         """The notice, once."""
-        notice, self.notice = self.notice, ""
+        notice, self.notice, self.is_warning = self.notice, "", False
         return notice
 
 
@@ -89,10 +94,12 @@ class Sessions:
         *,
         idle_seconds: int,
         max_seconds: int,
+        factor_since: Callable[[str], int | None] = lambda _account: None,
     ) -> None:
         self._audit = audit
         self._clock = clock
         self._active = active
+        self._factor_since = factor_since
         self._idle_us = idle_seconds * 1_000_000
         self._max_us = max_seconds * 1_000_000
         self._open: dict[bytes, Session] = {}
@@ -110,25 +117,35 @@ class Sessions:
         for each in list(self._open.values()):
             await self._end(each, "stopped")
 
-    async def open(self, known: Account, caller: Caller) -> tuple[str, Session]:
+    async def open(self, known: Account, caller: Caller, *, must_enrol: bool = False) -> tuple[str, Session]:
         """A session of this account, on the record before the browser hears of it; what the browser holds."""
         token = secrets.token_urlsafe(32)
         now_us = self._clock.monotonic_us()
-        opened = Session(_digest(token), known.principal, known.passphrase, known.must_change, now_us, now_us)
+        opened = Session(
+            _digest(token),
+            known.principal,
+            known.passphrase,
+            known.must_change,
+            now_us,
+            now_us,
+            since_us=self._clock.now_us(),
+            caller=caller,
+            factor_us=self._factor_since(known.id),
+            must_enrol=must_enrol,
+        )
         await self._audit.append(
             Entry(
                 kind=Kind.SESSION_OPENED,
                 public={"role": str(known.role)},
                 content={
                     "principal": person_of(known.principal),
-                    "caller": {"address": caller.address, "user_agent": caller.user_agent},
+                    "caller": caller.told(),
                 },
                 actor=known.id,
             )
         )
         self._open[opened.digest] = opened
-        own = [each for each in self._open.values() if each.principal.key_id == known.id]
-        for each in own[:-MAX_OF_ONE_ACCOUNT]:
+        for each in self.of(known.id)[:-MAX_OF_ONE_ACCOUNT]:
             await self._end(each, "replaced")
         return token, opened
 
@@ -144,9 +161,33 @@ class Sessions:
             found.seen_us = self._clock.monotonic_us()
         return found
 
+    def of(self, account_id: str) -> list[Session]:
+        """The open sessions of an account, oldest first."""
+        own = [each for each in self._open.values() if each.principal.key_id == account_id]
+        return [each for each in own if not self._over(each)]
+
     async def close(self, session: Session) -> None:
         """The person leaves."""
         await self._end(session, "logout")
+
+    async def end_others(self, session: Session) -> int:
+        """The person leaves wherever else they are logged in; how many sessions that were."""
+        others = [each for each in self.of(session.principal.key_id) if each is not session]
+        for each in others:
+            await self._end(each, "elsewhere")
+        return len(others)
+
+    async def end_all(self, account_id: str, *, by: Principal) -> int:
+        """An admin shows somebody out; how many sessions that were."""
+        found = self.of(account_id)
+        for each in found:
+            await self._end(each, "admin", by)
+        return len(found)
+
+    def keep_factor(self, session: Session) -> None:
+        """The person has set up another second factor in this session: it goes on, their others end."""
+        session.factor_us = self._factor_since(session.principal.key_id)
+        session.must_enrol = False
 
     def ends_in_seconds(self, session: Session) -> int:
         """Until it ends if nothing is done."""
@@ -161,11 +202,13 @@ class Sessions:
             return "disabled"
         if known.passphrase != session.credential:
             return "passphrase"  # it was changed or reset: whoever knew the old one is out
+        if self._factor_since(known.id) != session.factor_us:
+            return "second_factor"
         if now_us - session.opened_us >= self._max_us:
             return "expired"
         return "idle" if now_us - session.seen_us >= self._idle_us else ""
 
-    async def _end(self, session: Session, reason: str) -> None:
+    async def _end(self, session: Session, reason: str, by: Principal | None = None) -> None:
         if self._open.pop(session.digest, None) is None:
             return
         session.lock()
@@ -175,7 +218,7 @@ class Sessions:
                 Entry(
                     kind=Kind.SESSION_CLOSED,
                     public={"role": str(session.principal.role), "reason": reason},
-                    content={"principal": person_of(session.principal)},
+                    content={"principal": person_of(session.principal), **done_by(by)},
                     actor=session.principal.key_id,
                 )
             )

@@ -52,6 +52,7 @@ class LoadModel(_Message, frozen=True):
     thorough: bool = False  # measure longer, for a person who waits for it
     embedding_n_ctx: int = 2048  # longest input of an embedding, in tokens
     embedding_n_batch: int = 256  # tokens of one embedding batch
+    sandbox: Literal["required", "available"] = "available"  # whether every layer must be there
 
 
 class Tuning(msgspec.Struct, frozen=True):
@@ -238,6 +239,7 @@ class Ready(_Message, frozen=True):
     calls_natively: bool = False  # its template knows tools; else they are told in words
     thinks: bool = False  # it has a place for reasoning before its answers
     can_skip_thinking: bool = False  # its template can tell it to answer without
+    sandbox: tuple[Code, ...] = ()  # layers that hold around it (worker/sandbox), from its first prompt on
 
 
 class LoadFailed(_Message, frozen=True):
@@ -375,7 +377,13 @@ class Stats(_Message, frozen=True):
     resident_bytes: Number = 0  # as in Ready, now
 
 
+class Pulse(_Message, frozen=True):
+    """The worker lives: said each second from Ready on, by a thread that does nothing else."""
+
+    busy_us: Number  # the longest that one of its threads has been at one piece of work; 0: all wait
+
+
 TaskMessage = Embed | Rank | Tokenize | Detokenize | Count
 TaskAnswer = Embedded | Ranked | Tokenized | Detokenized | Counted
 ToWorker = LoadModel | Generate | TaskMessage | Abort | Shutdown
-ToGateway = Ready | LoadFailed | Started | Delta | Finished | TaskAnswer | Rejected | Failed | Stats
+ToGateway = Ready | LoadFailed | Started | Delta | Finished | TaskAnswer | Rejected | Failed | Stats | Pulse

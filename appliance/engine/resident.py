@@ -5,16 +5,24 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from appliance.engine import held
 
-def of(pid: int | str) -> int | None:
+
+def of(pid: int) -> int | None:
     """Resident bytes (proc(5), statm); None where the process is gone, or is not shown to us."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+        return _bytes_of(Path(f"/proc/{pid}/statm").read_text(encoding="ascii"))
     except (OSError, IndexError, ValueError):
         return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def own() -> int:
     """Of this process; 0 where it can not be told."""
-    return of("self") or 0
+    try:
+        return _bytes_of(held.read("/proc/self/statm"))
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _bytes_of(statm: str) -> int:
+    return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -29,12 +29,13 @@ from appliance.core import (
     Setup,
     Started,
 )
-from appliance.engine import choices, messages, resident, task_wire, wire
+from appliance.engine import choices, conduct, messages, resident, task_wire, wire
 from appliance.engine.channel import ChannelError
 from appliance.engine.dialled import DialledWorker
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.engine.process import DEFAULT_COMMAND, WorkerProcess
 from appliance.engine.tunings import TuningStore
+from appliance.engine.watch import Watch
 from appliance.errors import Unavailable
 from appliance.log import get_logger
 from appliance.metrics import WorkerFigures
@@ -66,6 +67,7 @@ class EngineStatus:
     restarts: int
     last_error: str
     stats: messages.Stats | None
+    code: str = ""  # what `last_error` is called: worker_died, worker_hung, load_failed, …
 
 
 _Worker = WorkerProcess | DialledWorker
@@ -98,11 +100,13 @@ class Engine:
         self._ready: messages.Ready | None = None
         self._changed = asyncio.Event()
         self._restarts = 0
-        self._last_error = ""
+        self._last_error = self._code = ""
+        self._watch = Watch(settings)
         self._stats: messages.Stats | None = None
         self._worker: _Worker | None = None
         self._inboxes: dict[str, _Inbox] = {}
         self._life: asyncio.Task[None] | None = None
+        self._conduct = conduct.Conduct()
 
     @property
     def is_ready(self) -> bool:
@@ -110,7 +114,8 @@ class Engine:
 
     @property
     def status(self) -> EngineStatus:
-        return EngineStatus(self._state, self._ready, self._restarts, self._last_error, self._stats)
+        told = (self._last_error, self._stats, self._code)
+        return EngineStatus(self._state, self._ready, self._restarts, *told)
 
     @property
     def worker_pid(self) -> int | None:
@@ -248,6 +253,10 @@ class Engine:
                 log.exception("worker_life_crashed", model=self.spec.id)
                 code = self._failed("supervisor_failed", type(error).__name__)
             self._on_event(ModelFailed(self.spec, code))
+            if code == conduct.MISBEHAVED and self._conduct.misbehaved(self._clock.monotonic_us()):
+                # No other worker: what is there is for a person to look at.
+                self._on_event(ModelFailed(self.spec, self._failed(conduct.GIVEN_UP, conduct.ADVICE)))
+                return
             lived_seconds = (self._clock.monotonic_us() - began_us) / 1e6
             if lived_seconds > HEALTHY_SECONDS:
                 backoff = FIRST_BACKOFF_SECONDS
@@ -272,13 +281,16 @@ class Engine:
         try:
             problem = await self._until_ready(worker)
             if problem:
-                await worker.end(grace_seconds=STOP_GRACE_SECONDS)
-                return self._failed("load_failed", _with_words(problem, worker))
-            await self._listen(worker)
+                status = await worker.end(grace_seconds=STOP_GRACE_SECONDS)
+                code = conduct.code_of(status, otherwise="load_failed")
+                return self._failed(code, _with_words(problem, worker))
+            if problem := await self._watch.beside(self._listen(worker)):
+                self._fail_requests()
+                return self._failed("worker_hung", problem)
             # Nobody waits for the process to be reaped: callers hear of its death at once.
             self._fail_requests()
-            code = await worker.end(grace_seconds=STOP_GRACE_SECONDS)
-            return self._failed("worker_died", _with_words(_death(code), worker))
+            status = await worker.end(grace_seconds=STOP_GRACE_SECONDS)
+            return self._failed(conduct.code_of(status), _with_words(conduct.words_of(status), worker))
         finally:
             self._worker = None
             self._fail_requests()
@@ -309,7 +321,7 @@ class Engine:
             case messages.Ready():
                 worker.note_ready(message)
                 self._ready = message
-                self._last_error = ""
+                self._last_error = self._code = ""
                 self._keep_tuning(message)
                 self._enter(State.READY)
                 self._on_event(ModelLoaded(self.spec, message))
@@ -322,6 +334,7 @@ class Engine:
                     n_threads=message.tuning.n_threads,
                     n_threads_batch=message.tuning.n_threads_batch,
                     load_us=message.load_us,
+                    sandbox=" ".join(message.sandbox),
                 )
                 return ""
             case messages.LoadFailed():
@@ -338,6 +351,8 @@ class Engine:
                 match message:
                     case messages.Stats():
                         self._stats = message
+                    case messages.Pulse():
+                        self._watch.heard(message)
                     case messages.Ready() | messages.LoadFailed():
                         return  # out of turn: give this worker up
                     case _:
@@ -354,7 +369,7 @@ class Engine:
             inbox.put_nowait(messages.Failed(request_id, "engine_failed", "the model's worker has died"))
 
     def _failed(self, code: str, error: str) -> str:
-        self._last_error = error
+        self._last_error, self._code = error, code
         self._ready = None
         self._stats = None
         self._enter(State.FAILED)
@@ -378,12 +393,6 @@ class Engine:
         if not self._thorough and self._tunings is not None:
             tuning = self._tunings.find(self.spec)
         return wire.load_message(self.spec, self._settings, tuning, thorough=self._thorough)
-
-
-def _death(code: int | None) -> str:
-    if code is None:  # nobody but its own parent hears of that
-        return "the worker has gone"
-    return f"the worker was ended by signal {-code}" if code < 0 else f"the worker exited with {code}"
 
 
 def _with_words(problem: str, worker: _Worker) -> str:

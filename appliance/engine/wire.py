@@ -51,6 +51,7 @@ def load_message(
         embedding_n_batch=settings.embedding_n_batch,
         tuning=_with_given_threads(tuning, settings),
         thorough=thorough,
+        sandbox=settings.sandbox,
     )
 
 

@@ -1,13 +1,16 @@
-"""May this request run now? A pure decision over what the gateway knows; it changes nothing.
+"""May a request be asked here now, whoever asks? A pure decision over what the gateway knows.
 
 Numbered decision tree:
 1. an unknown model                         → model_not_found
-2. a log that can not commit                → audit_unavailable (law 4)
-3. a disk below its low-water mark          → disk_low (before it is full: running ones are to end)
-4. a model whose worker is not ready        → model_not_ready
-5. more choices than ever fit at once       → invalid_value (waiting would not help)
-6. more choices than fit beside the others  → overloaded
-7. otherwise                                → Admit
+2. an appliance that is being stopped       → stopping (what runs is finished, nothing new begins)
+3. a log that can not commit                → audit_unavailable (law 4)
+4. a disk below its low-water mark          → disk_low (before it is full: running ones are to end)
+5. a model whose worker is not ready        → model_not_ready
+6. more choices than ever fit at once       → invalid_value (waiting would not help)
+7. otherwise                                → Admit: `limits` decides for its key, and `queue` when
+
+Its key's own limits come next (`limits`), then the line before the model (`queue`): so a request that
+could not be answered at all uses nothing up, and takes nobody's place.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from appliance.core import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """The request may run on this model."""
+    """The request may be asked of this model."""
 
     model: ModelSpec
 
@@ -38,11 +41,12 @@ class Refuse:
 class Load:
     """What the gateway knows at the moment of the decision."""
 
+    stopping: bool
     audit_ready: bool
     disk_low: bool
     model_ready: bool
-    num_in_flight: int  # answers, running and waiting: a question with `n` choices counts so often
-    max_in_flight: int
+    max_inside: int  # answers, running and waiting: a question with `n` choices counts so often
+    stopped_for_seconds: int = 10  # until the next gateway may answer
 
 
 def decide(model: ModelSpec | None, load: Load, num_asked: int = 1) -> Admit | Refuse:
@@ -54,19 +58,19 @@ def decide(model: ModelSpec | None, load: Load, num_asked: int = 1) -> Admit | R
             None,
             "model",
         )
-    if not load.audit_ready:  # 2
+    if load.stopping:  # 2
+        return Refuse("stopping", "the appliance is being stopped", load.stopped_for_seconds)
+    if not load.audit_ready:  # 3
         return Refuse("audit_unavailable", "the audit log can not commit", 5)
-    if load.disk_low:  # 3
+    if load.disk_low:  # 4
         return Refuse("disk_low", "the disk has too little room for the record of new requests", 30)
-    if not load.model_ready:  # 4
+    if not load.model_ready:  # 5
         return Refuse("model_not_ready", "the model is loading or restarting", 2)
-    if num_asked > load.max_in_flight:  # 5
+    if num_asked > load.max_inside:  # 6
         return Refuse(
             "invalid_value",
-            f"one request has at most {load.max_in_flight} choices here, of all its prompts together",
+            f"one request has at most {load.max_inside} choices here, of all its prompts together",
             None,
             "n",
         )
-    if load.num_in_flight + num_asked > load.max_in_flight:  # 6
-        return Refuse("overloaded", "too many requests are waiting", 2)
     return Admit(model)  # 7

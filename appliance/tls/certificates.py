@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,8 +23,11 @@ from appliance.errors import RequestError, SetupError
 
 AUTHORITY_DAYS: Final = 3650
 SERVER_DAYS: Final = 397  # what browsers take at most of a public authority
+CLIENT_DAYS: Final = 397
 MAX_NAMES: Final = 100
+_MOMENT: Final = "%Y-%m-%dT%H:%M:%SZ"
 _EARLIER: Final = timedelta(hours=1)  # for clients whose clock is behind
+_CLIENT: Final = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9 _-]{0,62}[A-Za-z0-9_-])?", re.ASCII)
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII)
 
 
@@ -56,6 +59,22 @@ class About:
         """Whether less than a third of its time is left."""
         return self.not_after - now < (self.not_after - self.not_before) / 3
 
+    def state(self, now: datetime) -> Literal["valid", "renew", "over"]:
+        """In one word, for people and monitors; `over` also where its time has not begun."""
+        if not self.is_valid(now):
+            return "over"
+        return "renew" if self.wants_renewal(now) else "valid"
+
+    @property
+    def begins_at(self) -> str:
+        """RFC 3339, to the second."""
+        return f"{self.not_before:{_MOMENT}}"
+
+    @property
+    def ends_at(self) -> str:
+        """RFC 3339, to the second."""
+        return f"{self.not_after:{_MOMENT}}"
+
 
 def new_authority(name: str, permitted: Sequence[str], *, now: datetime, days: int = AUTHORITY_DAYS) -> Pair:
     """A self-signed authority. `permitted` bounds what it may sign: domains (`tax.example` with all below
@@ -83,14 +102,7 @@ def issue(authority: Pair, names: Sequence[str], *, now: datetime, days: int = S
     RequestError where a name is none, or where the authority may not sign it; SetupError where the authority
     is over, or no authority.
     """
-    signer = _first(authority.certificate)
-    about = describe(authority.certificate)
-    if not about.is_authority or not about.is_valid(now):
-        raise SetupError(
-            "the authority's certificate is none, or its time is over",
-            code="tls_authority",
-            hint="make a new one with: appliance tls init --replace, and give its certificate to the clients",
-        )
+    signer = _able(authority, now)
     if not 1 <= len(names) <= MAX_NAMES:
         raise RequestError(f"a certificate has 1 to {MAX_NAMES} names", code="invalid_name", param="name")
     for each in map(_name, names):
@@ -102,6 +114,35 @@ def issue(authority: Pair, names: Sequence[str], *, now: datetime, days: int = S
                 hint="appliance tls show tells what it may sign; a new one is made with --replace --permit",
             )
     return _issued(authority, names, now=now, days=days)
+
+
+def issue_client(authority: Pair, name: str, *, now: datetime, days: int = CLIENT_DAYS) -> Pair:
+    """A client's certificate, which no server can use, with the authority's behind it. RequestError where the
+    name is none; it is for people: what the certificate opens is the matter of the key that it stands for.
+
+    A name with a dot in it would be taken for a host's by those who check what an authority may sign, and
+    refused where that was bounded: so there are none.
+    """
+    if not _CLIENT.fullmatch(name):
+        raise RequestError(
+            "a client's name has 1 to 64 letters, digits, spaces, - and _",
+            code="invalid_name",
+            param="client",
+        )
+    _able(authority, now)
+    return _signed(authority, name, [ExtendedKeyUsageOID.CLIENT_AUTH], (), now=now, days=days)
+
+
+def _able(authority: Pair, now: datetime) -> x509.Certificate:
+    """The authority's own certificate. SetupError where its time is over, or where it is none."""
+    about = describe(authority.certificate)
+    if not about.is_authority or not about.is_valid(now):
+        raise SetupError(
+            "the authority's certificate is none, or its time is over",
+            code="tls_authority",
+            hint="make a new one with: appliance tls init --replace, and give its certificate to the clients",
+        )
+    return _first(authority.certificate)
 
 
 def describe(certificate: bytes) -> About:
@@ -126,25 +167,38 @@ def permitted_of(certificate: bytes) -> tuple[str, ...]:
 
 def _issued(authority: Pair, names: Sequence[str], *, now: datetime, days: int) -> Pair:
     """Signed, whatever the authority was made for: clients hold it to its bounds themselves."""
-    signer = _first(authority.certificate)
     alternatives = [_name(each) for each in dict.fromkeys(names)]
+    common = str(alternatives[0].value)[:64]
+    return _signed(authority, common, [ExtendedKeyUsageOID.SERVER_AUTH], alternatives, now=now, days=days)
+
+
+def _signed(
+    authority: Pair,
+    common: str,
+    usages: Sequence[x509.ObjectIdentifier],
+    alternatives: Sequence[x509.DNSName | x509.IPAddress],
+    *,
+    now: datetime,
+    days: int,
+) -> Pair:
+    signer = _first(authority.certificate)
     signing_key = _key_of(authority, signer)
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(alternatives[0].value)[:64])])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
     ends = min(timedelta(days=days), signer.not_valid_after_utc - now)
-    certificate = (
+    builder = (
         _builder(subject, signer.subject, key.public_key(), now, days, ends)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()), critical=False
         )
-        .sign(signing_key, hashes.SHA384())
     )
-    pair = _pair(certificate, key)
+    if alternatives:
+        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+    pair = _pair(builder.sign(signing_key, hashes.SHA384()), key)
     return Pair(pair.certificate + authority.certificate, pair.key)
 
 

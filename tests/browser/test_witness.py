@@ -93,12 +93,13 @@ def test_answer_that_does_not_hold_is_told_and_recorded(
         if lie == "twice":
             page.fill("#text", text)
             page.get_by_role("button", name="Check it").click()
+        before = query.search(watched.home.database, limit=1)[0].seq
         page.fill("#text", text)
         page.get_by_role("button", name="Check it").click()
 
         assert page.get_by_role("alert").inner_text()
-        newest = query.search(watched.home.database, limit=1)[0]
-        assert (newest.kind, newest.public["route"]) == (Kind.REQUEST_REFUSED, "/witness")
+        newest = query.search(watched.home.database, kind=Kind.REQUEST_REFUSED, limit=1)[0]
+        assert (newest.seq > before, newest.public["route"]) == (True, "/witness")
 
 
 def test_auditor_sees_the_witnesses_too(watched: Gateway, chromium: Browser, pictures: Path) -> None:

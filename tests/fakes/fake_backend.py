@@ -5,6 +5,7 @@ Words that the last user message may hold:
     say N tokens       the answer is N short words, one token each
     please be slow     50 ms a step while this sequence runs
     please crash       the process kills itself with SIGKILL at the third token of this answer
+    please hang        no step ends any more while this sequence runs
     please fail        the library fails for good at the third token (RuntimeError)
     please break the tokenizer    the intake thread meets a MemoryError
     roll N dice      the answer is N digits that the request's seed gives
@@ -158,8 +159,10 @@ class FakeBackend:
             self.physical.setdefault(item.seq_id, []).append(self._new_cell())
             if item.wants_logits:
                 self.rows[row] = list(cells)
-        running = (cells for seq_id, cells in self.cells.items() if seq_id < self.model.n_seq_max)
-        if any(b"please be slow" in bytes_of(cells) for cells in running):
+        running = [bytes_of(cells) for seq_id, cells in self.cells.items() if seq_id < self.model.n_seq_max]
+        while any(b"please hang" in each for each in running):
+            time.sleep(1)
+        if any(b"please be slow" in each for each in running):
             time.sleep(0.05)
         return DecodeStatus.OK
 

@@ -90,6 +90,8 @@ def init(home: Path) -> None:
 
 
 def upgrade(home: Path) -> None:
+    if (home / "keys/home.slots").exists() and sys.stdin.read() != "what opens it":
+        sys.exit("the home is sealed")
     with opened(home) as database:
         if schema(database) == FATE["schema"]:
             return

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from typing import TYPE_CHECKING
 
 from appliance.engine.messages import LoadModel
-from appliance.engine.worker.program import main
-from tests.fakes.fake_backend import FakeBackend
+from appliance.engine.worker.start import main
+
+if TYPE_CHECKING:
+    from tests.fakes.fake_backend import FakeBackend
 
 TEMPLATE = (
     "{% if enable_thinking is defined and not enable_thinking %}do not think{% endif %}"
@@ -22,13 +25,13 @@ TEMPLATE = (
 )
 
 
-class ThinkingBackend(FakeBackend):
-    """The fake one, but for its template."""
+def _thinking(load: LoadModel) -> FakeBackend:
+    from tests.fakes.fake_backend import FakeBackend  # noqa: PLC0415 - inside the sandbox
 
-    def __init__(self, load: LoadModel, *, n_cells: int | None = None) -> None:
-        super().__init__(load, n_cells=n_cells)
-        self.model = dataclasses.replace(self.model, template=TEMPLATE)
+    backend = FakeBackend(load)
+    backend.model = dataclasses.replace(backend.model, template=TEMPLATE)
+    return backend
 
 
 if __name__ == "__main__":
-    sys.exit(main(ThinkingBackend))
+    sys.exit(main(_thinking))

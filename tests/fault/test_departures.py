@@ -11,6 +11,8 @@ import msgspec
 import pytest
 
 from appliance import config
+from appliance.accounts.documents import Library
+from appliance.admitting import Admitting
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.catalog import Catalog
@@ -28,8 +30,9 @@ from appliance.core import (
     Started,
     Usage,
 )
-from appliance.engine.supervisor import Engine
+from appliance.engine.supervisor import Engine, EngineStatus, State
 from appliance.errors import ApplianceError, Unavailable
+from appliance.guarding import Guarding
 from appliance.inference import Inference
 from appliance.metrics import Metrics
 from appliance.services import open_log_alone
@@ -44,6 +47,7 @@ class RandomEngine:
 
     is_ready = True
     dialect = "plain"
+    status = EngineStatus(State.READY, None, 0, "", None)
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -68,19 +72,26 @@ class RandomEngine:
 async def test_callers_leave_whenever_they_like(home: Home, mode: Literal["strict", "final"]) -> None:
     """Whatever was delivered is on the record, every record is closed once, and verify is green."""
     chance = random.Random(mode)
-    settings = config.load(home)
+    limits = config.parse("[limits.kiosk]\nconcurrency = 0").limits
+    settings = msgspec.structs.replace(config.load(home), limits=limits)
     clock = ManualClock()
     catalog = Catalog.load(home=home, default_model=settings.default_model)
     with open_log_alone(home, settings, clock) as alone:
+        engines = {settings.default_model: cast("Engine", RandomEngine(chance))}
+        metrics = Metrics()
         inference = Inference(
             audit=alone.audit,
             catalog=catalog,
-            engines={settings.default_model: cast("Engine", RandomEngine(chance))},
+            engines=engines,
+            admitting=Admitting(settings, engines=engines, clock=clock, metrics=metrics),
+            guarding=Guarding(Library(), Metrics()),
             engine_settings=settings.engine,
             audit_settings=msgspec.structs.replace(settings.audit, stream=mode, segment_ms=10),
             clock=clock,
-            metrics=Metrics(),
+            metrics=metrics,
         )
+
+        begun = []
 
         async def one(number: int) -> None:
             request = InferenceRequest(
@@ -111,12 +122,17 @@ async def test_callers_leave_whenever_they_like(home: Home, mode: Literal["stric
                 exchange.gone()
                 reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+            begun.append(exchange)
             assert reading.cancelled() or isinstance(reading.exception(), ApplianceError | None)
 
         await asyncio.gather(*(one(number) for number in range(NUM_EXCHANGES)))
         await inference.drain(10)
     closings = query.search(home.database, kind=Kind.REQUEST_CLOSED, limit=1000)
 
-    assert len({each.request_id for each in closings}) == len(closings) == NUM_EXCHANGES
+    # Who left before it was their turn was refused, and has no opening.
+    opened = {each.request.request_id for each in begun if each.receipt is not None}
+    assert len(begun) == NUM_EXCHANGES
+    assert len(opened) == len(closings) > NUM_EXCHANGES // 4
+    assert {each.request_id for each in closings} == opened
     assert {str(each.public["outcome"]) for each in closings} == {"stop", "failed", "client_gone"}
     assert verify(home, home.database).findings == []

@@ -77,6 +77,8 @@ def test_readyz_tells_while_the_worker_is_down(tmp_path: Path) -> None:
     with gateway(tmp_path / "home", toml="[audit]\n") as running, running.client() as client:
         os.kill(running.worker_pid, signal.SIGKILL)
         wait_until(lambda: client.get("/readyz").status_code == 503, seconds=5)
+        told = [each["code"] for each in client.get("/readyz").json()["troubles"] if each["stops"]]
+        assert told in ([], ["worker_died"])  # empty where it is back already
         refused = running.chat("echo: too early")
         if refused.status_code != 200:
             assert refused.status_code == 503

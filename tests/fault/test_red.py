@@ -34,6 +34,7 @@ def test_red_verification_closes_the_gateway_until_somebody_has_looked(tmp_path:
         assert ready.status_code == 503
         assert "a column differs" in ready.json()["audit"]["reason"]
         assert ready.json()["audit"]["verified"]["green"] is False
+        assert [each["code"] for each in ready.json()["troubles"] if each["stops"]] == ["record_red"]
         assert "appliance_audit_verified 0.0" in operator.get("/metrics").text
 
         program("audit", "recover", home=running.home)

@@ -185,6 +185,7 @@ def soak(
 ) -> None:
     """Warm up, remember what is held, do everything, and see what is held then."""
     toml = "[engine]\nn_seq_max = 8\nprefix_cache_cells = 1024\nrestart_backoff_max_seconds = 1\n"
+    toml += "[limits.kiosk]\nrequests_per_minute = 0\n"
     with gateway(root, worker=worker, toml=toml) as running:
         asyncio.run(Soak(running, warm, max_tokens, warm + 1).run())
         assert_idle(running)

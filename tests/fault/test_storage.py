@@ -166,6 +166,10 @@ def test_full_disk_latches_and_recovery_is_an_act(small_disk: Path) -> None:
         client.close()
         assert rest[-1]["error"]["code"] == "audit_unavailable"
         assert_closed_to_everybody(running, key)
+        with running.client() as asking:
+            assert [each["code"] for each in asking.get("/readyz").json()["troubles"] if each["stops"]] == [
+                "disk_full"
+            ]
         # The ballast made room for the last words: what was open is closed, and the record says why.
         request_id = streamed.headers["x-request-id"]
         assert closing_of(running.home, request_id).public["outcome"] == "recovered"
@@ -202,7 +206,8 @@ def test_disk_fills_up_slowly(small_disk: Path) -> None:
         filler = small_disk / "filler"
         leave(filler, 36)  # of 160
         wait_until(lambda: disk()["state"] == "warning", seconds=5)
-        assert client.get("/readyz").status_code == 200
+        warned = client.get("/readyz")
+        assert (warned.status_code, warned.json()["troubles"][0]["code"]) == (200, "disk_warning")
         assert running.chat("echo: still served").status_code == 200
         streaming, _answer, events = slow_stream(running)
         before = [event for event, _ in zip(events, range(3), strict=False)]
@@ -210,6 +215,7 @@ def test_disk_fills_up_slowly(small_disk: Path) -> None:
         wait_until(lambda: disk()["state"] == "low", seconds=5)
         ready = client.get("/readyz")
         assert (ready.status_code, ready.json()["audit"]["state"]) == (503, "ready")
+        assert [each["code"] for each in ready.json()["troubles"]] == ["disk_low"]
         refused = running.chat("echo: too late")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "disk_low")
         assert int(refused.headers["retry-after"]) >= 1

@@ -43,7 +43,11 @@ def test_nobody_who_runs_the_appliance_may_do_what_an_auditor_may() -> None:
     runs = {each for each in Permission if allows(Role.ADMIN, each) or allows(Role.OPERATOR, each)}
     reads = {each for each in Permission if allows(Role.AUDITOR, each)}
 
-    assert runs & reads == {Permission.SEE_READINESS, Permission.SEE_AUDIT_STATUS}
+    assert runs & reads == {
+        Permission.SEE_READINESS,
+        Permission.SEE_AUDIT_STATUS,
+        Permission.SEE_OWN_ACCOUNT,
+    }
     assert not allows(Role.AUDITOR, Permission.INFER)
 
 

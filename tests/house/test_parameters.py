@@ -126,7 +126,7 @@ def error_of(code: str) -> ApplianceError:
     if code == InternalError.default_code:
         return InternalError("x")
     status = statuses._STATUS.get(code)
-    waits = status in {408, 429, 503} and code != "body_timeout"
+    waits = status in {408, 429, 503} and code not in {"body_timeout", "header_timeout"}
     return Unavailable("x", code=code) if waits else RequestError("x", code=code)
 
 

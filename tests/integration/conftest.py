@@ -1,14 +1,16 @@
-"""One loaded starter model for all tests of a module."""
+"""What tests of a module share: a gateway, a strict client of it, a loaded starter model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import openai
 import pytest
 
 from appliance.engine.messages import LoadModel, Tuning
 from appliance.engine.worker.llama import LlamaBackend
+from tests.harness import Gateway, gateway
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +32,19 @@ def backend(starter_model_path: Path) -> Iterator[LlamaBackend]:
     made = LlamaBackend(load)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A whole gateway over the fake worker. Modules that need another one have their own."""
+    with gateway(tmp_path_factory.mktemp("running") / "home") as started:
+        yield started
+
+
+@pytest.fixture
+def client(running: Gateway) -> Iterator[openai.OpenAI]:
+    """The official client, which checks every answer against its own types and asks once only."""
+    with openai.OpenAI(
+        base_url=f"{running.url}/v1", api_key=running.key(), max_retries=0, _strict_response_validation=True
+    ) as made:
+        yield made

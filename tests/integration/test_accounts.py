@@ -96,8 +96,10 @@ def test_way_in_and_out_is_on_the_record(served: Gateway, sit: Sit) -> None:
     browser.send("/logout")
     assert browser.client.get("/").headers["location"] == "/login"
 
-    session = ["session:opened", "session:closed"]
-    assert since(served, before) == ["account:created", session[0], "account:changed", session[1], *session]
+    first, closed = ["account:entered", "session:opened"], "session:closed"
+    assert since(served, before) == [
+        "account:created", *first, "account:changed", closed, "session:opened", closed,
+    ]  # fmt: skip
     assert_verified(served.home)
 
 
@@ -154,6 +156,7 @@ def test_program_tells_people_and_programs(served: Gateway) -> None:
     assert words not in listed + json.dumps(told)
     assert set(account) == {
         "id", "name", "role", "must_change", "created_us", "expires_us", "disabled_us",
+        "second_factor", "entered_us",
     }  # fmt: skip
     assert account["expires_us"] - account["created_us"] == 2 * 86_400 * 1_000_000
 

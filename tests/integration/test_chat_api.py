@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -12,7 +11,7 @@ import pytest
 
 from appliance.audit import query
 from appliance.audit.kinds import Kind
-from tests.harness import Gateway, gateway, question, sse
+from tests.harness import Gateway, question, sse
 
 pytestmark = pytest.mark.integration
 PATH = "/v1/chat/completions"
@@ -23,20 +22,6 @@ WEATHER: Any = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with gateway(tmp_path_factory.mktemp("chat") / "home") as started:
-        yield started
-
-
-@pytest.fixture
-def client(running: Gateway) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=f"{running.url}/v1", api_key=running.key(), max_retries=0, _strict_response_validation=True
-    ) as made:
-        yield made
 
 
 def post(running: Gateway, body: dict[str, Any]) -> httpx.Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -11,25 +10,11 @@ import pytest
 
 from appliance.audit import query
 from appliance.audit.kinds import Kind
-from appliance.core import Endpoint
-from tests.harness import Gateway, gateway, sse
+from appliance.terms import Endpoint
+from tests.harness import Gateway, sse
 
 pytestmark = pytest.mark.integration
 PATH = "/v1/completions"
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with gateway(tmp_path_factory.mktemp("completions") / "home") as started:
-        yield started
-
-
-@pytest.fixture
-def client(running: Gateway) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=f"{running.url}/v1", api_key=running.key(), max_retries=0, _strict_response_validation=True
-    ) as made:
-        yield made
 
 
 def post(running: Gateway, **body: Any) -> httpx.Response:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from appliance.accounts.documents import Genre
 from appliance.accounts.roles import allows
 from appliance.audit import blind, query
 from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.clock import SystemClock
-from appliance.commands import CreateAccount, CreateKey, ListAccounts
+from appliance.commands import CreateAccount, CreateKey, ListAccounts, PublishDocument
 from appliance.core import Role
 from tests.harness import Gateway, appliance, gateway, wait_until
 from tests.visitor import PASSPHRASE, Visitor, of_every_role, routes
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.integration
 # Written by themselves beside an act.
 SURROUNDINGS = frozenset({Kind.EPOCH_OPENED, Kind.INDEX_OPENED})
 ENTRANCE = {"/", "/login", "/logout", "/passphrase"}
+OWN = ("/account",)  # everybody's own: test_own_account
 ACTS = ("/acts", "/erasures", "/holds")  # a day's work of two people: test_privacy_events
 AUDIT = (  # an auditor's day: test_auditor_events
     "/search", "/purpose", "/record", "/reading", "/text", "/evidence", "/reviews", "/log", "/identity",
@@ -107,6 +109,14 @@ def _key(stage: Stage) -> dict[str, str]:
     return {"key_id": stage.key()}
 
 
+def _document(stage: Stage) -> dict[str, str]:
+    stage.num_made += 1
+    name = f"prompt-{stage.num_made}"
+    for text in ("First.", "Second."):
+        stage.running.command(PublishDocument(document=Genre.PROMPT, name=name, text=text))
+    return {"genre": "prompt", "reference": f"{name}@2"}
+
+
 def _token(stage: Stage) -> dict[str, str]:
     stage.key()
     return {"key": stage.secrets[-1]}
@@ -116,12 +126,29 @@ def _account(stage: Stage) -> dict[str, str]:
     return {"account_id": stage.account()}
 
 
+def _enrolled(stage: Stage) -> dict[str, str]:
+    stage.num_made += 1
+    person = Visitor(stage.running, Role.OPERATOR, f"somebody {stage.num_made}")
+    person.enrol()
+    person.post("/logout")
+    person.close()
+    accounts = stage.running.command(ListAccounts())["accounts"]
+    return {"account_id": next(each["id"] for each in accounts if each["name"] == person.name)}
+
+
 # (method, path) → a case. The entrance is below: it opens and ends sessions.
 PAGES: Mapping[tuple[str, str], Case] = {
     ("GET", "/health"): Case(Role.OPERATOR),
     ("GET", "/health/now"): Case(Role.OPERATOR),
     ("GET", "/keys"): Case(Role.OPERATOR),
     ("POST", "/keys"): Case(Role.OPERATOR, (Kind.KEY_CREATED,), _form(name="lobby", role="kiosk", days="90")),
+    ("GET", "/keys/{key_id}"): Case(Role.OPERATOR, ids=_key),
+    ("POST", "/keys/{key_id}"): Case(Role.OPERATOR, (Kind.KEY_CHANGED,), _form(priority="3"), ids=_key),
+    ("POST", "/keys/{key_id}/rotate"): Case(
+        Role.OPERATOR, (Kind.KEY_CREATED, Kind.KEY_ROTATED), _form(overlap="86400", days="same"), ids=_key
+    ),
+    ("GET", "/documents"): Case(Role.OPERATOR),
+    ("GET", "/documents/{genre}/{reference}"): Case(Role.OPERATOR, ids=_document),
     ("GET", "/keys/{key_id}/revoke"): Case(Role.OPERATOR, ids=_key),
     ("POST", "/keys/{key_id}/revoke"): Case(Role.OPERATOR, (Kind.KEY_REVOKED,), ids=_key),
     ("GET", "/storage"): Case(Role.OPERATOR),
@@ -134,6 +161,10 @@ PAGES: Mapping[tuple[str, str], Case] = {
     ),
     ("GET", "/people/{account_id}"): Case(Role.ADMIN, ids=_account),
     ("POST", "/people/{account_id}/reset"): Case(Role.ADMIN, (Kind.ACCOUNT_CHANGED,), ids=_account),
+    ("POST", "/people/{account_id}/second-factor"): Case(
+        Role.ADMIN, (Kind.ACCOUNT_SECOND_FACTOR,), ids=_enrolled
+    ),
+    ("POST", "/people/{account_id}/sessions"): Case(Role.ADMIN, ids=_account),
     ("POST", "/people/{account_id}/disable"): Case(Role.ADMIN, (Kind.ACCOUNT_CHANGED,), ids=_account),
     ("GET", "/kiosk/setup"): Case(Role.OPERATOR),
     ("POST", "/kiosk/setup/create"): Case(Role.OPERATOR, (Kind.KEY_CREATED, Kind.SCREEN_ENROLLED), _hall),
@@ -165,7 +196,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 def test_no_page_is_forgotten() -> None:
     """Whoever adds a page says here what it leaves on the record."""
-    others = (*ACTS, *AUDIT)
+    others = (*ACTS, *AUDIT, *OWN)
     told = {each for each in routes() if each[1] not in ENTRANCE | LOBBY and not each[1].startswith(others)}
     assert told == set(PAGES)
 
@@ -256,11 +287,13 @@ def test_entrance_leaves_its_record(tmp_path: Path) -> None:
 
         assert [each.kind for each in stage.since(before)] == [
             Kind.ACCOUNT_CREATED,
+            Kind.ACCOUNT_ENTERED,
             Kind.SESSION_OPENED,
             Kind.ACCOUNT_CHANGED,
             Kind.SESSION_CLOSED,
             Kind.SESSION_OPENED,
             Kind.SESSION_CLOSED,
+            Kind.ACCOUNT_REFUSED,
             Kind.REQUEST_REFUSED,
         ]
 

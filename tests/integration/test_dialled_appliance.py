@@ -60,6 +60,7 @@ def test_doctor_sees_the_socket_and_the_host(tmp_path: Path) -> None:
     assert (found[0]["worker"]["level"], found[1]["worker"]["level"]) == ("fail", "ok")
     assert "appliance-worker.socket" in found[0]["worker"]["hint"]
     assert red.returncode == 1
-    assert {"processor", "memory", "egress filter", "FIPS mode", "ports"} <= found[1].keys()
+    named = {"processor", "memory", "sandbox", "swap", "egress filter", "FIPS mode", "ports"}
+    assert named <= found[1].keys()
     assert {each["level"] for each in found[1].values()} <= {"ok", "warn", "fail"}
     assert all(each["hint"] for each in found[1].values() if each["level"] != "ok")

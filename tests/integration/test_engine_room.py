@@ -15,6 +15,7 @@ from appliance.core import Role
 from appliance.engine.messages import LoadModel, Tuning
 from appliance.engine.tunings import Tunings
 from appliance.engine.worker.llama import LlamaBackend, LoadError
+from appliance.terms import Terms
 from tests.harness import appliance as program
 from tests.harness import gateway, question, wait_until
 from tests.homes import make_home
@@ -68,6 +69,24 @@ def test_declared_prefixes_serve_every_key(tmp_path: Path) -> None:
             cached.append(usage["prompt_tokens_details"]["cached_tokens"])
 
     assert cached[0] == cached[1] > len(SYSTEM)
+
+
+@pytest.mark.integration
+def test_keys_of_one_profile_share_what_was_computed(tmp_path: Path) -> None:
+    """The second key of a profile finds the first one's prompt; a key beside them does not."""
+    with gateway(tmp_path / "home") as running:
+        profile = Terms(prefix_profile="lobby")
+        tokens = [running.key(terms=profile), running.key(), running.key(terms=profile)]
+        body = question("echo: hello")
+        body["messages"].insert(0, {"role": "system", "content": SYSTEM})
+        cached = []
+        for token in tokens:
+            with running.client(None, headers={"authorization": f"Bearer {token}"}) as client:
+                usage = client.post("/v1/chat/completions", json=body).json()["usage"]
+            cached.append(usage["prompt_tokens_details"]["cached_tokens"])
+
+    assert cached[:2] == [0, 0]
+    assert cached[2] > len(SYSTEM)
 
 
 @pytest.mark.integration

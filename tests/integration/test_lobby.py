@@ -16,6 +16,7 @@ from appliance.commands import CreateAccount
 from appliance.console import language
 from appliance.core import Role
 from appliance.errors import SetupError
+from appliance.terms import Capture, Terms
 from tests.harness import Gateway, appliance, gateway, sse
 from tests.records import openings, place
 
@@ -165,6 +166,29 @@ def test_key_decides_as_for_any_caller(lobby: Gateway) -> None:
     wrong = (401, "invalid_api_key")
     assert [each[:2] for each in found] == [wrong, wrong, (403, "permission_denied"), wrong]
     assert all(each[3] == each[1] for each in found)
+
+
+def test_notice_says_what_is_kept_of_this_screen(lobby: Gateway) -> None:
+    """A screen whose key keeps no words does not say that they are recorded; every other one does."""
+    words = language.load("de")
+    metadata = Terms(capture=Capture.METADATA, capture_basis="agreement 7")
+    with browser(lobby) as client:
+        usual = client.get("/kiosk").text
+    with browser(lobby, lobby.key(terms=metadata)) as client:
+        wordless = client.get("/kiosk").text
+        assert client.post("/kiosk/ask", json=asked()).status_code == 200
+
+    assert (words.notice in usual, words.notice_metadata in usual) == (True, False)
+    assert (words.notice in wordless, words.notice_metadata in wordless) == (False, True)
+    assert openings(lobby.home)[0].public["capture"] == "metadata"
+
+
+def test_screen_with_a_key_for_elsewhere_is_being_set_up(lobby: Gateway) -> None:
+    """A cookie that was carried to another place shows no page there, and asks nothing."""
+    with browser(lobby, lobby.key(terms=Terms(addresses=("10.1.0.0/16",)))) as client:
+        assert client.get("/kiosk/state").json()["state"] == "setup"
+        assert client.post("/kiosk/ask", json=asked()).status_code == 403
+    assert refused_last(lobby)[1] == "address_not_allowed"
 
 
 def test_page_never_runs_beside_a_session(lobby: Gateway) -> None:

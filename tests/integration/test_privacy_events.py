@@ -71,8 +71,10 @@ def _signed_file(desk: Desk) -> tuple[str, dict[str, str] | None]:
 STEPS: list[tuple[str, Fill, str, list[Kind]]] = [
     ("GET /", plain("/"), "paul", []),
     ("GET /login", plain("/login"), "paul", []),
-    ("POST /login", plain("/login", name="Paul Voss", passphrase=PASSPHRASE), "paul", [Kind.SESSION_OPENED]),
-    ("POST /login", plain("/login", name="Ada Kim", passphrase=PASSPHRASE), "ada", [Kind.SESSION_OPENED]),
+    ("POST /login", plain("/login", name="Paul Voss", passphrase=PASSPHRASE), "paul",
+     [Kind.ACCOUNT_ENTERED, Kind.SESSION_OPENED]),
+    ("POST /login", plain("/login", name="Ada Kim", passphrase=PASSPHRASE), "ada",
+     [Kind.ACCOUNT_ENTERED, Kind.SESSION_OPENED]),
     ("GET /passphrase", plain("/passphrase"), "paul", []),
     ("GET /erasures", plain("/erasures"), "paul", []),
     ("POST /erasures/look", plain("/erasures/look", **LOOK), "paul", [Kind.AUDIT_SEARCHED]),
@@ -97,11 +99,12 @@ STEPS: list[tuple[str, Fill, str, list[Kind]]] = [
     ("POST /acts/{id}/withdraw", act("/withdraw", reason="r"), "ada", [Kind.REQUEST_REFUSED]),
     ("GET /acts", plain("/acts"), "ada", []),
     ("POST /passphrase", plain("/passphrase", current="wrong", new=OWN_WORDS, again=OWN_WORDS), "ada",
-     [Kind.REQUEST_REFUSED]),
+     [Kind.ACCOUNT_REFUSED, Kind.REQUEST_REFUSED]),
     ("POST /passphrase", plain("/passphrase", current=PASSPHRASE, new=OWN_WORDS, again=OWN_WORDS), "ada",
      [Kind.ACCOUNT_CHANGED, Kind.SESSION_CLOSED, Kind.SESSION_OPENED]),
     ("POST /logout", plain("/logout"), "ada", [Kind.SESSION_CLOSED]),
-    ("POST /login", plain("/login", name="Ada Kim", passphrase="wrong"), "ada", [Kind.REQUEST_REFUSED]),
+    ("POST /login", plain("/login", name="Ada Kim", passphrase="wrong"), "ada",
+     [Kind.ACCOUNT_REFUSED, Kind.REQUEST_REFUSED]),
 ]  # fmt: skip
 
 

@@ -31,17 +31,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         assert_verified(started.home)
 
 
-@pytest.fixture
-def client(running: Gateway) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=f"{running.url}/v1",
-        api_key=running.key(),
-        max_retries=0,
-        _strict_response_validation=True,
-    ) as made:
-        yield made
-
-
 def post(running: Gateway, **body: Any) -> httpx.Response:
     with running.client() as client:
         return client.post("/v1/responses", json={"model": "default"} | body)

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.harness import Gateway, gateway
+from tests.harness import Gateway
 from tests.homes import make_home
 from tests.integration.test_tools import CALL, PARAMETERS
 from tests.records import closing_of
@@ -22,23 +22,6 @@ TOOLS: list[Any] = [
     {"type": "function", "name": "open_counter", "parameters": None, "strict": False},
 ]  # fmt: skip
 ARGUMENTS = {"form": "B7", "copies": 2}
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with gateway(tmp_path_factory.mktemp("tools") / "home") as started:
-        yield started
-
-
-@pytest.fixture
-def client(running: Gateway) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=f"{running.url}/v1",
-        api_key=running.key(),
-        max_retries=0,
-        _strict_response_validation=True,
-    ) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from appliance.engine.messages import (
     Finished,
     Generate,
     LoadModel,
+    Pulse,
     Ready,
     Rejected,
     Sampling,
@@ -52,7 +53,9 @@ class Worker:
         self.channel.send(Generate(request_id, (Turn("user", text),), GREEDY))
 
     def hear(self) -> ToGateway:
-        message = self.channel.receive()
+        """What it says next, but for its pulse."""
+        while isinstance(message := self.channel.receive(), Pulse):
+            pass
         assert message is not None
         return message
 

@@ -12,7 +12,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,10 @@ def test_users_and_privileges(host: Host, box: Booted) -> None:
     for each in (gateway, worker):
         assert {int(each[name], 16) for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
         assert (each["NoNewPrivs"], each["Seccomp"]) == ("1", "2")
+    # The unit's filters, and behind them the worker's own two.
+    (layers,) = {str(each["sandbox"]) for each in logged(host, "worker_ready")}
+    assert layers.split()[-1] == "seccomp"
+    assert int(worker["Seccomp_filters"]) >= 3
     control = status(box.pid)  # the same question of process 1
     assert int(control["CapEff"], 16) > 0
     assert (control["NoNewPrivs"], control["Seccomp"]) == ("0", "0")
@@ -294,6 +298,30 @@ def test_a_drop_in_opens_the_gateway_to_its_network_alone(host: Host, box: Boote
     assert json.loads(box.in_unit("appliance.service", script).out) == {PEER: "sent", OUTSIDE: "EPERM"}
 
 
+def test_a_sealed_home_starts_by_itself(host: Host, box: Booted) -> None:
+    """Sealed with what systemd decrypts: started with the guide's drop-in, and never without."""
+    kept = "/etc/credstore.encrypted/appliance-home-key"
+    made = f"{PROGRAM} secrets credential"
+    encrypt = "systemd-creds encrypt --with-key=host --name=appliance-home-key"
+    become = "setpriv --reuid=appliance --regid=appliance --clear-groups --"
+    host.operator("mount", "--make-rshared", "/")  # as systemd does on a host: credentials are mounts
+    host.operator("sh", "-ec", f"mkdir /etc/credstore.encrypted\n{made} | {encrypt} - {kept}")
+    systemctl(host, "stop", "appliance.service")
+    given = f"systemd-creds decrypt {kept} - | {become} {PROGRAM} secrets"
+    host.operator("sh", "-ec", f"{given} seal --home {HOME} --with -")
+    systemctl(host, "start", "appliance.service")  # of Type=exec: it begins, and then says what is wrong
+    until(lambda: systemctl(host, "is-active", "appliance.service", expect=None) == "failed")
+    drop_in = "/opt/appliance/current/app/deploy/units/drop-ins/secrets.conf"
+    host.operator("install", "-D", "-t", f"{UNITS}/appliance.service.d", drop_in)
+    systemctl(host, "daemon-reload")
+    systemctl(host, "start", "appliance.service")
+
+    assert host.wait_until_it_answers()["record"]
+    assert doctor(host)["secrets"]["level"] == "warn"  # recovery.identity still waits for its safe
+    signing = Path(f"{box.root}{HOME}/keys/log.ed25519").read_bytes()
+    assert signing.startswith(b'{"sealed":1')
+
+
 def test_uninstall_takes_the_units_away(host: Host, box: Booted) -> None:
     """Nothing runs, nothing is known to systemd; the operator's own drop-in stays."""
     host.operator(PROGRAM, "bundle", "uninstall", "--yes", "--purge")
@@ -322,14 +350,24 @@ def logged(host: Host, event: str) -> list[dict[str, Any]]:
 
 
 def workers(box: Booted) -> set[int]:
-    return {pid for pid, line in box.processes().items() if WORKER in line}
+    return begun(box, WORKER)
+
+
+def begun(box: Booted, pattern: str) -> set[int]:
+    """Processes with this in their command line, without those that they forked: a worker's keeper."""
+    found = {pid for pid, line in box.processes().items() if pattern in line}
+    forked = set()
+    for pid in found:
+        with suppress(FileNotFoundError):  # it has just ended
+            forked |= {pid} if int(status(pid)["PPid"]) in found else set()
+    return found - forked
 
 
 def only(box: Booted, pattern: str) -> int:
     """The one process whose command line has this in it, by this host's id."""
-    found = [pid for pid, line in box.processes().items() if pattern in line]
+    found = begun(box, pattern)
     assert len(found) == 1, box.processes()
-    return found[0]
+    return found.pop()
 
 
 def status(pid: int) -> dict[str, str]:

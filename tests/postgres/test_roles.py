@@ -28,7 +28,7 @@ APPEND_ONLY = (
 )  # fmt: skip
 CHANGING = (
     "tree_head", "api_key", "account", "saved_search", "legal_hold", "witness", "cosignature",
-    "hosted_identity", "drafted_act", "key_grant",
+    "hosted_identity", "drafted_act", "key_grant", "entrance", "key_terms", "document",
 )  # fmt: skip
 
 

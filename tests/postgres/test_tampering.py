@@ -12,16 +12,19 @@ import pytest
 from psycopg import sql
 
 from appliance import config
+from appliance.accounts.documents import Genre
 from appliance.config import Home
 from appliance.core import Principal, Role
 from appliance.databases.postgres import PostgresSchema
 from appliance.searches import Searches
 from appliance.services import open_log_alone
+from appliance.terms import Terms
 from tests.acts import dev_auditor
 from tests.clocks import ManualClock
 from tests.office import HERE, PAUL, approvals_of, erasure
 from tests.records import place
 from tests.servers import Server, make_server_home
+from tests.tampered import enrol
 from tests.unit.audit.test_log import opening
 from tests.verifying import verify
 
@@ -44,9 +47,12 @@ def write(home: Home, clock: ManualClock) -> Home:
         async def acts() -> None:
             for name in ("lobby", "counter", "desk"):
                 await alone.administration.create_key(name, Role.KIOSK, stores_responses=True)
+            await alone.administration.change_key("lobby", Terms(addresses=("10.1.0.0/16",)))
             await alone.administration.revoke_key("desk")
+            await alone.publishing.publish(Genre.PROMPT, "lobby", "Answer briefly.")
             await alone.custody.hold(api_key="", user="someone", since_us=1, until_us=None, reason="case")
             await alone.people.create("Ada Kim", Role.OPERATOR)
+            await enrol(alone, clock)
             await alone.hosted.store("p_ada", Role.AUDITOR, dev_auditor(home), "correct horse battery")
             await approvals_of(alone, home, clock).draft(erasure(alone), PAUL, HERE)
             searches = Searches(audit=alone.audit, database=place(home), clock=clock)

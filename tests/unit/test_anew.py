@@ -18,7 +18,8 @@ from appliance.audit.sequencer import Sequencer
 from appliance.cli.verifying import second_reading
 from appliance.config import Home
 from appliance.errors import ApplianceError, RequestError, SetupError, VerificationError
-from appliance.services import CARRIED_TABLES, STATE_TABLES, open_log_alone
+from appliance.services import open_log_alone
+from appliance.state import CARRIED_TABLES, STATE_TABLES
 from tests.acts import dev_auditor, signed
 from tests.clocks import ManualClock
 from tests.records import assert_verified

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance import boxing, config, db, durable, restore
+from appliance.accounts import codes
 from appliance.audit import boxes, checkpoint, files, proving, query, witness
 from appliance.audit.acts import Draft
 from appliance.audit.kinds import Kind
@@ -352,10 +353,12 @@ async def test_what_is_in_a_box(home: Home, clock: ManualClock) -> None:
     with open_log_alone(home, config.load(home), clock) as alone:
         alone.audit.append_sync(said("canary"))
         await alone.custody.hold(api_key="key", user="", since_us=0, until_us=None, reason="r")
+        codes.seals_of(home, make=True)
         path = (await backed_up(alone, home, clock)).box
     box = boxes.open_box(path.read_bytes(), recovery_of(home))
     assert set(box.files) == {
         "appliance.toml", "head", "keys/log.ed25519", "keys/log.vkey", "keys/holds.key",
+        "keys/people.key",
     }  # fmt: skip
     left_out = [each for each in home.keys.iterdir() if f"keys/{each.name}" not in box.files]
     assert {each.name.partition("-")[0] for each in left_out} == {

@@ -116,3 +116,11 @@ def test_proxies_in_the_environment_are_named_without_their_values() -> None:
     assert [each.level for each in told] == [Level.FAIL, Level.FAIL]
     assert "secret" not in repr(told)
     assert [each.level for each in egress.switches({"HTTP_PROXY": ""})] == [Level.OK]
+
+
+@pytest.mark.parametrize(
+    "name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "FASTAPI_OTEL_AUTO_CONFIGURE", "SENTRY_DSN", "SSLKEYLOGFILE"]
+)
+def test_exporters_in_the_environment_are_red(name: str) -> None:
+    """What a library would tell somebody, it is told to by its environment."""
+    assert [each.level for each in egress.switches({name: "x"})] == [Level.FAIL]

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.core import Endpoint, Outcome, Usage
+from appliance.core import Outcome, Usage
 from appliance.metrics import FIRST_TOKEN_BOUNDS, GAP_BOUNDS, Counts, Metrics, WorkerFigures
+from appliance.terms import Endpoint
 from appliance.trends import MINUTE_US, QUARTER_US, Ring, Sample, Trends, quantile
 
 NONE = Counts({}, {}, (0,) * 16, (0,) * 14, 0, 0, 0, 0, 0)

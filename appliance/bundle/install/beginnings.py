@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from appliance import config
 from appliance.bundle.install import homes, programs, steps
 from appliance.bundle.install.journal import Plan
 from appliance.bundle.install.programs import Account, Program
@@ -28,6 +29,7 @@ class First:
     words: tuple[str, ...] = ()
     files: tuple[tuple[str, Path], ...] = ()  # (option, file)
     config: Path | None = None
+    seal: str = field(default="", repr=False)  # a passphrase or credential that the home is sealed with
 
 
 def check_order(plan: Plan, about: Manifest, here: Installed | None, *, allow_downgrade: bool) -> None:
@@ -88,6 +90,16 @@ def check_schema(
         )
 
 
+def check_unlock(site: Site, account: Account | None, unlock: str) -> None:
+    """The record will be written to while no gateway runs. BundleRefused (20) where that can not be."""
+    if not unlock and not config.credentials() and homes.is_sealed(site, account):
+        raise BundleRefused(
+            Exit.PREFLIGHT,
+            "the home is sealed, and its schema changes: the record is written to while no gateway runs",
+            hint="give what opens the home: --unlock FILE (-: standard input); deploy/guides/secrets.md",
+        )
+
+
 def prepare(site: Site) -> Account | None:
     """A first installation: the account and the places."""
     account = homes.make_account(site)
@@ -108,7 +120,9 @@ def begin(site: Site, program: Program, first: First) -> None:
             target = public / f"{number}-{file.name}"
             homes.write_owned(target, file.read_text(encoding="utf-8"), program.account)
             words += [option, str(target)]
-    program.run("init", "--home", str(site.home), *words)
+    if first.seal:
+        words += ["--seal-with", "-"]
+    program.run("init", "--home", str(site.home), *words, given=first.seal)
 
 
 def migrate(site: Site, program: Program, copy: str, owner_url: str) -> None:

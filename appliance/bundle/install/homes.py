@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.bundle.install import programs
-from appliance.bundle.install.programs import Account
+from appliance.bundle.install.programs import Account, ProgramFailed
 from appliance.bundle.layout import Site
 from appliance.errors import SetupError
 
@@ -60,6 +60,16 @@ def make_places(site: Site, account: Account | None) -> None:
             folder.chmod(mode)
     if not site.home.exists():
         make_owned(site.home, account)
+
+
+def is_sealed(site: Site, account: Account | None) -> bool:
+    """Whether the home's secrets want something that opens them."""
+    slots = site.home / "keys/home.slots"
+    try:
+        programs.run(["/bin/sh", "-c", 'test -e "$1"', "sh", str(slots)], account, seconds=60, given="")
+    except ProgramFailed:
+        return False
+    return True
 
 
 def make_owned(path: Path, account: Account | None) -> None:

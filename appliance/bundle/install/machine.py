@@ -56,6 +56,7 @@ class Options:
     allow_downgrade: bool = False
     restore_backup: bool = False  # rollback across a schema
     who: str = ""
+    unlock: str = field(default="", repr=False)  # what opens a sealed home
 
 
 @dataclass(slots=True)
@@ -230,6 +231,7 @@ class Machine:
             beginnings.check_schema(
                 self._site, plan, schema, self._account, restore_backup=self._options.restore_backup
             )
+            beginnings.check_unlock(self._site, self._account, self._options.unlock)
         return msgspec.structs.replace(plan, restores=changes, schema=str(schema["revision"] or ""))
 
     def _build(self, plan: Plan, about: Manifest, staged: Path | None) -> Plan:
@@ -258,7 +260,8 @@ class Machine:
         return plan
 
     def _migrate(self, plan: Plan, about: Manifest) -> Plan:
-        program = self._program(self._site.releases / plan.folder)
+        folder = self._site.releases / plan.folder
+        program = Program(folder, self._account, unlock=self._options.unlock)
         models = [blob.sha256 for blob in about.blobs if blob.model is not None]
         if not plan.previous:
             beginnings.begin(self._site, program, self._options.first)

@@ -10,10 +10,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from appliance import config
 from appliance.errors import SetupError
 
 CLEAN: Final = {
@@ -58,6 +59,7 @@ class Program:
 
     folder: Path
     account: Account | None
+    unlock: str = field(default="", repr=False)  # what opens a sealed home; goes in by standard input
 
     @property
     def path(self) -> Path:
@@ -67,6 +69,8 @@ class Program:
         """What it said on standard output. ProgramFailed, with the last lines of its errors, unless it ends
         with 0.
         """
+        if self.unlock and not given:
+            words, given = (*words, "--unlock", "-"), self.unlock
         return run([str(self.path), *words], self.account, seconds=seconds, given=given)
 
     def ask(self, *words: str, seconds: float = _SECONDS, given: str = "") -> dict[str, Any]:
@@ -95,7 +99,7 @@ def run(command: Sequence[str], account: Account | None, *, seconds: float, give
             capture_output=True,
             check=False,
             cwd="/",
-            env=CLEAN,
+            env=CLEAN | config.credentials(),  # the one thing of the caller's that a sealed home may want
             input=given,
             text=True,
             timeout=seconds,

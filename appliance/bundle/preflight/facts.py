@@ -81,6 +81,7 @@ class Facts:
     has_fapolicyd: bool = False
     has_fapolicyd_rules: bool = False
     is_fips: bool = False
+    open_swaps: tuple[str, ...] = ()  # swap areas on a disk that are not encrypted, or not known to be
     nvidia_driver: str = ""  # 580.82.07
     nvidia_devices: int = 0
     encoding: str = "utf-8"

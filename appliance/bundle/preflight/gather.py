@@ -89,6 +89,7 @@ def look(site: Site, *, python: Path | None, home: Path, clock: Clock) -> Facts:
         has_fapolicyd=(root / "run/fapolicyd").exists() or (root / "run/fapolicyd.pid").exists(),
         has_fapolicyd_rules=(root / "etc/fapolicyd/rules.d/35-appliance.rules").exists(),
         is_fips=_read(root / "proc/sys/crypto/fips_enabled").strip() == "1",
+        open_swaps=_open_swaps(root),
         nvidia_driver=_first(
             r"NVRM version:.*?\s([0-9]{3}[0-9.]+)\s", _read(root / "proc/driver/nvidia/version")
         ),
@@ -200,6 +201,17 @@ def _has_cgroup_bpf(root: Path) -> bool | None:
     if not said and (root / "proc/config.gz").exists():
         said = _say("gzip", "-dc", str(root / "proc/config.gz"))
     return "CONFIG_CGROUP_BPF=y" in said if said else None
+
+
+def _open_swaps(root: Path) -> tuple[str, ...]:
+    """Swap areas but those in memory (zram) and those of dm-crypt, which its device's UUID tells."""
+    areas = [line.split(maxsplit=1)[0] for line in _read(root / "proc/swaps").splitlines()[1:]]
+    return tuple(
+        area
+        for area in areas
+        if not Path(area).name.startswith("zram")
+        and not _read(root / "sys/class/block" / Path(area).name / "dm/uuid").startswith("CRYPT-")
+    )
 
 
 def _selinux(root: Path) -> Literal["off", "permissive", "enforcing"]:

@@ -23,6 +23,7 @@ def checks(facts: Facts, wanted: Wanted) -> list[Check]:
         _selinux(facts),
         _fapolicyd(facts),
         _fips(facts),
+        _swap(facts),
         _encoding(facts),
         _environment(facts),
         _umask(facts),
@@ -154,6 +155,18 @@ def _fips(facts: Facts) -> Check:
         "on",
         "our wheels bring a cryptographic module of their own, which is not validated; check bundles by "
         "their P-384 signatures, and see guides/host.md",
+    )
+
+
+def _swap(facts: Facts) -> Check:
+    """Prompts and keys are in memory in the clear: what is swapped out stays on the disk."""
+    if not facts.open_swaps:
+        return Check("swap", Level.OK, "none, or encrypted")
+    return Check(
+        "swap",
+        Level.WARN,
+        f"{', '.join(facts.open_swaps)}: not known to be encrypted",
+        "the units keep the appliance out of it (MemorySwapMax=0); without them: swapoff -a, or dm-crypt",
     )
 
 

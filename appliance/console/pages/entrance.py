@@ -7,8 +7,12 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
+from appliance.accounts.entrances import Entrance
+from appliance.accounts.lockout import Locked
+from appliance.accounts.passphrases import MIN_ALONE
 from appliance.console.frame import call_of, refuse, render, route, see
-from appliance.errors import Refused, RequestError
+from appliance.console.render import clock
+from appliance.errors import ApplianceError, Refused, RequestError, Unavailable
 from appliance.statuses import status_of
 
 
@@ -19,6 +23,8 @@ async def front(request: Request) -> Response:
         return see("/login")
     if call.session.must_change:
         return see("/passphrase")
+    if call.session.must_enrol:
+        return see("/account/second-factor")
     return see(call.pages.menu_of(call.principal.role)[0].path)
 
 
@@ -30,17 +36,49 @@ async def ask(request: Request) -> Response:
 async def log_in(request: Request) -> Response:
     """A name and a passphrase → a session, or the form again with one and the same words."""
     call = call_of(request)
+    people = call.services.people
     try:
-        known = await call.services.people.log_in(
-            call.text("name", limit=200), call.text("passphrase", limit=1000), call.caller
+        entered = await people.log_in(
+            call.text("name", limit=200),
+            call.text("passphrase", limit=1000),
+            call.caller,
+            code=call.text("code", limit=100),
         )
     except Refused as refused:
         await refuse(request, refused)
-        return render(request, "login.html", status=status_of(refused), problem=refused.message)
+        return told_to_wait(
+            render(request, "login.html", status=status_of(refused), problem=refused.message), refused
+        )
     if call.session is not None:
         await call.sessions.close(call.session)
-    call.log_in(*await call.sessions.open(known, call.caller))
+    token, session = await call.sessions.open(
+        entered.account, call.caller, must_enrol=people.entering.must_enrol(entered.account)
+    )
+    session.notice = last_time(entered.before)
+    session.is_warning = entered.before.failures > 0
+    call.log_in(token, session)
     return see("/")
+
+
+def last_time(before: Entrance) -> str:
+    """What somebody is told of the time before this log-in (NIST SP 800-53 AC-9); empty at the first."""
+    told = [f"You logged in last at {clock(before.entered_us)} UTC."] if before.entered_us else []
+    if before.failures and before.failed_us:
+        tries = f"{before.failures} wrong tries" if before.failures > 1 else "1 wrong try"
+        told.append(f"Since then: {tries} under your name, the last at {clock(before.failed_us)} UTC.")
+    if before.wrong_codes:
+        told.append(
+            f"{before.wrong_codes} of them with your passphrase and a wrong code: "
+            "if that was not you, change it."
+        )
+    return " ".join(told)
+
+
+def told_to_wait(answer: Response, problem: ApplianceError) -> Response:
+    """With `Retry-After`, where it says how long (RFC 9110 §10.2.3)."""
+    if isinstance(problem, Locked | Unavailable):
+        answer.headers["retry-after"] = str(problem.retry_after_seconds)
+    return answer
 
 
 async def log_out(request: Request) -> Response:
@@ -56,7 +94,14 @@ async def choose(request: Request) -> Response:
     """The form for another passphrase."""
     if call_of(request).session is None:
         return see("/login")
-    return render(request, "passphrase.html", problem="")
+    return _form(request)
+
+
+def _form(request: Request, problem: str = "", status: HTTPStatus = HTTPStatus.OK) -> Response:
+    call = call_of(request)
+    known = call.services.people.active(call.principal.key_id)
+    least = call.services.people.entering.least_characters(known) if known is not None else MIN_ALONE
+    return render(request, "passphrase.html", status=status, problem=problem, least=least)
 
 
 async def change(request: Request) -> Response:
@@ -74,10 +119,12 @@ async def change(request: Request) -> Response:
     except (RequestError, Refused) as problem:
         await refuse(request, problem)
         told = f"{problem.message}; {problem.hint}" if problem.hint else problem.message
-        return render(request, "passphrase.html", status=HTTPStatus.BAD_REQUEST, problem=told)
+        return told_to_wait(_form(request, told, HTTPStatus.BAD_REQUEST), problem)
     # A fresh session: whoever saw the old one's secret has nothing of it.
     await call.sessions.close(call.session)
-    token, session = await call.sessions.open(known, call.caller)
+    token, session = await call.sessions.open(
+        known, call.caller, must_enrol=call.services.people.entering.must_enrol(known)
+    )
     session.notice = "Your passphrase is changed."
     call.log_in(token, session)
     return see("/")

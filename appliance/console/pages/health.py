@@ -201,7 +201,7 @@ def plots(ring: Ring) -> list[Plot]:
             is_stacked=True,
         ),
         _plot(
-            "Sequences in the workers",
+            "Running and waiting",
             "longest of each slot",
             points,
             [("running", lambda point: point.running), ("waiting", lambda point: point.waiting)],

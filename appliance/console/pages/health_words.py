@@ -12,6 +12,7 @@ from typing import Final, Literal
 from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.audit.space import Level, Room
+from appliance.engine.conduct import GIVEN_UP
 from appliance.errors import InternalError
 from appliance.reviewing import Reviews
 from appliance.trends import Point
@@ -81,6 +82,16 @@ _ALARMS: Final = {
     "certificate_over": (
         "The certificate's time is over: clients refuse the connection",
         "Run: appliance tls renew, or put a new one of your site in its place.",
+        "bad",
+    ),
+    "worker_misbehaved": (
+        "A model's worker made a system call that no worker makes, and was ended",
+        "Who asked it just before? The kernel's log names the call: journalctl -k, 'type=1326'.",
+        "bad",
+    ),
+    "worker_given_up": (
+        "A model's workers misbehaved three times within an hour: it stays down",
+        "Find out why first. Then restart the appliance.",
         "bad",
     ),
     "reading_volume": (
@@ -249,7 +260,8 @@ def _told(kind: Kind, public: Mapping[str, str | int]) -> tuple[str, str, MarkNa
         case Kind.LOG_VERIFIED:
             return f"The record was found red: {public['findings']} findings", "Tell the auditors.", "bad"
         case Kind.MODEL_FAILED:
-            return f"The model {public['model']} failed", f"{code}; it is started again by itself", "bad"
+            goes_on = "it stays down" if code == GIVEN_UP else "it is started again by itself"
+            return f"The model {public['model']} failed", f"{code}; {goes_on}", "bad"
         case Kind.CLOCK_STEPPED:
             step = (int(public["found_us"]) - int(public["expected_us"])) / 1e6
             return f"The clock was set by {step:+.1f} s", "Is the time source right?", "warn"

@@ -11,8 +11,12 @@ from starlette.responses import Response
 
 from appliance.accounts.keys import ApiKey
 from appliance.accounts.roles import Permission, keys_of
+from appliance.accounts.terms_words import in_brief, in_words
+from appliance.administration import Made
 from appliance.console.frame import Call, call_of, render, route, see
+from appliance.console.pages import key_terms
 from appliance.console.pages.forms import not_done
+from appliance.console.pages.key_terms import Fields, terms_of, typed
 from appliance.console.render import NavItem
 from appliance.core import Role
 from appliance.errors import Refused, RequestError
@@ -21,8 +25,10 @@ _DAY_SECONDS: Final = 86_400
 _DAY_US: Final = _DAY_SECONDS * 1_000_000
 _SOON_US: Final = 14 * _DAY_US
 LIFETIMES: Final = (("30", "30 days"), ("90", "90 days"), ("365", "1 year"), ("", "never expires"))
+OVERLAPS: Final = (("0", "no longer"), ("3600", "an hour"), ("86400", "a day"), ("604800", "a week"))
 ROLES: Final = {
     Role.KIOSK: "asks the model",
+    Role.DEVELOPER: "asks the model, for programs in the making",
     Role.OPERATOR: "sees readiness and metrics: for monitoring",
     Role.ADMIN: "as operator",
     Role.AUDITOR: "searches the record",
@@ -39,7 +45,8 @@ class Shown:
     state: str
     mark: str
     used_us: int | None
-    may_revoke: bool
+    terms: str  # in brief
+    may_change: bool
 
 
 async def page(request: Request) -> Response:
@@ -48,7 +55,15 @@ async def page(request: Request) -> Response:
 
 
 def _page(
-    request: Request, problem: str = "", status: HTTPStatus = HTTPStatus.OK, *, name: str = ""
+    request: Request,
+    problem: str = "",
+    status: HTTPStatus = HTTPStatus.OK,
+    *,
+    name: str = "",
+    role: str = "",
+    days: str = "90",
+    stores: bool = False,
+    said: Fields = Fields(),  # noqa: B008 - frozen
 ) -> Response:
     call = call_of(request)
     now_us = call.services.clock.now_us()
@@ -66,6 +81,10 @@ def _page(
         lifetimes=LIFETIMES,
         problem=problem,
         name=name,
+        role=role,
+        days=days,
+        stores=stores,
+        **key_terms.choices(call.services.catalog, said),
     )
 
 
@@ -76,7 +95,8 @@ def _shown(call: Call, key: ApiKey, now_us: int) -> Shown:
         state=state,
         mark=mark,
         used_us=call.services.directory.last_use_us(key.id),
-        may_revoke=key.is_active(now_us) and key.role in keys_of(call.principal.role),
+        terms=", ".join([*in_brief(key.terms), *(["stores responses"] if key.stores_responses else [])]),
+        may_change=key.is_active(now_us) and key.role in keys_of(call.principal.role),
     )
 
 
@@ -94,18 +114,105 @@ def state_of(expires_us: int | None, ended_us: int | None, now_us: int) -> tuple
 async def create(request: Request) -> Response:
     """A fresh key. Its secret is in this answer and nowhere else: whoever loads it again makes another."""
     call = call_of(request)
-    name = call.text("name", limit=200)
+    name, stores, said = call.text("name", limit=200), bool(call.text("stores", limit=10)), typed(call)
     try:
         role = _role(call)
         made = await call.services.administration.create_key(
-            name, role, expires_seconds=lifetime_of(call), by=call.principal
+            name,
+            role,
+            expires_seconds=lifetime_of(call),
+            stores_responses=stores,
+            terms=terms_of(said),
+            by=call.principal,
         )
     except RequestError as problem:
-        return _page(request, *await not_done(request, problem), name=name)
+        return _page(
+            request,
+            *await not_done(request, problem),
+            name=name,
+            role=call.text("role", limit=32),
+            days=call.text("days", limit=5),
+            stores=stores,
+            said=said,
+        )
+    return _made(request, made)
+
+
+def _made(request: Request, made: Made) -> Response:
     return render(
-        request, "operator/key_made.html", active="/keys", key=made.new.key, token=made.new.token,
+        request,
+        "operator/key_made.html",
+        active="/keys",
+        key=made.new.key,
+        token=made.new.token,
         record=made.receipt.record,
-    )  # fmt: skip
+        replaced=made.replaced,
+        until_us=made.until_us,
+    )
+
+
+async def show(request: Request) -> Response:
+    """Everything about a key, and the forms for its terms and for another secret."""
+    return _key_page(request)
+
+
+def _key_page(
+    request: Request,
+    problem: str = "",
+    status: HTTPStatus = HTTPStatus.OK,
+    *,
+    said: Fields | None = None,
+) -> Response:
+    call = call_of(request)
+    now_us = call.services.clock.now_us()
+    key = _find(call, request.path_params["key_id"])
+    named = call.services.directory.active_named(key.name, now_us=now_us)
+    state, mark = state_of(key.expires_us, key.revoked_us, now_us)
+    return render(
+        request,
+        "operator/key.html",
+        status=status,
+        active="/keys",
+        key=key,
+        state=state,
+        mark=mark,
+        used_us=call.services.directory.last_use_us(key.id),
+        words=list(in_words(key.terms)),
+        other=next((each for each in named if each.id != key.id), None),
+        overlaps=OVERLAPS,
+        lifetimes=LIFETIMES,
+        problem=problem,
+        **key_terms.choices(call.services.catalog, said or key_terms.of_terms(key.terms)),
+    )
+
+
+async def change(request: Request) -> Response:
+    """Other terms for one key, in force with the commit."""
+    call = call_of(request)
+    key = _find(call, request.path_params["key_id"])
+    said = typed(call)
+    try:
+        done = await call.services.administration.change_key(key.id, terms_of(said), by=call.principal)
+    except RequestError as problem:
+        return _key_page(request, *await not_done(request, problem), said=said)
+    call.known.notice = f"The key {key.name} has other terms: {done.receipt.record}"
+    return see(f"/keys/{key.id}")
+
+
+async def rotate(request: Request) -> Response:
+    """Another secret for a key. It is in this answer and nowhere else."""
+    call = call_of(request)
+    key = _find(call, request.path_params["key_id"])
+    try:
+        made = await call.services.administration.rotate_key(
+            key.id,
+            overlap_seconds=_overlap_of(call),
+            expires_seconds=None if call.text("days", limit=5) == "same" else lifetime_of(call),
+            by=call.principal,
+        )
+    except RequestError as problem:
+        return _key_page(request, *await not_done(request, problem))
+    return _made(request, made)
 
 
 async def confirm(request: Request) -> Response:
@@ -148,6 +255,13 @@ def _require(call: Call, role: Role) -> None:
         raise Refused(f"your role does not manage keys of the role {role}")
 
 
+def _overlap_of(call: Call) -> int:
+    chosen = call.text("overlap", limit=10)
+    if chosen not in {value for value, _ in OVERLAPS}:
+        raise RequestError("this is not one of the overlaps", code="invalid_overlap", param="overlap")
+    return int(chosen)
+
+
 def lifetime_of(call: Call) -> int | None:
     """The form's lifetime in seconds; None for one without an end."""
     days = call.text("days", limit=5)
@@ -159,6 +273,9 @@ def lifetime_of(call: Call) -> int | None:
 ROUTES = [
     route("/keys", page, Permission.MANAGE_KEYS),
     route("/keys", create, Permission.MANAGE_KEYS, methods=("POST",)),
+    route("/keys/{key_id}", show, Permission.MANAGE_KEYS),
+    route("/keys/{key_id}", change, Permission.MANAGE_KEYS, methods=("POST",)),
+    route("/keys/{key_id}/rotate", rotate, Permission.MANAGE_KEYS, methods=("POST",)),
     route("/keys/{key_id}/revoke", confirm, Permission.MANAGE_KEYS),
     route("/keys/{key_id}/revoke", revoke, Permission.MANAGE_KEYS, methods=("POST",)),
 ]

@@ -18,6 +18,7 @@ from appliance.console import screen
 from appliance.console.frame import call_of, render, route, script_route
 from appliance.console.language import Language
 from appliance.errors import Refused, RequestError
+from appliance.terms import Capture
 
 _PATH: Final = "/v1/chat/completions"
 _MAX_ANSWER_CHARACTERS: Final = 100_000
@@ -46,10 +47,17 @@ async def show(request: Request) -> Response:
     words = _words(request)
     if call.session is not None:
         return render(request, "kiosk/staff.html", active="/kiosk/setup")
-    if screen.principal_of(request) is None:
+    held = screen.principal_of(request)
+    if held is None:
         return render(request, "kiosk/waiting.html", words=words)
-    settings = call.services.settings.kiosk
-    page = render(request, "kiosk/page.html", words=words, settings=settings, is_open=await _is_open(request))
+    page = render(
+        request,
+        "kiosk/page.html",
+        words=words,
+        recorded=words.notice if held.terms.capture is Capture.FULL else words.notice_metadata,
+        settings=call.services.settings.kiosk,
+        is_open=await _is_open(request),
+    )
     screen.keep(page, call, screen.token_of(request))
     return page
 
@@ -77,7 +85,10 @@ async def ask(request: Request) -> Response:
         raise RequestError("the conversation is too long", code="conversation_too_long")
     if any(len(each) > settings.max_question_characters for each in _questions(asked)):
         raise RequestError("the question is too long", code="question_too_long")
-    messages = [{"role": "system", "content": _words(request).system}]
+    known = screen.principal_of(request)
+    # A locked prompt stands there already, and no other one beside it.
+    is_locked = known is not None and bool(known.terms.prompt)
+    messages = [] if is_locked else [{"role": "system", "content": _words(request).system}]
     for turn in asked.turns:
         messages.append({"role": "user", "content": turn.question})
         messages.append({"role": "assistant", "content": turn.answer})

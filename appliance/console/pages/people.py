@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from appliance.accounts.accounts import PEOPLE, Account
+from appliance.accounts.entrances import Entrance
 from appliance.accounts.roles import Permission
 from appliance.console.frame import Call, call_of, render, route, see
 from appliance.console.pages.forms import not_done
@@ -36,6 +37,7 @@ class Shown:
     state: str
     mark: str
     may_change: bool
+    entrance: Entrance
 
 
 async def page(request: Request) -> Response:
@@ -70,7 +72,9 @@ def _shown(call: Call, account: Account, now_us: int) -> Shown:
     if mark and account.must_change:
         state, mark = "not logged in yet", "warn"
     is_self = account.id == call.principal.key_id
-    return Shown(account, state, mark, may_change=account.is_active(now_us) and not is_self)
+    entrance = call.services.people.entering.of(account.id)
+    may_change = account.is_active(now_us) and not is_self
+    return Shown(account, state, mark, may_change=may_change, entrance=entrance)
 
 
 async def create(request: Request) -> Response:
@@ -88,7 +92,16 @@ async def create(request: Request) -> Response:
 
 async def confirm(request: Request) -> Response:
     """Is this the person who is meant, and what is to happen?"""
-    return render(request, "operator/person.html", active="/people", person=_find(request))
+    call = call_of(request)
+    person = _find(request)
+    return render(
+        request,
+        "operator/person.html",
+        active="/people",
+        person=person,
+        entrance=call.services.people.entering.of(person.id),
+        num_sessions=len(call.sessions.of(person.id)),
+    )
 
 
 async def reset(request: Request) -> Response:
@@ -96,6 +109,23 @@ async def reset(request: Request) -> Response:
     call = call_of(request)
     made = await call.services.people.reset(_find(request).id, by=call.principal)
     return _made(request, made, is_new=False)
+
+
+async def reset_factor(request: Request) -> Response:
+    """Somebody lost their authenticator and their recovery codes: another one is due."""
+    call = call_of(request)
+    known, receipt = await call.services.people.factors.reset(_find(request).id, by=call.principal)
+    call.known.notice = f"{known.name} sets up another second factor at the next log-in: {receipt.record}"
+    return see("/people")
+
+
+async def end_sessions(request: Request) -> Response:
+    """Out everywhere; they may log in again."""
+    call = call_of(request)
+    person = _find(request)
+    count = await call.sessions.end_all(person.id, by=call.principal)
+    call.known.notice = f"{person.name} is logged out: {count} session{'' if count == 1 else 's'} ended."
+    return see("/people")
 
 
 async def disable(request: Request) -> Response:
@@ -139,6 +169,8 @@ ROUTES = [
     route("/people", create, Permission.MANAGE_ACCOUNTS, methods=("POST",)),
     route("/people/{account_id}", confirm, Permission.MANAGE_ACCOUNTS),
     route("/people/{account_id}/reset", reset, Permission.MANAGE_ACCOUNTS, methods=("POST",)),
+    route("/people/{account_id}/second-factor", reset_factor, Permission.MANAGE_ACCOUNTS, methods=("POST",)),
+    route("/people/{account_id}/sessions", end_sessions, Permission.MANAGE_ACCOUNTS, methods=("POST",)),
     route("/people/{account_id}/disable", disable, Permission.MANAGE_ACCOUNTS, methods=("POST",)),
 ]
 MENU = [NavItem("People", "/people", Permission.MANAGE_ACCOUNTS)]

@@ -8,6 +8,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from appliance.accounts.directory import require_address
 from appliance.accounts.roles import Permission
 from appliance.audit.entry import Entry, person_of
 from appliance.audit.kinds import Kind
@@ -53,6 +54,7 @@ async def paste(request: Request) -> Response:
         found = call.services.directory.authenticate(token, now_us=call.services.clock.now_us())
         if found.role is not Role.KIOSK:
             raise Refused("this is not a kiosk's key; a screen takes no other", code="permission_denied")
+        require_address(found, call.caller.address)  # this browser is the screen
     except Refused as refused:
         return _page(request, *await not_done(request, refused))
     return await _enrol(call, token, found.key_id, found.name)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from appliance.engine.messages import LoadModel
-from appliance.engine.worker.backend import Backend
-from appliance.engine.worker.program import main
+from appliance.engine.worker.start import main
+
+if TYPE_CHECKING:
+    from appliance.engine.worker.backend import Backend
 
 
 def _llama(load: LoadModel) -> Backend:

@@ -86,10 +86,10 @@ class Source:
 class Grammars:
     """Compiles for one model, and keeps what it compiled: `find` in any thread, the rest in one.
 
-    With `in_trial` a process of its own tries each grammar first (trial.py).
+    With `pipes` a process of its own tries each grammar first (trial.py).
     """
 
-    def __init__(self, model: Model, *, in_trial: bool = False) -> None:
+    def __init__(self, model: Model, pipes: trial.Pipes | None = None) -> None:
         self._model = model
         self._tokenizer: LLTokenizer | None = None
         self._ends: frozenset[int] = frozenset()
@@ -97,19 +97,7 @@ class Grammars:
         self._kept: OrderedDict[tuple[str, Source], LLMatcher] = OrderedDict()
         self._lock = threading.Lock()  # of what is kept
         self._vocabulary: trial.Vocabulary | None = None
-        self._trial = trial.Trial(self._read_vocabulary) if in_trial else None
-
-    def compile(self, schema: str) -> Grammar:
-        """A grammar at its beginning. GrammarError where the schema is none that can be kept to."""
-        return self.compile_source(Source("schema", schema))
-
-    def compile_lark(self, lark: str) -> Grammar:
-        """A grammar in llguidance's Lark, at its beginning: text, `%json` schemas, control tokens.
-
-        A control token is named by its text, as in `<|python_tag|>`. A `%json` schema comes from
-        `schemas.check`: nobody looks at it here. GrammarError as with `compile`.
-        """
-        return self.compile_source(Source("lark", lark))
+        self._trial = trial.Trial(self._read_vocabulary, pipes) if pipes is not None else None
 
     def find(self, source: Source, *, tenant: str = "") -> Grammar | None:
         """A grammar that this tenant had compiled before, at its beginning.
@@ -123,8 +111,12 @@ class Grammars:
             self._kept.move_to_end((tenant, source))
         return Grammar(kept, self._tokenizer.vocab_size, self._ends)
 
-    def compile_source(self, source: Source, *, tenant: str = "") -> Grammar:
-        """Either. `tenant` is who keeps it, and whose trials it counts among."""
+    def compile(self, source: Source, *, tenant: str = "") -> Grammar:
+        """A grammar at its beginning. `tenant` is who keeps it, and whose trials it counts among.
+
+        In Lark a control token is named by its text, as in `<|python_tag|>`, and a `%json` schema comes from
+        `schemas.check`: nobody looks at it here. GrammarError for what can not be kept to.
+        """
         found = self.find(source, tenant=tenant)
         if found is not None:
             return found
@@ -274,6 +266,15 @@ def compiles(tokenizer: LLTokenizer, text: str) -> bool:
     if not matcher.is_error():
         matcher.compute_bitmask()
     return not matcher.is_error()
+
+
+def rehearse() -> None:
+    """Compile something small with a vocabulary of two tokens."""
+    vocabulary = trial.Vocabulary([b"a", _SPECIAL + b"<end>"], [1], [1])
+    tokenizer = new_tokenizer(vocabulary, lambda _text: [0])
+    text = LLMatcher.grammar_from_json_schema('{"type": "string"}', overrides={"whitespace_pattern": _SPACE})
+    for each in ("start: /a*/", text):
+        compiles(tokenizer, each)
 
 
 class _Tokens:

@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from itertools import takewhile
 
 from appliance.engine.messages import Generate, Rejected, Tools, Turn
+from appliance.engine.worker import grammar
 from appliance.engine.worker.backend import Backend
 from appliance.engine.worker.constraints import Constraints, UnsupportedError
 from appliance.engine.worker.grammar import GrammarError, Grammars, Source
 from appliance.engine.worker.prompt import Prompt, PromptBuilder, PromptError
 from appliance.engine.worker.sequence import Sequence
+from appliance.engine.worker.trial import Pipes
 
 _SYSTEM_ROLES = {"system", "developer"}
 
@@ -41,14 +44,20 @@ class Read:
 class Preparer:
     """Template, tokenizer and schemas of one model.
 
-    With `in_trial` grammars are compiled in a process of their own first.
+    With `pipes` grammars are compiled in a process of their own first.
     """
 
-    def __init__(self, builder: PromptBuilder, backend: Backend, *, in_trial: bool = False) -> None:
+    def __init__(self, builder: PromptBuilder, backend: Backend, pipes: Pipes | None = None) -> None:
         self._builder = builder
         self._backend = backend
-        self._grammars = Grammars(backend, in_trial=in_trial)
+        self._grammars = Grammars(backend, pipes)
         self._constraints = Constraints(backend, builder.speech)
+
+    def rehearse(self) -> None:
+        """Whatever opens a file at its first use does so now: a sealed worker can open none."""
+        with contextlib.suppress(PromptError):  # a template may want more than one turn
+            self._builder.prompt((Turn("user", "?"),))
+        grammar.rehearse()
 
     def prepare(self, message: Generate) -> Sequence | Rejected:
         """A sequence that fits, or why there can be none. In one go, for those who can wait."""
@@ -75,7 +84,7 @@ class Preparer:
         """With its grammar, or why it can have none."""
         sequence = read.sequence
         try:
-            sequence.grammar = self._grammars.compile_source(read.source, tenant=sequence.tenant)
+            sequence.grammar = self._grammars.compile(read.source, tenant=sequence.tenant)
         except GrammarError as error:
             return Rejected(
                 sequence.request_id,

@@ -1,8 +1,9 @@
-"""The worker's life: load, say Ready, then three threads until the gateway goes or says so.
+"""The worker's life: load, be sealed, say Ready, then four threads until the gateway goes or says so.
 
     intake thread   reads the channel, renders and tokenises, hands sequences and jobs over
     compiling       schemas that come for the first time, on their way from the one to the other
     step thread     owns the model's contexts and every sequence; the main thread
+    pulse           says each second that the worker lives
 
 End of file means that the gateway is gone: the intake thread ends the process at once, also in the
 middle of a long decode. Nothing is worth finishing for nobody.
@@ -10,17 +11,13 @@ middle of a long decode. Nothing is worth finishing for nobody.
 
 from __future__ import annotations
 
-import argparse
-import ctypes
 import hashlib
 import os
 import queue
-import resource
-import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable
+from typing import NoReturn
 
 from appliance.clock import SystemClock
 from appliance.dialects import Speech
@@ -42,7 +39,6 @@ from appliance.engine.messages import (
     Tokenize,
     ToWorker,
 )
-from appliance.engine.worker import leash
 from appliance.engine.worker.backend import Backend
 from appliance.engine.worker.compiling import Compiling
 from appliance.engine.worker.core import EngineCore
@@ -50,36 +46,21 @@ from appliance.engine.worker.desk import Desk
 from appliance.engine.worker.embedding import EmbeddingCore, Job
 from appliance.engine.worker.prepare import Preparer, Read
 from appliance.engine.worker.prompt import PromptBuilder
+from appliance.engine.worker.pulse import INTAKE, STEP, Pulses
+from appliance.engine.worker.sandbox import Confinement
 from appliance.engine.worker.sequence import Sequence
 from appliance.engine.worker.together import Limits
+from appliance.engine.worker.trial import Pipes
 
-_PR_SET_DUMPABLE = 4
 Channel = BlockingChannel[ToWorker, ToGateway]
 NewBackend = Callable[[LoadModel], Backend]
 Inbox = queue.SimpleQueue[Sequence | Job | Abort]
 
 
-def main(new_backend: NewBackend) -> int:
-    """The program: `--fd N` is its socket, `--leashed` that a leash comes first on it (leash.py)."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--fd", type=int, required=True)
-    parser.add_argument("--leashed", action="store_true")
-    options = parser.parse_args()
-    fd = leash.off_standard_input(options.fd)
-    if options.leashed:
-        leash.take(fd)
-    return run(fd, new_backend)
-
-
-def run(fd: int, new_backend: NewBackend) -> int:
-    """Serve one model on an inherited socket; the exit code."""
-    _harden()
-    channel: Channel = BlockingChannel(socket.socket(fileno=fd), ToWorker)
-    load = channel.receive()
-    if load is None:
-        return 0
-    if not isinstance(load, LoadModel):
-        raise ChannelError("the first message must be LoadModel")
+def serve(
+    channel: Channel, load: LoadModel, new_backend: NewBackend, sandbox: Confinement, pipes: Pipes
+) -> int:
+    """Load, and serve until the gateway goes; the exit code. No prompt is read before the seal."""
     clock = SystemClock()
     began_us = clock.monotonic_us()
     try:
@@ -100,6 +81,9 @@ def run(fd: int, new_backend: NewBackend) -> int:
             declared=[builder.declared_prefix(text) for text in load.shared_prefixes],
             resident=resident.own,
         )
+        preparer = Preparer(builder, backend, pipes)
+        preparer.rehearse()
+        layers = sandbox.seal()
     except Exception as error:  # the process edge: whatever it is, the operator must hear of it
         channel.send(LoadFailed(f"{type(error).__name__}: {error}"))
         return 1
@@ -111,25 +95,32 @@ def run(fd: int, new_backend: NewBackend) -> int:
         emit=lambda each: channel.send(*each),
     )
     inbox: Inbox = queue.SimpleQueue()
-    channel.send(_ready(backend, builder.speech, clock.monotonic_us() - began_us))
-    preparer = Preparer(builder, backend, in_trial=True)
+    pulses = Pulses(clock)
+    channel.send(_ready(backend, builder.speech, layers, clock.monotonic_us() - began_us), pulses.take())
     compiling = Compiling(preparer, max_waiting=load.max_waiting, deliver=inbox.put, say=channel.send)
     threading.Thread(target=_compile, args=(compiling,), name="compiling", daemon=True).start()
     threading.Thread(
         target=_intake,
-        args=(channel, Desk(backend, builder), preparer, compiling, inbox),
+        args=(channel, Desk(backend, builder), preparer, compiling, inbox, pulses),
         name="intake",
         daemon=True,
     ).start()
-    _step_for_ever(core, embedding, inbox)
-    return 0
+    threading.Thread(target=pulses.beat_for_ever, args=(channel.send,), name="pulse", daemon=True).start()
+    try:
+        _step_for_ever(core, embedding, inbox, pulses)
+    except Exception as error:  # the thread's edge; its traceback may quote a prompt
+        sys.stderr.write(f"the step thread failed: {type(error).__name__}\n")
+        os._exit(1)
 
 
-def _step_for_ever(core: EngineCore, embedding: EmbeddingCore, inbox: Inbox) -> None:
+def _step_for_ever(core: EngineCore, embedding: EmbeddingCore, inbox: Inbox, pulses: Pulses) -> NoReturn:
     while True:
         # With nothing to do wait for news; otherwise take all that is there and go on.
         has_work = core.has_work or embedding.has_work
+        if not has_work:
+            pulses.rests(STEP)
         item: Sequence | Job | Abort | None = None if has_work else inbox.get()
+        pulses.begins(STEP)
         while True:
             if isinstance(item, Sequence):
                 core.add(item)
@@ -154,10 +145,13 @@ def _intake(
     preparer: Preparer,
     compiling: Compiling,
     inbox: Inbox,
+    pulses: Pulses,
 ) -> None:
     try:
         while True:
+            pulses.rests(INTAKE)
             message = channel.receive()
+            pulses.begins(INTAKE)
             match message:
                 case Generate():
                     prepared = preparer.read(message)
@@ -204,7 +198,7 @@ def _answer(channel: Channel, answer: ToGateway, request_id: str) -> None:
         channel.send(Rejected(request_id, "invalid_value", "the answer would be too large"))
 
 
-def _ready(backend: Backend, speech: Speech, load_us: int) -> Ready:
+def _ready(backend: Backend, speech: Speech, layers: tuple[str, ...], load_us: int) -> Ready:
     model = backend.model
     return Ready(
         n_ctx=model.max_tokens,
@@ -228,14 +222,6 @@ def _ready(backend: Backend, speech: Speech, load_us: int) -> Ready:
         dialect=speech.dialect.name,
         calls_natively=speech.is_native,
         thinks=speech.thinks,
+        sandbox=layers,
         can_skip_thinking=speech.thinks and speech.can_refuse_effort and bool(speech.effort_variables),
     )
-
-
-def _harden() -> None:
-    """Prompts live in this memory: no core dumps, no debugger of the same user, no stay behind."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -6,27 +6,15 @@ tokenised as plain text.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from typing import Any, NoReturn
-
-from jinja2 import TemplateError, nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from appliance import dialects
 from appliance.engine.messages import Tools, Turn
 from appliance.engine.worker.backend import Backend
-from appliance.engine.worker.swapping import CLOSE, OPEN, PLACEHOLDER, Controls, Swapper, TooDeepError
+from appliance.engine.worker.swapping import PLACEHOLDER, Controls, Swapper, TooDeepError
+from appliance.engine.worker.templates import ChatTemplate, TemplateRefusedError
 from appliance.engine.worker.turns import Conversation, conversations
-
-MAX_RENDERED_CHARACTERS = 16 * 1024 * 1024
-MAX_TEMPLATE_CHARACTERS = 1024 * 1024
-# As JSON escapes them, where a template asks for that.
-_ESCAPED = {json.dumps(each)[1:-1]: each for each in (OPEN, CLOSE)}
 
 
 class PromptError(Exception):
@@ -53,20 +41,12 @@ class PromptBuilder:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         model = backend.model
-        if len(model.template) > MAX_TEMPLATE_CHARACTERS:
-            raise PromptError("template_error", "the model's chat template is too large")
         self._controls = Controls(backend.control_texts())
         self.speech = dialects.recognised(model.template)
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation], autoescape=False
-        )
-        environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _raise_exception
-        environment.globals["strftime_now"] = _strftime_now
         try:
-            self._template = environment.from_string(model.template)
-        except TemplateError as error:
-            raise PromptError("template_error", "the model's chat template does not parse") from error
+            self._template = ChatTemplate(model.template)
+        except TemplateRefusedError as error:
+            raise PromptError("template_error", str(error)) from error
 
     def build(self, turns: Sequence[Turn]) -> list[int]:
         """Token ids of the prompt, up to where the answer begins. PromptError where it can not be."""
@@ -132,68 +112,15 @@ class PromptBuilder:
     def _render(self, said: Conversation, values: Mapping[str, object]) -> str:
         model = self._backend.model
         try:
-            pieces = []
-            size = 0
-            for piece in self._template.generate(
-                **values,
-                messages=said.messages,
-                add_generation_prompt=True,
-                bos_token=model.bos_text,
-                eos_token=model.eos_text,
-                tools=said.tools,
-            ):
-                size += len(piece)
-                if size > MAX_RENDERED_CHARACTERS:
-                    raise PromptError("template_error", "the rendered prompt is too large")
-                pieces.append(piece)
-        except PromptError:
-            raise
-        except Exception as error:
-            # A foreign program failing on these messages, with whatever error: its words may quote them.
-            raise PromptError("template_error", "the model's chat template refuses these messages") from error
-        return "".join(pieces)
-
-
-class _Generation(Extension):
-    """`{% generation %}`: marks for those who train on the answers. Here its content stands for itself."""
-
-    tags = {"generation"}  # noqa: RUF012 - as the base class has it
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise TemplateError(message)
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,  # noqa: FBT001, FBT002 - the order that templates are written for
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,  # noqa: FBT001, FBT002
-) -> str:
-    text = json.dumps(
-        value,
-        ensure_ascii=ensure_ascii,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
-        default=_listed,
-    )
-    for escaped, sign in _ESCAPED.items() if ensure_ascii else ():
-        text = text.replace(escaped, sign)
-    return text
-
-
-def _listed(value: Any) -> list[Any]:
-    """What filters like `map` give, as a list."""
-    if isinstance(value, Iterator):
-        return list(value)
-    raise TypeError("no value of JSON")
-
-
-def _strftime_now(form: str) -> str:
-    return datetime.now(tz=timezone.utc).strftime(form)  # noqa: UP017, TID251 - the template asks
+            return self._template.render(
+                {
+                    **values,
+                    "messages": said.messages,
+                    "add_generation_prompt": True,
+                    "bos_token": model.bos_text,
+                    "eos_token": model.eos_text,
+                    "tools": said.tools,
+                }
+            )
+        except TemplateRefusedError as error:
+            raise PromptError("template_error", str(error)) from error

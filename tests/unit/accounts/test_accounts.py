@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import get_args
 
 import pytest
 
 from appliance.accounts import accounts
 from appliance.accounts.accounts import PEOPLE, Register
+from appliance.config import PersonsRole
 from appliance.core import Principal, Role
 from appliance.errors import RequestError
 
@@ -59,7 +61,7 @@ def test_row_holds_every_field() -> None:
     assert all(value is not None for value in row.values())
 
 
-def test_kiosks_are_programs() -> None:
-    """Every role but the kiosk's is a person's, and each fits its column."""
-    assert set(PEOPLE) == set(Role) - {Role.KIOSK}
+def test_who_asks_is_a_program() -> None:
+    """Every role that asks questions is a program's, the others are people's; each fits its column."""
+    assert set(PEOPLE) == set(Role) - {Role.KIOSK, Role.DEVELOPER} == set(get_args(PersonsRole))
     assert all(len(role) <= accounts.account.c.role.type.length for role in PEOPLE)  # type: ignore[attr-defined]

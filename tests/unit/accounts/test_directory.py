@@ -67,5 +67,5 @@ def test_auditors_can_not_ask_and_kiosks_can_not_see_metrics() -> None:
     may_infer = {role for role in Role if allows(role, Permission.INFER)}
     may_see_metrics = {role for role in Role if allows(role, Permission.SEE_METRICS)}
 
-    assert may_infer == {Role.KIOSK}
+    assert may_infer == {Role.KIOSK, Role.DEVELOPER}
     assert may_see_metrics == {Role.OPERATOR, Role.ADMIN}

@@ -105,13 +105,14 @@ def test_permissions_keep_duties_apart() -> None:
     for role in Role:
         granted = {each for each in Permission if allows(role, each)}
         if Permission.INFER in granted:
-            assert role is Role.KIOSK
+            assert role in {Role.KIOSK, Role.DEVELOPER}
         if granted & reading:
             assert role in {Role.AUDITOR, Role.PRIVACY}
         if granted & running:
             assert role in runs
     assert {each for each in Permission if allows(Role.WITNESS, each)} == {
         Permission.SEE_READINESS,
+        Permission.SEE_OWN_ACCOUNT,
         Permission.SEE_WITNESS,
     }
     assert not {each for each in _named("READ") if allows(Role.PRIVACY, each)}

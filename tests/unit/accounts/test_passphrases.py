@@ -67,7 +67,8 @@ def test_another_keyboard_types_the_same_words(chosen: str, typed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "eleven char", "a" * 257, "twelve chars\n", "twelve\x00chars", "\ufdfa", "\ud800" * 12]
+    "bad",
+    ["", "fourteen chars", "a" * 257, "fifteen  chars\n", "fifteen \x00 chars", "\ufdfa", "\ud800" * 15],
 )
 def test_passphrases_that_are_none_are_refused(bad: str) -> None:
     """Too short, too long, not text; one ligature that unfolds to eighteen letters is one letter."""
@@ -78,10 +79,22 @@ def test_passphrases_that_are_none_are_refused(bad: str) -> None:
     assert not bad or bad not in refused.value.message
 
 
-@pytest.mark.parametrize("good", ["a" * 12, "a" * 256, "\u00e4 few w\u00f6rds.", "e\u0301" * 256])
+@pytest.mark.parametrize("good", ["a" * 15, "a" * 256, "\u00e4 few m\u00f6re w\u00f6rds", "e\u0301" * 256])
 def test_bounds_of_a_passphrase_are_inclusive(good: str) -> None:
-    """12 to 256 characters, counted as they are read."""
+    """15 to 256 characters, counted as they are read; 8 where something else is asked for too."""
     assert passphrases.check_new(good) == good
+    assert passphrases.check_new("eight ch", least=passphrases.MIN_WITH_FACTOR) == "eight ch"
+    with pytest.raises(RequestError):
+        passphrases.check_new("seven c", least=passphrases.MIN_WITH_FACTOR)
+
+
+def test_passphrase_kept_for_less_work_is_outdated() -> None:
+    """Other parameters or another function than those of today; the same ones are not."""
+    for fips in (False, True):
+        assert not passphrases.is_outdated(f"{passphrases.function_of(fips=fips)}$AA==$AA==", fips=fips)
+        assert passphrases.is_outdated(f"{passphrases.function_of(fips=not fips)}$AA==$AA==", fips=fips)
+    assert passphrases.is_outdated("scrypt$16,8,1$AA==$AA==", fips=False)
+    assert passphrases.is_outdated("pbkdf2-sha256$60000$AA==$AA==", fips=True)
 
 
 def test_endless_input_is_cut_and_not_computed() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from appliance.api.completions_schemas import DEFAULT_MAX_TOKENS
-from appliance.core import Endpoint
+from appliance.terms import Endpoint
 from tests.unit.api.asking import completion, completion_mistake
 
 

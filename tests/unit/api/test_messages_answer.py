@@ -17,7 +17,6 @@ from appliance.core import (
     CallPart,
     ChatMessage,
     Delta,
-    Endpoint,
     Finished,
     FinishReason,
     InferenceRequest,
@@ -32,6 +31,7 @@ from appliance.core import (
 )
 from appliance.errors import ApplianceError, Unavailable
 from appliance.exchange import Exchange
+from appliance.terms import Endpoint
 
 USAGE = Usage(prompt_tokens=30, completion_tokens=9, cached_tokens=20, reasoning_tokens=4)
 PARTS: tuple[Part, ...] = (

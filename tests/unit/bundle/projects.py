@@ -6,14 +6,13 @@ import dataclasses
 import hashlib
 import os
 import shutil
-import struct
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from appliance.bundle import building
+from tests import ggufs
 from tests.bundles import BUILT_SECONDS, ROOT, wheel
 
 LLAMA = "llama_cpp_python-0.3.36-py3-none-manylinux_2_34_x86_64.whl"
@@ -70,7 +69,7 @@ def make(root: Path) -> Project:
     for name in WHEELS:
         (project.wheels / name).write_bytes(wheel(name))
     (root / LLAMA).write_bytes(wheel(LLAMA))
-    (root / "tiny.gguf").write_bytes(gguf({"general.architecture": "llama", "general.file_type": 15}))
+    (root / "tiny.gguf").write_bytes(model("llama"))
     (root / "LICENCE").write_text("Do as you please.\n")
     subprocess.run(["git", "init", "-q", str(project.tree)], check=True)
     _fill(project)
@@ -78,21 +77,10 @@ def make(root: Path) -> Project:
     return project
 
 
-def gguf(keys: Mapping[str, str | int], *, version: int = 3, size: int = MODEL_BYTES) -> bytes:
-    """A model file with this header, an array in it, and zeros for weights."""
-    header = struct.pack("<4sIQQ", b"GGUF", version, 0, len(keys) + 2)
-    header += _text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 2) + _text("a") + _text("b")
-    header += _text("tokenizer.ggml.scores") + struct.pack("<IIQff", 9, 6, 2, 0.5, 1.0)
-    for key, value in keys.items():
-        header += _text(key)
-        header += (
-            struct.pack("<II", 4, value) if isinstance(value, int) else struct.pack("<I", 8) + _text(value)
-        )
-    return header + bytes(max(0, size - len(header)))
-
-
-def _text(text: str) -> bytes:
-    return struct.pack("<Q", len(text)) + text.encode()
+def model(arch: str) -> bytes:
+    """A model file of this architecture, without weights."""
+    keys: dict[str, ggufs.Value] = {"general.architecture": arch, "general.file_type": 15}
+    return bytes(ggufs.make(keys, ()).data).ljust(MODEL_BYTES, b"\0")
 
 
 def _fill(project: Project) -> None:

@@ -216,7 +216,7 @@ def test_a_model_without_a_licence_is_refused(project: Project) -> None:
 
 def test_a_model_that_the_catalogue_does_not_pin_is_refused(project: Project) -> None:
     """Another size is refused at once; another content of that size once it was read."""
-    for content in (b"GGUF", projects.gguf({"general.architecture": "evil", "general.file_type": 15})):
+    for content in (b"GGUF", projects.model("evil")):
         project.model.file.write_bytes(content)
         with pytest.raises(RequestError, match="no model of the catalogue"):
             building.build(project.inputs())

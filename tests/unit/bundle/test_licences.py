@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from appliance.bundle import gguf, layout, licences
+from appliance.bundle import layout, licences
 from appliance.errors import RequestError
 from tests.bundles import built, wheel
-from tests.starter import starter_model
-from tests.unit.bundle import projects
 
 NAME = "p-1-py3-none-any.whl"
 
@@ -122,64 +117,3 @@ def test_every_package_of_the_real_bundle_has_a_text() -> None:
     assert "GCC RUNTIME LIBRARY EXCEPTION" in (
         (bundle / "licences/llama-cpp-python-0.3.36/libgomp/copyright").read_text().upper()
     )
-
-
-def test_a_models_header_is_read() -> None:
-    """The starter model's own words."""
-    assert gguf.read(starter_model()) == gguf.Header(arch="llama", quant="Q4_1")
-
-
-@pytest.mark.parametrize(
-    ("keys", "expected"),
-    [
-        ({"general.architecture": "qwen3", "general.file_type": 15}, ("qwen3", "Q4_K_M")),
-        ({"general.architecture": "qwen3", "general.file_type": 999}, ("qwen3", "file type 999")),
-        ({"general.file_type": 7}, ("unknown", "Q8_0")),
-        ({}, ("unknown", "unknown")),
-    ],
-)
-def test_a_header_without_words_is_a_header(
-    keys: dict[str, str | int], expected: tuple[str, str], tmp_path: Path
-) -> None:
-    """What a file does not say is unknown, not guessed."""
-    (tmp_path / "a.gguf").write_bytes(projects.gguf(keys))
-    found = gguf.read(tmp_path / "a.gguf")
-
-    assert (found.arch, found.quant) == expected
-
-
-GOOD = projects.gguf({"general.architecture": "llama"}, size=0)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"GGUF",
-        b"GGML" + GOOD[4:],
-        projects.gguf({}, version=1),
-        GOOD[:-1],
-        GOOD[:16] + struct.pack("<Q", 1 << 60) + GOOD[24:],
-        GOOD[:24] + struct.pack("<Q", 1 << 60) + GOOD[32:],
-    ],
-)
-def test_what_is_no_model_is_refused(data: bytes, tmp_path: Path) -> None:
-    """Another magic or version, an early end, lengths that no file has."""
-    (tmp_path / "a.gguf").write_bytes(data)
-
-    with pytest.raises(RequestError, match="not a GGUF file"):
-        gguf.read(tmp_path / "a.gguf")
-
-
-@given(cut=st.integers(min_value=0, max_value=len(GOOD)), more=st.binary(max_size=60))
-def test_any_bytes_are_a_header_or_refused(
-    cut: int, more: bytes, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Nothing but a refusal comes of a header that was altered."""
-    path = tmp_path_factory.getbasetemp() / "fuzzed.gguf"
-    path.write_bytes(GOOD[:cut] + more)
-    try:
-        found = gguf.read(path)
-    except RequestError:
-        return
-    assert isinstance(found, gguf.Header)

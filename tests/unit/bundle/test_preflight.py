@@ -137,6 +137,7 @@ WARN: list[tuple[str, Wanted, dict[str, Any], str]] = [
     ("SELinux", WANTED, {"selinux": "permissive"}, "policycoreutils"),
     ("fapolicyd", WANTED, {"has_fapolicyd": True}, "fagenrules"),
     ("FIPS mode", WANTED, {"is_fips": True}, "P-384"),
+    ("swap", WANTED, {"open_swaps": ("/dev/sda2",)}, "swapoff"),
     ("locale", WANTED, {"encoding": "ascii"}, "UTF-8"),
     ("environment", WANTED, {"variables": ("HF_TOKEN",)}, "unset"),
     ("umask", WANTED, {"umask": 0o077}, "022"),
@@ -298,6 +299,9 @@ def test_what_a_hardened_gpu_host_shows_is_read(tmp_path: Path, monkeypatch: pyt
             "run/fapolicyd/fapolicyd.fifo": "",
             f"boot/config-{os.uname().release}": "CONFIG_CGROUP_BPF=y\n",
             "proc/cpuinfo": "flags\t\t: sse4_2 avx\nflags\t\t: sse4_2 avx\n",
+            "proc/swaps": "Filename\tType\tSize\tUsed\tPriority\n"
+            "/dev/zram0 partition 1 0 100\n/dev/dm-1 partition 1 0 -2\n/swapfile file 1 0 -3\n",
+            "sys/class/block/dm-1/dm/uuid": "CRYPT-PLAIN-swap",
             "proc/meminfo": "MemTotal:       1024 kB\nMemAvailable:    512 kB\n",
         },
     )
@@ -311,6 +315,7 @@ def test_what_a_hardened_gpu_host_shows_is_read(tmp_path: Path, monkeypatch: pyt
     assert (facts.has_fapolicyd, facts.has_fapolicyd_rules) == (True, False)
     assert (facts.has_cgroup2, facts.has_cgroup_bpf) == (True, True)
     assert (facts.ram_bytes, facts.free_ram_bytes) == (1024 * 1024, 512 * 1024)
+    assert facts.open_swaps == ("/swapfile",)
     assert facts.cpu_flags == {"sse4_2", "avx"}
     assert (facts.python, facts.now) == ("", "2023-11-14T22:13:20Z")
     assert {"https_proxy", "HF_TOKEN"} <= set(facts.variables)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from typing import Any
@@ -258,3 +259,49 @@ def test_several_answers_stand_apart_and_are_one_digest() -> None:
     assert [each.role for each in page.tools] == ["weather"]
     assert page.settings["tool choice"] == "auto"
     assert page.rest == []
+
+
+def test_an_exchange_without_words_says_so_and_why() -> None:
+    """Nothing is missing there: the key's words are not kept, and the ground stands on the page."""
+    found = exchange("a", "b", digest="")
+    opening = {"sampling": {"top_k": 4}, "annotations": {"user": "u"}, "capture_basis": "agreement 7"}
+    wordless = tuple(
+        Opened(
+            dataclasses.replace(each.record, public=each.record.public | {"capture": "metadata"}),
+            opening if each.record.kind is Kind.REQUEST_OPENED else None,
+        )
+        for each in found.records
+    )
+    page = shown(5, Exchange(wordless, found.proofs))
+
+    assert (page.has_words, page.basis, page.answer_matches) == (False, "agreement 7", None)
+    assert (list(page.asked), list(page.answers), page.rest) == ([], [], [])
+    assert page.people["Caller said: user"] == "u"
+    assert shown(9, found).has_words
+
+
+def test_what_rules_decided_stands_in_a_place_of_its_own() -> None:
+    """On the question and on the answer; what held is named by its version."""
+    placed = {"rule": "phone", "action": "redact", "begin": 3, "end": 11}
+    found = exchange("a", "b")
+    held = {
+        **(found.records[0].content or {}),
+        "locked_prompt": {"name": "lobby", "version": 2, "sha256": "0"},
+        "guardrails": {"name": "strict", "version": 1, "sha256": "0",
+                       "verdicts": [{**placed, "at": "messages[1].content"}]},
+    }  # fmt: skip
+    closed = {**(found.records[-1].content or {}), "verdicts": [{**placed, "at": "text"}]}
+    records = (
+        Opened(found.records[0].record, held),
+        *found.records[1:-1],
+        Opened(found.records[-1].record, closed),
+    )
+    page = shown(9, Exchange(records, found.proofs))
+
+    assert [(each.side, each.rule, each.at) for each in page.verdicts] == [
+        ("question", "phone", "messages[1].content"),
+        ("answer", "phone", "text"),
+    ]
+    assert (page.settings["locked prompt"], page.settings["rules"]) == ("lobby@2", "strict@1")
+    assert [seq for seq, _ in page.rest] == [5]
+    assert shown(9, found).verdicts == []

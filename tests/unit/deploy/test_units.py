@@ -230,6 +230,16 @@ def test_label_script_fails_where_labels_can_not_be_restored(tmp_path: Path) -> 
     assert "policycoreutils" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["appliance.service", "appliance-worker@.service"])
+def test_units_leave_what_a_worker_shuts_itself_in_with(name: str) -> None:
+    """Systemd 252 has these calls in no group: without them a worker would find no layer at all."""
+    said = settings(UNITS / name)
+    filters = [value.split() for key, value in said if key == "SystemCallFilter"]
+    calls = {"seccomp", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"}
+    assert filters[-1:] == [each for each in filters if calls == set(each)]
+    assert {("MemorySwapMax", "0"), ("LimitCORE", "0"), ("NoNewPrivileges", "yes")} <= set(said)
+
+
 def test_worker_program_takes_what_the_unit_hands_it() -> None:
     """The options in the unit are options of the program."""
     (line,) = [v for k, v in settings(UNITS / "appliance-worker@.service") if k == "ExecStart"]

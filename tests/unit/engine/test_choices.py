@@ -11,7 +11,6 @@ import pytest
 from appliance.core import (
     ChatMessage,
     Delta,
-    Endpoint,
     Finished,
     FinishReason,
     InferenceRequest,
@@ -23,6 +22,7 @@ from appliance.core import (
 from appliance.engine import choices
 from appliance.engine.supervisor import Engine
 from appliance.errors import ApplianceError, RequestError, Unavailable
+from appliance.terms import Endpoint
 from tests.unit.engine.test_supervisor import running, until
 
 LONG = "A long instruction that all of them begin with, word for word. " * 12

@@ -8,7 +8,7 @@ import pytest
 from llguidance import LLParserLimits
 
 from appliance.engine.messages import Failed, Finished, Setup
-from appliance.engine.worker.grammar import FIRST_NS, Grammar, GrammarExhausted
+from appliance.engine.worker.grammar import FIRST_NS, Grammar, GrammarExhausted, Source
 from tests.engines import Bench
 
 # Compiles under small limits; its string needs far more states than they allow.
@@ -64,7 +64,7 @@ def test_masks_that_take_too_long_fail_the_answer() -> None:
     """What one answer's schema takes of everybody's time is bounded; a slow machine is no fault of it."""
     bench = Bench()
     ticks = iter(range(0, 10**12, FIRST_NS // 4))
-    grammar = bench.preparer._grammars.compile(SCHEMA)
+    grammar = bench.preparer._grammars.compile(Source("schema", SCHEMA))
     grammar._clock_ns = lambda: next(ticks)
     bench.ask("bad", "echo: no JSON at all")
     bench.core._shared._sequences["bad"].grammar = grammar

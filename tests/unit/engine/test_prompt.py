@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from appliance.engine.messages import LoadModel, Turn
-from appliance.engine.worker import prompt
+from appliance.engine.worker import templates
 from appliance.engine.worker.prompt import PromptBuilder, PromptError
 from tests.fakes.fake_backend import FakeBackend, bytes_of
 
@@ -77,7 +77,7 @@ def test_every_failure_of_a_template_is_the_same_refusal(template: str) -> None:
 
 def test_what_a_template_makes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A template that repeats itself is stopped."""
-    monkeypatch.setattr(prompt, "MAX_RENDERED_CHARACTERS", 1000)
+    monkeypatch.setattr(templates, "MAX_RENDERED_CHARACTERS", 1000)
     with pytest.raises(PromptError) as refused:
         render("{% for n in range(9999) %}xxxxx{% endfor %}", Turn("user", "hi"))
 

@@ -10,6 +10,7 @@ import pytest
 
 from appliance.engine.messages import Delta, Finished, Logprob, Rejected, Setup
 from appliance.engine.worker.detokenizer import Detokenizer
+from appliance.engine.worker.grammar import Source
 from appliance.engine.worker.logprobs import FLOOR, weigh
 from appliance.engine.worker.sampling import Bias
 from tests.engines import LOAD, Bench, cached_tokens
@@ -243,7 +244,7 @@ json: %json {"type": "object", "properties": {"a": {"const": 1}}, "required": ["
 def test_a_grammar_may_name_control_tokens() -> None:
     """Text, a schema and a control token in one grammar; as text its spelling is none of it."""
     bench = Bench()
-    grammar = bench.preparer._grammars.compile_lark(LARK)
+    grammar = bench.preparer._grammars.compile(Source("lark", LARK))
 
     assert grammar.allows(USER)
     assert grammar.allows(ord("x"))

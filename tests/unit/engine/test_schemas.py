@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import time
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from appliance.engine.worker import schemas, trial
 from appliance.engine.worker.grammar import GrammarError, Grammars, Source
 from appliance.engine.worker.patterns import PatternError, translate
 from appliance.engine.worker.schemas import SchemaError, check
-from appliance.engine.worker.trial import Trial, TrialError, Vocabulary
+from appliance.engine.worker.trial import KeeperGoneError, Pipes, Trial, Vocabulary
 from tests.engines import LOAD
 from tests.fakes.fake_backend import FakeBackend
 
@@ -155,7 +158,7 @@ def test_schemas_without_a_finite_answer_are_refused(schema: dict[str, Any]) -> 
 @pytest.mark.parametrize("schema", FINE, ids=[json.dumps(each)[:50] for each in FINE])
 def test_what_can_be_kept_to_compiles(schema: dict[str, Any]) -> None:
     """Annotations, drafts' names, names of properties that are keywords elsewhere."""
-    assert Grammars(FakeBackend(LOAD)).compile(json.dumps(schema)).mask().any()
+    assert Grammars(FakeBackend(LOAD)).compile(Source("schema", json.dumps(schema))).mask().any()
 
 
 @pytest.mark.parametrize(
@@ -278,6 +281,25 @@ def test_patterns_are_written_out(pattern: str, translated: str) -> None:
     assert translate(pattern) == translated
 
 
+@contextmanager
+def kept() -> Iterator[tuple[subprocess.Popen[bytes], Pipes]]:
+    """A keeper as a worker forks one, and the worker's ends."""
+    program = (
+        "from appliance.engine.worker import keeper\n"
+        "from appliance.engine.worker.sandbox import Sandbox\n"
+        "keeper.keep(0, 1, Sandbox())\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield process, Pipes(process.stdin.fileno(), process.stdout.fileno())
+        finally:
+            process.kill()
+
+
 HANGS = {
     "type": "array",
     "items": {"anyOf": [{"type": "integer", "multipleOf": n} for n in (997, 991, 983, 977)]},
@@ -287,23 +309,20 @@ HANGS = {
 def test_what_compiles_for_ever_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a process of its own: the next one's is compiled, and who sends such again is refused untried."""
     monkeypatch.setattr(trial, "MAX_DEATHS", 1)
-    grammars = Grammars(FakeBackend(LOAD), in_trial=True)
-    assert grammars._trial is not None
     hangs = Source("lark", "start: x\nx: %json " + json.dumps(HANGS))
-    try:
+    with kept() as (_, pipes):
+        grammars = Grammars(FakeBackend(LOAD), pipes)
         with pytest.raises(GrammarError, match="too much time or memory"):
-            grammars.compile_source(hangs, tenant="hostile")
+            grammars.compile(hangs, tenant="hostile")
         with pytest.raises(GrammarError, match="too many"):
-            grammars.compile_source(hangs, tenant="hostile")
-        assert grammars.compile_source(Source("schema", '{"type": "integer"}'), tenant="kind").mask().any()
-    finally:
-        grammars._trial.close()
+            grammars.compile(hangs, tenant="hostile")
+        assert grammars.compile(Source("schema", '{"type": "integer"}'), tenant="kind").mask().any()
 
 
 def test_what_was_compiled_is_kept() -> None:
     """Two answers to one tenant share what was compiled, and each has its own place in it."""
     grammars = Grammars(FakeBackend(LOAD))
-    one, two = (grammars.compile('{"const": "ab"}') for _ in range(2))
+    one, two = (grammars.compile(Source("schema", '{"const": "ab"}')) for _ in range(2))
     one.accept(ord('"'))
 
     assert one._shared is two._shared
@@ -311,15 +330,18 @@ def test_what_was_compiled_is_kept() -> None:
     assert grammars.find(Source("schema", '{"const": "ab"}')) is not None
     assert grammars.find(Source("schema", '{"const": "ab"}'), tenant="another") is None
     for number in range(100):
-        grammars.compile(json.dumps({"const": number}))
+        grammars.compile(Source("schema", json.dumps({"const": number})))
     assert grammars.find(Source("schema", '{"const": "ab"}')) is None
     assert len(grammars._kept) == 64
 
 
-def test_a_trial_that_can_not_be_had_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process, no grammar: nothing is compiled untried."""
-    monkeypatch.setattr(trial, "COMMAND", ("/nonexistent/program",))
-    tried = Trial(lambda: Vocabulary([b"a"], [], [0]), monotonic=time.monotonic)
-
-    with pytest.raises(TrialError):
+def test_a_trial_that_can_not_be_had_is_an_error() -> None:
+    """No keeper, no grammar: nothing is compiled untried, and a worker without its keeper is none."""
+    with kept() as (process, pipes):
+        tried = Trial(lambda: Vocabulary([b"a"], [], [0]), pipes)
         tried.try_out("start: /a/", "")
+        process.kill()
+        process.wait()
+        for _ in range(2):
+            with pytest.raises(KeeperGoneError):
+                tried.try_out("start: /a/", "")

@@ -40,7 +40,7 @@ def place(tmp_path: Path, clock: ManualClock) -> Place:
 
 
 def test_new_files_are_served_once(place: Place) -> None:
-    """The context stays: listeners hold it."""
+    """A connection takes the context of its moment: what it began with stays as it was."""
     place.write(place.pair())
     serving = Serving(place.files, place.clock)
     before = (serving.context, serving.about.sha256)
@@ -49,7 +49,8 @@ def test_new_files_are_served_once(place: Place) -> None:
     place.write(place.pair())
 
     assert serving.refresh()
-    assert serving.context is before[0]
+    assert serving.context is not before[0]
+    assert serving.asking is serving.context
     assert serving.about.sha256 != before[1]
     assert not serving.refresh()
 

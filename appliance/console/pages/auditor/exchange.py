@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from appliance.audit import contents
-from appliance.audit.contents import Logprob, Turn
+from appliance.audit.contents import Logprob, Turn, Verdict
 from appliance.audit.kinds import Kind
 from appliance.audit.query import Opened
 from appliance.auditing import Exchange
 from appliance.console.pages.auditor import drawing
 from appliance.console.pages.auditor.drawing import Stretch
 from appliance.console.pages.auditor.words import KINDS, Mark, mark_of
-from appliance.core import Endpoint
+from appliance.terms import Endpoint
 
 # Shown in places of their own; whatever else a content holds is shown as it is.
 _SHOWN: Final = frozenset(
@@ -32,8 +32,10 @@ _SHOWN: Final = frozenset(
         "sampling",
         "setup",
         "annotations",
+        "capture_basis",
         "principal",
         "caller",
+        "verdicts",
         *contents.STREAMED,
     }
 )
@@ -82,10 +84,13 @@ class Shown:
     tokens: Mapping[str, int]
     is_open: bool
     erased_by: Sequence[int]
+    has_words: bool  # of some keys none are kept
+    basis: str  # on which ground they are not
     asked: Sequence[Turn] = field(repr=False)
     tools: Sequence[Turn] = field(repr=False)  # that were offered
     answers: Sequence[Answer] = field(repr=False)
     answer_matches: bool | None  # against the digest in the closing's header; None: nothing to compare
+    verdicts: Sequence[Verdict]  # of rules
     settings: Mapping[str, str] = field(repr=False)
     people: Mapping[str, str] = field(repr=False)
     rest: Sequence[tuple[int, str]] = field(repr=False)  # seq, JSON
@@ -125,10 +130,13 @@ def shown(seq: int, found: Exchange) -> Shown:
         },
         is_open=any(each.content is not None for each in found.records),
         erased_by=sorted({each.erased_by for each in found.records if each.erased_by is not None}),
+        has_words=contents.are_words_kept([each.record for each in found.records]),
+        basis=str(_content(opening).get("capture_basis", "")),
         asked=contents.turns(_content(opening)),
         tools=contents.tools(_content(opening)),
         answers=_answers(_content(opening), found.records),
         answer_matches=contents.matches_digest(found.records),
+        verdicts=contents.verdicts(each.content for each in found.records),
         settings=_settings(opening),
         people=_people(found.records),
         rest=_rest(found.records),
@@ -206,6 +214,7 @@ def _answers(asked: Mapping[str, Any], records: Sequence[Opened]) -> list[Answer
 def _settings(opening: Opened | None) -> dict[str, str]:
     content = _content(opening)
     found: dict[str, Any] = {
+        **contents.documents(content),
         **contents.terms(content),
         **content.get("sampling", {}),
         **content.get("setup", {}),

@@ -39,6 +39,7 @@ class TextSearch:
     matches: list[Match] = field(default_factory=list, repr=False)
     num_searched: int = 0
     num_sealed: int = 0
+    num_wordless: int = 0
     searched_to_us: int | None = None
     is_over: bool = False
     problem: str = ""
@@ -69,6 +70,7 @@ class TextSearch:
                 self.matches += found.matches
                 self.num_searched += found.num_searched
                 self.num_sealed += found.num_sealed
+                self.num_wordless += found.num_wordless
                 self.searched_to_us = found.searched_to_us
                 if not self.session.identities:
                     self.matches.clear()

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from appliance.engine import held
 from appliance.engine.worker.llama.library import LoadError
 
 _MIB = 1024 * 1024
 _RESERVE_BYTES = 128 * _MIB  # for the rest of the machine, and what is not counted here
-_CGROUP = Path("/sys/fs/cgroup")
+_CGROUP = "/sys/fs/cgroup"
 
 
 def available_bytes() -> int:
@@ -53,7 +54,7 @@ def check_context(*, n_ctx: int, cell_bytes: int, buffer_bytes: int) -> None:
 
 
 def _of_machine() -> int:
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+    for line in held.read("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     raise LoadError("/proc/meminfo does not say how much memory is available")
@@ -63,15 +64,15 @@ def _of_group() -> int | None:
     """Control groups, version 2; None where there is no limit or another version."""
     own = [
         line.removeprefix("0::").strip()
-        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        for line in held.read("/proc/self/cgroup").splitlines()
         if line.startswith("0::")
     ]
     if not own:
         return None
-    folder = _CGROUP / own[0].lstrip("/")
+    folder = f"{_CGROUP}/{own[0].lstrip('/')}"
     try:
-        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
-        used = int((folder / "memory.current").read_text(encoding="ascii"))
+        limit = held.read(f"{folder}/memory.max").strip()
+        used = int(held.read(f"{folder}/memory.current"))
     except (OSError, ValueError):  # the root group has no limit, and a container may not see its own
         return None
     return None if limit == "max" else max(0, int(limit) - used)

@@ -66,6 +66,22 @@ def test_schema_changes_with_nobody_inside_until_it_is_committed(host: Host) -> 
     assert [each.name for each in (copy / "keys").iterdir()] == ["log.vkey"]
 
 
+def test_sealed_home_is_opened_for_another_schema(host: Host, tmp_path: Path) -> None:
+    """Without what opens it nothing is stopped; with it, given by standard input alone, it is upgraded."""
+    host.install()
+    (host.site.home / "keys/home.slots").write_text("{}")
+    staged = str(host.stage(2, schema="0002"))
+    refused = host.run("upgrade", "--staged", staged)
+    assert (refused.returncode, "sealed" in refused.stderr) == (20, True)
+    assert (host.current(), host.ask()) == (1, 200)
+    secret = tmp_path / "secret"
+    secret.write_text("what opens it\n")
+    done = host.run("upgrade", "--staged", staged, "--unlock", str(secret))
+    assert done.returncode == 0, done.stderr
+    assert (host.current(), host.ask()) == (2, 200)
+    assert not any(b"what opens it" in each.read_bytes() for each in host.root.rglob("*.jsonl"))
+
+
 @pytest.mark.parametrize(
     ("fails", "schema", "code"),
     [
