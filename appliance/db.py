@@ -34,6 +34,7 @@ from appliance.errors import SetupError
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 _NO_DATABASE_OF_OURS = ("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR")
 
+Row = Mapping[str, str | int | bytes | None]  # of a state table, column by column
 Place = Database | Path  # a bare path is an SQLite file: a copy of a record, or a home's own
 
 metadata = MetaData(
@@ -266,7 +267,7 @@ def _script() -> ScriptDirectory:
     return ScriptDirectory.from_config(_alembic())
 
 
-def put_row(connection: Connection, table: Table, row: Mapping[str, str | int | bytes | None]) -> None:
+def put_row(connection: Connection, table: Table, row: Row) -> None:
     """Insert a row, or replace the one with its id. Runs inside its audit record's transaction."""
     key = next(iter(table.primary_key))
     changed = connection.execute(update(table).where(key == row[key.name]).values(**row))

@@ -153,7 +153,7 @@ class Hosted:
                     "recipient": parse_recipient(changed.recipient).fingerprint,
                     "caller": caller.told(),
                 },
-                effects=lambda connection, _seq: hosted.put(connection, row),
+                effects=lambda connection, _seq: db.put_row(connection, hosted.hosted_identity, row),
             )
         )
 

@@ -7,14 +7,14 @@ slowly (`passphrases.py`). Rows never leave this package; `Account` does.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, select
 
 from appliance.core import Principal, Role
-from appliance.db import metadata
+from appliance.db import Row, metadata
 from appliance.errors import RequestError
 
 TABLE: Final = "account"
@@ -33,8 +33,6 @@ account = Table(
     Column("expires_us", BigInteger, nullable=True),
     Column("disabled_us", BigInteger, nullable=True),
 )
-
-Row = Mapping[str, str | int | bytes | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, Text, select
 
-from appliance.db import metadata
+from appliance.db import Row, metadata
 from appliance.errors import RequestError
 
 TABLE: Final = "document"
@@ -103,7 +103,7 @@ def withdrawn(known: Document, *, now_us: int) -> Document:
     return dataclasses.replace(known, withdrawn_us=now_us)
 
 
-def row_of(known: Document) -> Mapping[str, str | int | bytes | None]:
+def row_of(known: Document) -> Row:
     """The version as the table holds it, column by column."""
     return {
         "id": known.id,

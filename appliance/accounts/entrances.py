@@ -7,14 +7,13 @@ after a restart too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, String, Table, select
 
 from appliance.accounts.codes import DIGEST_BYTES
-from appliance.db import metadata
+from appliance.db import Row, metadata
 
 TABLE: Final = "entrance"
 # Wrong codes behind the right passphrase, since the last log-in, before the factor opens nothing any more.
@@ -38,8 +37,6 @@ entrance = Table(
     Column("enrolled_us", BigInteger, nullable=True),
     Column("last_step", BigInteger, nullable=False),
 )
-
-Row = Mapping[str, str | int | bytes | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,11 @@ A key without a row here has no more than its role: deny by default. A grant end
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, String, Table, select
 
-from appliance.db import metadata
+from appliance.db import Row, metadata
 
 TABLE: Final = "key_grant"
 STORE_RESPONSES: Final = "store_responses"
@@ -24,7 +23,7 @@ key_grant = Table(
 )
 
 
-def row_of(key_id: str, *, now_us: int) -> Mapping[str, str | int | bytes | None]:
+def row_of(key_id: str, *, now_us: int) -> Row:
     """The grant as the table holds it, column by column."""
     return {"key_id": key_id, "may": STORE_RESPONSES, "granted_us": now_us}
 

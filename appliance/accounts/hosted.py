@@ -6,20 +6,17 @@ A row is an account's. A removed one stays, without salt and secret: every row i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, String, Table, insert, select
-from sqlalchemy import update as sql_update
+from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, String, Table, select
 
+from appliance.accounts.lockout import Waiting
 from appliance.accounts.vault import Vault
-from appliance.db import metadata
+from appliance.db import Row, metadata
 
 TABLE: Final = "hosted_identity"
-FREE_FAILURES: Final = 5  # wrong passphrases in a row before the first waiting
-FIRST_WAIT_SECONDS: Final = 60
-MAX_WAIT_SECONDS: Final = 86_400
+WAITING: Final = Waiting(free=5, first_seconds=60, most_seconds=86_400)
 
 hosted_identity = Table(
     TABLE,
@@ -34,8 +31,6 @@ hosted_identity = Table(
     Column("locked_until_us", BigInteger, nullable=False),
     Column("removed_us", BigInteger, nullable=True),
 )
-
-Row = Mapping[str, str | int | bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +67,13 @@ class HostedIdentity:
     def failed(self, now_us: int) -> HostedIdentity:
         """After one more wrong passphrase: from the fifth on it waits, each time twice as long."""
         failures = self.failures + 1
-        beyond = failures - FREE_FAILURES
-        wait = min(FIRST_WAIT_SECONDS << min(beyond, 16), MAX_WAIT_SECONDS) if beyond >= 0 else 0
+        wait = WAITING.seconds(failures)
         until_us = now_us + wait * 1_000_000 if wait else 0
         return dataclasses.replace(self, failures=failures, locked_until_us=until_us)
 
     def unlocked(self) -> HostedIdentity:
         """After a right passphrase: nothing is counted any more."""
         return dataclasses.replace(self, failures=0, locked_until_us=0)
-
-
-def put(connection: Connection, row: Row) -> None:
-    """Insert the row, or replace the one of its account. Runs inside the audit record's transaction."""
-    changed = connection.execute(
-        sql_update(hosted_identity).where(hosted_identity.c.id == row["id"]).values(**row)
-    )
-    if changed.rowcount == 0:
-        connection.execute(insert(hosted_identity).values(**row))
 
 
 def find(connection: Connection, account: str) -> HostedIdentity | None:

@@ -24,6 +24,23 @@ _MAX_ADDRESSES: Final = 10_000
 _PREFIX_V6: Final = 64  # one machine has all of them
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How long one waits behind wrong tries in a row: from `free` of them on, each time twice as long."""
+
+    free: int
+    first_seconds: int
+    most_seconds: int
+
+    def seconds(self, count: int) -> int:
+        """Behind `count` wrong tries."""
+        over = count - self.free
+        return 0 if over < 0 else min(self.first_seconds << min(over, 16), self.most_seconds)
+
+
+_WAITING: Final = Waiting(FREE_TRIES, FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS)
+
+
 class Locked(Refused):
     """Not before `retry_after_seconds` are over, whatever is typed."""
 
@@ -54,13 +71,13 @@ class Lockout:
     def failed(self, name: str, *, now_us: int) -> bool:
         """Count a wrong try; whether the name is locked from now on."""
         count = (self._tries[name].count if name in self._tries else 0) + 1
-        wait_s = _wait_of(count)
+        wait_s = _WAITING.seconds(count)
         self._put(name, _Tries(count, now_us + wait_s * 1_000_000))
         return wait_s > 0
 
     def restore(self, name: str, count: int, *, wait_us: int, now_us: int) -> None:
         """What was counted before a restart, and what is left of its waiting: never longer than it was."""
-        left_us = min(max(0, wait_us), _wait_of(count) * 1_000_000)
+        left_us = min(max(0, wait_us), _WAITING.seconds(count) * 1_000_000)
         self._put(name, _Tries(count, now_us + left_us))
 
     def succeeded(self, name: str) -> None:
@@ -101,11 +118,6 @@ class Addresses:
         name = _place(address)
         if name in self._spent:
             self._spent[name] -= ADDRESS_SECONDS * 1_000_000
-
-
-def _wait_of(count: int) -> int:
-    over = count - FREE_TRIES
-    return 0 if over < 0 else min(FIRST_WAIT_SECONDS << min(over, 16), MAX_WAIT_SECONDS)
 
 
 def _place(address: str) -> str:

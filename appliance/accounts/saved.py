@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, String, Table, select
 
-from appliance.db import metadata
+from appliance.db import Row, metadata
 
 TABLE: Final = "saved_search"
 MAX_NAME: Final = 64
@@ -45,7 +44,7 @@ class SavedSearch:
     saved_us: int
     removed_us: int | None = None
 
-    def row(self) -> Mapping[str, str | int | bytes | None]:
+    def row(self) -> Row:
         """As the table holds it, column by column."""
         return dataclasses.asdict(self)
 

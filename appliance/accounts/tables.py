@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, select
 
 from appliance.accounts import grants, terms_rows
 from appliance.accounts.keys import ApiKey
 from appliance.core import Role
-from appliance.db import metadata
+from appliance.db import Row, metadata
 from appliance.terms import Terms
 
 TABLE = "api_key"  # a plain string: SQLAlchemy's own names are a subclass that goes into no header
@@ -26,8 +25,6 @@ api_key = Table(
     Column("expires_us", BigInteger, nullable=True),
     Column("revoked_us", BigInteger, nullable=True),
 )
-
-Row = Mapping[str, str | int | bytes | None]
 
 
 def row_of(key: ApiKey) -> Row:

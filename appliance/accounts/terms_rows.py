@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, String, Table, Text, select
 
 from appliance.accounts import terms_form
-from appliance.db import metadata
+from appliance.db import Row, metadata
 from appliance.terms import Terms
 
 TABLE: Final = "key_terms"
@@ -22,7 +21,7 @@ key_terms = Table(
 )
 
 
-def row_of(key_id: str, terms: Terms, *, now_us: int) -> Mapping[str, str | int | bytes | None]:
+def row_of(key_id: str, terms: Terms, *, now_us: int) -> Row:
     """The terms as the table holds them, column by column."""
     return {"key_id": key_id, "terms": terms_form.dumps(terms), "changed_us": now_us}
 

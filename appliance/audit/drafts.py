@@ -12,7 +12,7 @@ and the end of its key: `sweep` destroys such keys.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, Str
 
 from appliance import durable, keyring
 from appliance.config import Home
-from appliance.db import metadata
+from appliance.db import Row, metadata
 from appliance.errors import VerificationError
 
 TABLE: Final = "drafted_act"
@@ -47,8 +47,6 @@ drafted_act = Table(
 OPEN: Final = "open"
 APPLIED: Final = "applied"
 WITHDRAWN: Final = "withdrawn"
-
-Row = Mapping[str, str | int | bytes | None]
 
 
 @dataclass(frozen=True, slots=True)

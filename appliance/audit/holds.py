@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -19,7 +18,7 @@ from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Tabl
 from appliance import keyring
 from appliance.audit.blind import BLIND_BYTES
 from appliance.config import Home
-from appliance.db import metadata
+from appliance.db import Row, metadata
 
 TABLE: Final = "legal_hold"
 _KEY_BYTES: Final = 32
@@ -35,8 +34,6 @@ legal_hold = Table(
     Column("placed_us", BigInteger, nullable=False),
     Column("lifted_us", BigInteger, nullable=True),
 )
-
-Row = Mapping[str, str | int | bytes | None]
 
 
 @dataclass(frozen=True, slots=True)

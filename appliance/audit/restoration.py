@@ -8,7 +8,6 @@ which of its entries are lost.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,10 +20,10 @@ from appliance.audit.entry import Entry, row_digest
 from appliance.audit.kinds import Kind
 from appliance.audit.policy import KeyPolicy
 from appliance.audit.recipients import Recipient
+from appliance.db import Row
 from appliance.errors import RequestError, VerificationError
 
 MAX_REASON_CHARACTERS: Final = 2000
-Row = Mapping[str, str | int | bytes | None]
 
 
 class _Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
