@@ -12,6 +12,9 @@ PYTEST := $(BIN)/python -m pytest --basetemp $(TEST_ROOT)
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --no-emit-find-links --no-annotate --no-header --no-emit-package llama-cpp-python -q
 
+# Programs start in half the time where their bytecode is kept, and the tests start thousands.
+unexport PYTHONDONTWRITEBYTECODE
+
 CLIENTS := $(shell sed -n 's/^client-\([a-z0-9-]*\) = .*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
