@@ -14,7 +14,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance import engine_settings
 from appliance.allowances import Limits
+from appliance.engine_settings import Engine
 from appliance.errors import SetupError
 from appliance.unlocking import CREDENTIAL, Unlocking
 
@@ -90,43 +92,6 @@ class Kiosk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_question_characters: Annotated[int, Meta(ge=50, le=10_000)] = 1000
     examples: Annotated[tuple[Words, ...], Meta(max_length=8)] = ()
     idle_seconds: Annotated[int, Meta(ge=10, le=3600)] = 60  # then the screen is cleared
-
-
-class SharedPrefix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A system prompt that is no secret: its cells serve every key, and are computed at the start."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=64)]
-    system: Annotated[str, Meta(min_length=1, max_length=1_000_000)]
-
-
-class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The worker's share of the machine. 0 threads means: measured when the model is loaded first."""
-
-    n_ctx: Positive = 16384  # cells of the key-value pool, shared by all running sequences
-    n_seq_max: Annotated[int, Meta(ge=1, le=64)] = 16
-    n_batch: Annotated[int, Meta(ge=64, le=8192)] = 512
-    n_threads: Annotated[int, Meta(ge=0, le=512)] = 0
-    n_threads_batch: Annotated[int, Meta(ge=0, le=512)] = 0
-    n_gpu_layers: Annotated[int, Meta(ge=-1)] = 0
-    # Longest step while answers are being written: prompts are read in chunks that keep to it.
-    step_target_ms: Annotated[int, Meta(ge=10, le=10_000)] = 150
-    # Cells kept for prefixes that may come again; 0 switches sharing off.
-    prefix_cache_cells: Annotated[int, Meta(ge=0)] = 2048
-    spill_mib: Annotated[int, Meta(ge=0)] = 512  # host memory for prefixes that had to leave the pool
-    shared_prefixes: tuple[SharedPrefix, ...] = ()
-    speculation: bool = True
-    # Longest input of an embedding in tokens, and tokens of one batch of them.
-    embedding_n_ctx: Annotated[int, Meta(ge=64, le=131_072)] = 2048
-    embedding_n_batch: Annotated[int, Meta(ge=64, le=8192)] = 256
-    max_waiting: Positive = 256
-    load_timeout_seconds: Positive = 300
-    request_timeout_seconds: Positive = 600
-    restart_backoff_max_seconds: Positive = 30
-    silent_seconds: Annotated[int, Meta(ge=2, le=3600)] = 20  # then a worker has hung, and is started anew
-    worker_socket: str = ""  # where a worker is asked for; empty: the gateway starts it itself
-    sandbox: Literal["required", "available"] = (
-        "available"  # of a worker, where the kernel has not all layers
-    )
 
 
 class Responses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -373,13 +338,8 @@ def _check(settings: Settings, source: str) -> None:
             hint="set server.tls_certificate and server.tls_key",
         )
     _check_clients(settings.server, source)
-    if settings.engine.n_batch <= settings.engine.n_seq_max:
-        raise SetupError(f"{source}: engine.n_batch must be above engine.n_seq_max", code="bad_config")
-    if settings.engine.worker_socket and not settings.engine.worker_socket.startswith("/"):
-        raise SetupError(f"{source}: engine.worker_socket must begin with /", code="bad_config")
-    names = [each.name for each in settings.engine.shared_prefixes]
-    if len(names) != len(set(names)):
-        raise SetupError(f"{source}: two engine.shared_prefixes have one name", code="bad_config")
+    if problem := engine_settings.problem(settings.engine):
+        raise SetupError(f"{source}: {problem}", code="bad_config")
 
 
 def _check_clients(server: Server, source: str) -> None:

@@ -15,28 +15,25 @@ import dataclasses
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 
+from appliance import entries
 from appliance.admitting import Admitting, Place
 from appliance.answer import Answer
-from appliance.audit import entry, tasks
-from appliance.audit.entry import Entry
 from appliance.audit.log import AuditLog
 from appliance.catalog import Catalog
 from appliance.clock import Clock
 from appliance.config import Audit as AuditSettings
-from appliance.config import Engine as EngineSettings
 from appliance.core import (
     Caller,
     Delta,
     Finished,
     InferenceRequest,
     ModelSpec,
-    Outcome,
     Principal,
     Started,
-    Timings,
 )
 from appliance.engine.supervisor import Engine
 from appliance.engine.wire import SEEDS
+from appliance.engine_settings import Engine as EngineSettings
 from appliance.errors import (
     ApplianceError,
     AuditUnavailable,
@@ -45,7 +42,7 @@ from appliance.errors import (
     Unavailable,
 )
 from appliance.exchange import Exchange
-from appliance.guarding import REFUSED, Guarding, recorded
+from appliance.guarding import Guarding
 from appliance.log import get_logger
 from appliance.metrics import Metrics
 from appliance.policy import permits
@@ -148,11 +145,11 @@ class Inference:
             return
         try:
             exchange.hold_to(await self._guarding.check(exchange.guarded))
-            exchange.receipt = await self._audit.append(_opening(exchange))
+            exchange.receipt = await self._audit.append(entries.opening(exchange))
             answer = await self._decode(exchange, place)
-            outcome = _outcome(exchange, answer)
+            outcome = entries.outcome(exchange, answer)
             tail = answer.take()
-            await self._audit.append(_closing(exchange, answer, outcome))
+            await self._audit.append(entries.closing(exchange, answer, outcome))
         except AuditUnavailable as error:
             # Law 4: the log can not commit, so nothing more leaves; recovery closes the record.
             exchange.closed_us = self._clock.monotonic_us()
@@ -224,7 +221,7 @@ class Inference:
         if self._strict:
             # Of the same choices, so exactly these pieces: nothing came between, we do not await.
             said = answer.take_unrecorded([each.index for each in pieces])
-            segments = [_segment(exchange, answer, each) for each in said]
+            segments = [entries.segment(exchange, answer, each) for each in said]
             await asyncio.gather(*map(self._audit.append, segments))  # one commit for all of them
         elif not self._audit.is_ready:
             raise AuditUnavailable("the audit log can not commit", retry_after_seconds=30)
@@ -316,61 +313,6 @@ class Inference:
         if isinstance(decision, Refuse):
             raise _refusal(decision)
         return decision.model
-
-
-def _opening(exchange: Exchange) -> Entry:
-    request = exchange.request
-    if isinstance(request, InferenceRequest):
-        opened = entry.opened(request, exchange.principal, exchange.caller, exchange.model)
-    else:
-        opened = tasks.opened(request, exchange.principal, exchange.caller, exchange.model)
-    return entry.with_notes(opened, exchange.guarded.record(exchange.principal.terms.capture))
-
-
-def _segment(exchange: Exchange, answer: Answer, piece: Delta) -> Entry:
-    index = answer.num_segments
-    answer.num_segments += 1
-    return entry.segment(
-        exchange.request.request_id,
-        exchange.opening,
-        index,
-        piece,
-        subject=_subject(exchange),
-        capture=exchange.principal.terms.capture,
-    )
-
-
-def _closing(exchange: Exchange, answer: Answer, outcome: Outcome) -> Entry:
-    closed = entry.closed(
-        exchange.request.request_id,
-        exchange.opening,
-        model=exchange.model.id,
-        outcome=outcome,
-        code=answer.error.code if answer.error else "",
-        usage=answer.usage(),
-        timings=answer.finished.timings if answer.finished else Timings(),
-        num_segments=answer.num_segments,
-        output_sha256=answer.sha256,
-        rest=answer.take_unrecorded(),
-        trace=answer.finished.trace if answer.finished else None,
-        subject=_subject(exchange),
-        capture=exchange.principal.terms.capture,
-    )
-    return entry.with_notes(closed, recorded(answer.placed))
-
-
-def _subject(exchange: Exchange) -> str:
-    return entry.subject_of(exchange.principal, exchange.request.annotations)
-
-
-def _outcome(exchange: Exchange, answer: Answer) -> Outcome:
-    if exchange.is_gone:
-        return Outcome.CLIENT_GONE
-    if answer.finished is not None:
-        return Outcome(answer.finished.reason)
-    if answer.error is not None and answer.error.code == REFUSED:
-        return Outcome.CONTENT_FILTER
-    return Outcome.FAILED
 
 
 def _refusal(decision: Refuse) -> ApplianceError:

@@ -38,7 +38,8 @@ from appliance.catalog import Catalog
 from appliance.certifying import Certifying, state_of
 from appliance.clock import Clock
 from appliance.engine.conduct import GIVEN_UP
-from appliance.engine.supervisor import Engine, EngineStatus, State
+from appliance.engine.status import EngineStatus, State
+from appliance.engine.supervisor import Engine
 from appliance.tls.serving import RENEWAL
 from appliance.verification import Last, Verifications
 from appliance.witnessing import Visits, Witnessing

@@ -20,7 +20,6 @@ from appliance.audit.query import Opened
 from appliance.audit.questions import question_of
 from appliance.catalog import Catalog
 from appliance.clock import SystemClock
-from appliance.config import Engine as EngineSettings
 from appliance.core import (
     Delta,
     Finished,
@@ -33,6 +32,7 @@ from appliance.engine.messages import Tuning
 from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
 from appliance.engine.tunings import Fixed
+from appliance.engine_settings import Engine as EngineSettings
 from appliance.errors import RequestError, SetupError, VerificationError
 
 

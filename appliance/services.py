@@ -8,35 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import appliance
 from appliance import configured, db, sampling
-from appliance.accounts import tables
-from appliance.accounts.accounts import Register
 from appliance.accounts.directory import Directory
-from appliance.accounts.duties import ACCOUNT, API_KEY, KEY_POLICY, PINNED_WITNESS, Duties, Holder
-from appliance.accounts.keys import ApiKey
 from appliance.accounts.stored import ResponseStore
-from appliance.accounts.uses import Uses
 from appliance.administration import Administration
 from appliance.admitting import Admitting
-from appliance.alone import Alone
+from appliance.alone import open_log_alone
 from appliance.approvals import Approvals
-from appliance.audit import files, profiles, retention, store
 from appliance.audit.log import AuditLog
 from appliance.auditing import Auditing
 from appliance.catalog import Catalog
 from appliance.certifying import Certifying
 from appliance.clock import Clock, SystemClock
 from appliance.config import Home, Settings
-from appliance.control import ControlServer, Live
+from appliance.control import ControlServer
 from appliance.copies import Copies
-from appliance.core import ModelSpec, Role
+from appliance.core import ModelSpec
 from appliance.custody import Custody
-from appliance.databases.base import Database
 from appliance.doors import Doors
 from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
@@ -49,7 +41,8 @@ from appliance.idempotency import Retries
 from appliance.inference import Inference
 from appliance.lives import Lives
 from appliance.metrics import Metrics
-from appliance.people import People, load_accounts, steward_of_people
+from appliance.people import People
+from appliance.performing import Live
 from appliance.publishing import Publishing
 from appliance.quotas import count_today
 from appliance.readiness import Readiness
@@ -58,7 +51,6 @@ from appliance.reviewing import Reviewing
 from appliance.searches import Searches
 from appliance.selftest import SelfTest
 from appliance.trends import Trends
-from appliance.verification import Verifications
 from appliance.witnessing import Witnessing
 
 if TYPE_CHECKING:
@@ -111,106 +103,6 @@ def services_of(app: FastAPI) -> Services:
     if not isinstance(services, Services):
         raise InternalError("the application has no services")
     return services
-
-
-def _load_keys(database: Database) -> list[ApiKey]:
-    with db.reading(database) as connection:
-        return tables.load(connection)
-
-
-def _holders(audit: AuditLog, directory: Directory, register: Register, clock: Clock) -> list[Holder]:
-    """Everybody who has a role here, wherever it is written; witnesses add their own."""
-    now_us = clock.now_us()
-    return [
-        *(Holder(each.name, each.role, ACCOUNT) for each in register.all() if each.is_active(now_us)),
-        *(Holder(each.name, each.role, API_KEY) for each in directory.all() if each.is_active(now_us)),
-        # Whoever reads: the recovery key as well, which no operator may hold.
-        *(Holder(each.name, Role.AUDITOR, KEY_POLICY) for each in audit.policy.readers),
-    ]
-
-
-@contextlib.contextmanager
-def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -> Iterator[Alone]:
-    """Hold the lock, open the log (which recovers what a crash left open), close it at the end."""
-    clock = clock or SystemClock()
-    _require_profile(home, settings)
-    audit = AuditLog.open(home, settings, clock, version=appliance.__version__)
-    try:
-        database = db.of(home, settings)
-        directory = Directory(_load_keys(database))
-        uses = Uses.recalled(home.key_uses, directory, clock)
-        register = Register(load_accounts(database))
-        witnessing: Witnessing
-
-        def holders() -> list[Holder]:
-            return [
-                *_holders(audit, directory, register, clock),
-                *(Holder(each, Role.WITNESS, PINNED_WITNESS) for each in witnessing.names()),
-            ]
-
-        duties = Duties(holders)
-        witnessing = Witnessing(
-            audit=audit,
-            database=database,
-            log=files.read_verifier(home),
-            clock=clock,
-            max_age_days=settings.audit.witness_max_age_days,
-            duties=duties,
-        )
-        people = steward_of_people(
-            audit, register, clock=clock, settings=settings, home=home, database=database, duties=duties
-        )
-        custody = Custody(
-            audit=audit,
-            directory=directory,
-            home=home,
-            database=database,
-            clock=clock,
-            periods=retention.periods(settings.audit.retention_days),
-            share_backup_days=settings.audit.share_backup_days,
-            crypto=settings.crypto.profile,
-            duties=duties,
-            responses=ResponseStore(home, clock, settings.responses),
-        )
-        auditing = Auditing(
-            audit=audit,
-            custody=custody,
-            home=home,
-            database=database,
-            clock=clock,
-            settings=settings.audit,
-        )
-        publishing = Publishing(audit=audit, database=database, directory=directory, clock=clock)
-
-        def relearn() -> None:
-            people.relearn()
-            publishing.relearn()
-
-        yield Alone(
-            audit=audit,
-            directory=directory,
-            uses=uses,
-            administration=Administration(
-                audit=audit,
-                directory=directory,
-                clock=clock,
-                verifications=Verifications(home, database, audit, settings.audit, clock),
-                load_keys=lambda: _load_keys(database),
-                catalog=lambda: Catalog.load(home=home, default_model=settings.default_model),
-                documents=publishing.library,
-                duties=duties,
-                on_recovery=relearn,
-            ),
-            custody=custody,
-            auditing=auditing,
-            witnessing=witnessing,
-            people=people,
-            exporting=Exporting(home=home, database=database, record=auditing.recorded),
-            hosted=Hosted(audit=audit, database=database, clock=clock, crypto=settings.crypto.profile),
-            publishing=publishing,
-        )
-    finally:
-        audit.close()
 
 
 @contextlib.asynccontextmanager
@@ -366,17 +258,6 @@ async def run_services(
             await inference.drain(settings.audit.commit_timeout_seconds + 1)
             await refusals.stop()
             await recorder.settle()
-
-
-def _require_profile(home: Home, settings: Settings) -> None:
-    """SetupError where keys or readers have other algorithms than `crypto.profile` says."""
-    place = db.of(home, settings)
-    if db.schema(place).state is not db.SchemaState.CURRENT:
-        return  # opening the log tells what is wrong with it
-    with db.reading(place) as connection:
-        policy = store.policies(connection)[-1] if store.num_entries(connection) else None
-    if policy is not None:
-        profiles.check_home(settings.crypto.profile, policy, has_second_key=files.has_second_key(home))
 
 
 def _require_separation(home: Home, settings: Settings) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from appliance import config
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.audit import entry, files
 from appliance.audit.checkpoint import Verifier
 from appliance.audit.entry import Entry
@@ -19,7 +19,6 @@ from appliance.cli.init import Members, initialise
 from appliance.config import Home
 from appliance.core import Caller, Delta, Outcome, Principal, Role, Why
 from appliance.exporting import Exported
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 
 AUDITOR = Principal("acc_1", "alice", Role.AUDITOR)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from appliance import config, db
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.approvals import Approvals
 from appliance.audit import ceremonies, query
 from appliance.audit.acts import Draft
@@ -20,7 +20,6 @@ from appliance.audit.recipients import Identity
 from appliance.clock import Clock
 from appliance.config import Home
 from appliance.core import Caller, Principal, Role
-from appliance.services import open_log_alone
 from tests.acts import dev_auditor, signed, with_member
 from tests.clocks import ManualClock
 from tests.homes import make_home

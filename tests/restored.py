@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance import anew, config, db
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.anew import Begun
 from appliance.audit import checkpoint, query, shares, store
 from appliance.audit.acts import Draft
@@ -20,7 +20,6 @@ from appliance.cli.verifying import second_reading
 from appliance.clock import Clock
 from appliance.config import Home
 from appliance.core import Role
-from appliance.services import open_log_alone
 from appliance.state import CARRIED_TABLES
 from tests.acts import dev_auditor, signed
 

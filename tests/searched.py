@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from appliance import config
+from appliance.alone import open_log_alone
 from appliance.audit import blind, entry, query, search
 from appliance.audit.entry import Entry
 from appliance.audit.kinds import Kind
@@ -14,7 +15,6 @@ from appliance.audit.query import Record
 from appliance.audit.search import Blinds, Filters, Name
 from appliance.config import Home
 from appliance.core import Caller, Delta, Outcome, Principal, Role, Usage
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.records import place
 

@@ -13,7 +13,7 @@ from typing import Any
 from appliance import config, db
 from appliance.accounts import codes
 from appliance.accounts.documents import Genre
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.audit import entry
 from appliance.audit.checkpoint import read_note
 from appliance.audit.entry import Entry
@@ -24,7 +24,6 @@ from appliance.config import Home
 from appliance.core import Caller, Delta, Outcome, Principal, Role, Usage
 from appliance.errors import Refused
 from appliance.searches import Searches
-from appliance.services import open_log_alone
 from appliance.terms import Limits, Terms
 from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock

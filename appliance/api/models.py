@@ -11,7 +11,7 @@ from appliance.accounts.roles import Permission
 from appliance.api.access import require
 from appliance.api.border import visit_of
 from appliance.core import ModelSpec
-from appliance.engine.supervisor import EngineStatus
+from appliance.engine.status import EngineStatus
 from appliance.errors import Refused, RequestError
 from appliance.policy.permits import allows_model
 from appliance.services import Services, services_of

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import click
 
-from appliance import config, control, db
+from appliance import config, control, db, performing
+from appliance.alone import open_log_alone
 from appliance.bundle.refusals import BundleRefused
 from appliance.cli import unlocking
 from appliance.commands import Answer, Command, Done, Problem
@@ -27,7 +28,6 @@ from appliance.errors import (
     Unavailable,
     VerificationError,
 )
-from appliance.services import open_log_alone
 
 # Controls but tab and line feed, and the marks that turn the direction of writing.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -146,7 +146,7 @@ def done(answer: Answer) -> dict[str, Any]:
 
 async def _perform_alone(home: Home, settings: config.Settings, command: Command) -> Answer:
     with open_log_alone(home, settings) as alone:
-        return await control.perform(command, alone)
+        return await performing.perform(command, alone)
 
 
 def when(microseconds: int | None) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from appliance.config import Engine
 from appliance.engine.worker.sandbox import kernel
+from appliance.engine_settings import Engine
 
 
 @dataclass(frozen=True, slots=True)

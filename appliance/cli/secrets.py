@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from appliance import config, control, keyring, keyslots, resealing
+from appliance import config, keyring, keyslots, performing, resealing
+from appliance.alone import open_log_alone
 from appliance.audit.safekeeping import Action
 from appliance.cli.base import command_gateway, done, home_option, json_option, show, table, warn
 from appliance.cli.unlocking import new_way
 from appliance.commands import RecordSecrets
 from appliance.config import Home
 from appliance.keyslots import Slot
-from appliance.services import open_log_alone
 
 _with_option = click.option(
     "--with",
@@ -191,7 +191,7 @@ def in_the_clear(home: Home) -> list[str]:
 def _alone(home: Home, action: Action, slots: Sequence[Slot], act: Any, *, as_json: bool) -> None:
     """On the record, then done, in one holding of the home's lock."""
     with open_log_alone(home, config.load(home)) as alone:
-        done(asyncio.run(control.perform(_recorded(action, slots), alone)))
+        done(asyncio.run(performing.perform(_recorded(action, slots), alone)))
         act()
         _tell(home, as_json=as_json)
 

@@ -15,12 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from appliance.clock import Clock
-from appliance.config import Engine as EngineSettings
 from appliance.core import (
     Delta,
     Finished,
@@ -29,14 +26,16 @@ from appliance.core import (
     Setup,
     Started,
 )
-from appliance.engine import choices, conduct, messages, resident, task_wire, wire
+from appliance.engine import conduct, messages, resident, wire
 from appliance.engine.channel import ChannelError
+from appliance.engine.conversations import Channel, Conversations
 from appliance.engine.dialled import DialledWorker
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.engine.process import DEFAULT_COMMAND, WorkerProcess
+from appliance.engine.status import EngineStatus, State
 from appliance.engine.tunings import TuningStore
 from appliance.engine.watch import Watch
-from appliance.errors import Unavailable
+from appliance.engine_settings import Engine as EngineSettings
 from appliance.log import get_logger
 from appliance.metrics import WorkerFigures
 from appliance.tasks import Answered, Task
@@ -47,36 +46,11 @@ STOP_GRACE_SECONDS = 3.0
 
 log = get_logger(__name__)
 
-
-class State(StrEnum):
-    """Where the worker is in its life."""
-
-    STOPPED = "STOPPED"
-    STARTING = "STARTING"
-    READY = "READY"
-    DRAINING = "DRAINING"
-    FAILED = "FAILED"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStatus:
-    """A picture of the engine; advisory the moment it is taken."""
-
-    state: State
-    ready: messages.Ready | None
-    restarts: int
-    last_error: str
-    stats: messages.Stats | None
-    code: str = ""  # what `last_error` is called: worker_died, worker_hung, load_failed, …
-
-
 _Worker = WorkerProcess | DialledWorker
-_Inbox = asyncio.Queue[messages.ToGateway]
-_TERMINAL = messages.Finished | messages.TaskAnswer | messages.Rejected | messages.Failed
 
 
 class Engine:
-    """Owner of every field: the `_live` task; `_inboxes` also by `generate`, on the same loop."""
+    """Owner of every field: the `_live` task."""
 
     def __init__(
         self,
@@ -104,13 +78,18 @@ class Engine:
         self._watch = Watch(settings)
         self._stats: messages.Stats | None = None
         self._worker: _Worker | None = None
-        self._inboxes: dict[str, _Inbox] = {}
+        self._conversations = Conversations(self._connected)
         self._life: asyncio.Task[None] | None = None
         self._conduct = conduct.Conduct()
 
     @property
     def is_ready(self) -> bool:
         return self._state is State.READY
+
+    @property
+    def num_asked(self) -> int:
+        """Questions that the worker answers now."""
+        return len(self._conversations)
 
     @property
     def status(self) -> EngineStatus:
@@ -182,7 +161,7 @@ class Engine:
         self._enter(State.STOPPED)
         self._on_event(ModelUnloaded(self.spec))
 
-    async def generate(
+    def generate(
         self, request: InferenceRequest, *, tenant: str = ""
     ) -> AsyncGenerator[Started | Delta | Finished, None]:
         """`Started` when a choice's prompt was taken, pieces, and one `Finished`.
@@ -191,57 +170,14 @@ class Engine:
         prompt, Unavailable where it can not answer.
         Closing the generator early aborts the request.
         """
-        if request.num_choices == 1:
-            streams = [self._choice(wire.to_wire(request, tenant))]
-        else:
-            ids = [f"{request.request_id}.{choice}" for choice in range(request.num_choices)]
-            asked = [wire.to_wire(request, tenant, request_id=each, choice=at) for at, each in enumerate(ids)]
-            streams = [self._choice(each, at) for at, each in enumerate(asked)]
-        stream = streams[0] if len(streams) == 1 else choices.merged(streams, request.n)
-        async with contextlib.aclosing(stream) as heard:
-            async for item in heard:
-                yield item
+        return self._conversations.generate(request, tenant=tenant)
 
-    async def _choice(
-        self, question: messages.Generate, choice: int = 0
-    ) -> AsyncGenerator[Started | Delta | Finished, None]:
-        async with contextlib.aclosing(self._converse(question)) as heard:
-            async for message in heard:
-                yield wire.to_core(message, choice=choice)
-
-    async def perform(self, task: Task) -> AsyncGenerator[Answered, None]:
+    def perform(self, task: Task) -> AsyncGenerator[Answered, None]:
         """A task's one answer. Errors, and closing it early, as with `generate`."""
-        async with contextlib.aclosing(self._converse(task_wire.to_wire(task))) as heard:
-            async for message in heard:
-                if isinstance(message, messages.TaskAnswer):
-                    yield task_wire.to_core(message)
-                else:
-                    wire.to_core(message)  # raises: a task hears nothing else but refusals and failures
+        return self._conversations.perform(task)
 
-    async def _converse(
-        self, question: messages.Generate | messages.TaskMessage
-    ) -> AsyncGenerator[messages.ToGateway, None]:
-        """What the worker says to a question, its terminal message last."""
-        worker = self._worker
-        if worker is None or not self.is_ready:
-            raise Unavailable(
-                "the model is loading or restarting", code="model_not_ready", retry_after_seconds=2
-            )
-        inbox: _Inbox = asyncio.Queue()
-        self._inboxes[question.request_id] = inbox
-        is_over = False
-        try:
-            worker.channel.send(question)
-            while True:
-                message = await inbox.get()
-                is_over = isinstance(message, _TERMINAL)
-                yield message
-                if is_over:
-                    return
-        finally:
-            self._inboxes.pop(question.request_id, None)
-            if not is_over and self._worker is worker:
-                worker.channel.send(messages.Abort(question.request_id))
+    def _connected(self) -> Channel | None:
+        return self._worker.channel if self._worker is not None and self.is_ready else None
 
     async def _live(self) -> None:
         backoff = FIRST_BACKOFF_SECONDS
@@ -356,17 +292,14 @@ class Engine:
                     case messages.Ready() | messages.LoadFailed():
                         return  # out of turn: give this worker up
                     case _:
-                        inbox = self._inboxes.get(message.request_id)
-                        if inbox is not None:
-                            inbox.put_nowait(message)
+                        self._conversations.heard(message)
         except ChannelError:
             log.error("worker_not_understood", model=self.spec.id, pid=worker.pid)
 
     def _fail_requests(self) -> None:
         if self._state is State.READY:
             self._enter(State.FAILED)
-        for request_id, inbox in self._inboxes.items():
-            inbox.put_nowait(messages.Failed(request_id, "engine_failed", "the model's worker has died"))
+        self._conversations.fail_all()
 
     def _failed(self, code: str, error: str) -> str:
         self._last_error, self._code = error, code

@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from appliance.config import Engine as EngineSettings
 from appliance.engine.messages import Pulse
+from appliance.engine_settings import Engine as EngineSettings
 
 LOOK_SECONDS: Final = 1.0
 SILENT: Final = "the worker has not answered for {} s: it was stopped, or this machine has no time for it"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-from appliance.config import Engine as EngineSettings
 from appliance.core import (
     ChatMessage,
     Delta,
@@ -21,6 +20,7 @@ from appliance.core import (
     Usage,
 )
 from appliance.engine import messages
+from appliance.engine_settings import Engine as EngineSettings
 from appliance.errors import RequestError, Unavailable
 from appliance.metrics import WorkerFigures
 

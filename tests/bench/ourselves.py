@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from appliance.clock import SystemClock
-from appliance.config import Engine as EngineSettings
 from appliance.core import ChatMessage, Delta, Finished, InferenceRequest, SamplingParams
 from appliance.engine.supervisor import Engine
+from appliance.engine_settings import Engine as EngineSettings
 from tests.bench import tuned
 from tests.bench.peers import CELLS
 from tests.bench.rooms import Messages

@@ -6,12 +6,12 @@ import asyncio
 from functools import cache
 
 from appliance.clock import SystemClock
-from appliance.config import Engine as EngineSettings
 from appliance.config import Home
 from appliance.core import ModelSpec
 from appliance.engine.messages import Ready
 from appliance.engine.supervisor import Engine
 from appliance.engine.tunings import Fixed, Tunings
+from appliance.engine_settings import Engine as EngineSettings
 from tests.starter import starter_model
 
 _SECONDS = 120.0

@@ -13,6 +13,7 @@ import pytest
 from appliance import config
 from appliance.accounts.documents import Library
 from appliance.admitting import Admitting
+from appliance.alone import open_log_alone
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.catalog import Catalog
@@ -30,12 +31,12 @@ from appliance.core import (
     Started,
     Usage,
 )
-from appliance.engine.supervisor import Engine, EngineStatus, State
+from appliance.engine.status import EngineStatus, State
+from appliance.engine.supervisor import Engine
 from appliance.errors import ApplianceError, Unavailable
 from appliance.guarding import Guarding
 from appliance.inference import Inference
 from appliance.metrics import Metrics
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.verifying import verify
 

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from appliance import config
+from appliance.alone import open_log_alone
 from appliance.audit import entry
 from appliance.audit.entry import Entry
 from appliance.audit.header import decode_header
 from appliance.audit.kinds import Kind
 from appliance.config import Home
 from appliance.core import Delta, Outcome
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.fault.test_tampering import written
 from tests.harness import appliance as program

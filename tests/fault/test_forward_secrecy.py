@@ -28,7 +28,7 @@ PROGRAM = """
     from appliance.audit.entry import Entry
     from appliance.audit.kinds import Kind
     from appliance.config import Home
-    from appliance.services import open_log_alone
+    from appliance.alone import open_log_alone
 
     class Known:
         calls = 0

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from appliance import config
+from appliance.alone import open_log_alone
 from appliance.audit.entry import Entry
 from appliance.audit.kinds import Kind
 from appliance.config import Home
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.homes import make_home
 from tests.verifying import unguarded, verify

@@ -16,12 +16,13 @@ import pytest
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.clock import SystemClock
-from appliance.config import Engine as EngineSettings
 from appliance.config import Home
 from appliance.core import Role
 from appliance.engine import conduct
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded
-from appliance.engine.supervisor import Engine, State
+from appliance.engine.status import State
+from appliance.engine.supervisor import Engine
+from appliance.engine_settings import Engine as EngineSettings
 from appliance.errors import Unavailable
 from tests import records
 from tests.fakes.misbehaving_worker import ACTS

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from appliance import config
+from appliance.alone import open_log_alone
 from appliance.audit import blind, entry, query
 from appliance.audit.kinds import Kind
 from appliance.clock import SystemClock
 from appliance.config import Home
 from appliance.core import Delta
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.harness import appliance, gateway
 from tests.restored import said

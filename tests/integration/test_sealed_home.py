@@ -17,12 +17,12 @@ import httpx
 import pytest
 
 from appliance import config, keyring, keyslots, resealing
+from appliance.alone import open_log_alone
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity
 from appliance.config import Home
 from appliance.core import Role
-from appliance.services import open_log_alone
 from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock
 from tests.harness import PROGRAM, Gateway, appliance, gateway, stored_response, wait_until

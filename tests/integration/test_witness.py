@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from appliance import config
+from appliance.alone import open_log_alone
 from appliance.audit import files, proof, proving
 from appliance.config import Home
 from appliance.core import Role
-from appliance.services import open_log_alone
 from tests.harness import PROGRAM, appliance, gateway
 from tests.homes import make_home
 from tests.records import assert_verified

@@ -15,13 +15,13 @@ from sqlalchemy import Engine, String, create_engine, inspect, pool, text
 import appliance.accounts.tables
 import appliance.audit.tables
 from appliance import config, db
+from appliance.alone import open_log_alone
 from appliance.audit import query
 from appliance.audit.files import Latch
 from appliance.audit.kinds import Kind
 from appliance.cli.init import initialise
 from appliance.config import Home
 from appliance.core import Role
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.harness import appliance as program
 from tests.homes import make_home

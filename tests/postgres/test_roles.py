@@ -11,12 +11,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from appliance import config, db
+from appliance.alone import open_log_alone
 from appliance.audit.kinds import Kind
 from appliance.config import Home
 from appliance.databases.postgres import PostgresSchema
 from appliance.databases.postgres_roles import Roles
 from appliance.errors import SetupError
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.records import place
 from tests.servers import GATEWAY, OWNER, Server, make_server_home

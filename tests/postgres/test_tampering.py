@@ -13,11 +13,11 @@ from psycopg import sql
 
 from appliance import config
 from appliance.accounts.documents import Genre
+from appliance.alone import open_log_alone
 from appliance.config import Home
 from appliance.core import Principal, Role
 from appliance.databases.postgres import PostgresSchema
 from appliance.searches import Searches
-from appliance.services import open_log_alone
 from appliance.terms import Terms
 from tests.acts import dev_auditor
 from tests.clocks import ManualClock

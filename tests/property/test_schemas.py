@@ -21,7 +21,6 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from appliance.clock import SystemClock
-from appliance.config import Engine as EngineSettings
 from appliance.core import (
     ChatMessage,
     Delta,
@@ -35,6 +34,7 @@ from appliance.engine.messages import Tuning
 from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
 from appliance.engine.tunings import TuningStore
+from appliance.engine_settings import Engine as EngineSettings
 from appliance.errors import RequestError, Unavailable
 from tests.schemas import Maker, hostile
 

@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
-from appliance import config, control, db
+from appliance import config, db, performing
+from appliance.alone import open_log_alone
 from appliance.audit.kinds import Kind
 from appliance.audit.sequencer import Sequencer
 from appliance.commands import Done, Recover
 from appliance.config import Home
 from appliance.core import Role
 from appliance.errors import ApplianceError, AuditUnavailable, RequestError, VerificationError
-from appliance.services import open_log_alone
 from appliance.terms import Capture, Limits, Terms
 from tests.clocks import ManualClock
 from tests.records import assert_verified
@@ -71,7 +71,7 @@ async def test_recovery_learns_what_was_committed_and_reported_lost(
         with pytest.raises(AuditUnavailable):
             await alone.administration.revoke_key("lobby")
         monkeypatch.setattr(Sequencer, "commit", genuine)
-        answer = await control.perform(Recover(), alone)
+        answer = await performing.perform(Recover(), alone)
 
         assert isinstance(answer, Done)
         with pytest.raises(ApplianceError):

@@ -13,7 +13,8 @@ from appliance import config
 from appliance.admitting import Admitting, Place
 from appliance.audit.usage import Used
 from appliance.core import ChatMessage, InferenceRequest, ModelSpec, Principal, Role, SamplingParams
-from appliance.engine.supervisor import Engine, EngineStatus, State
+from appliance.engine.status import EngineStatus, State
+from appliance.engine.supervisor import Engine
 from appliance.errors import Busy, RequestError, Unavailable
 from appliance.metrics import Metrics
 from appliance.terms import Limits, Terms

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from appliance import anew, config, db, durable
+from appliance.alone import open_log_alone
 from appliance.audit import acts, lineage, query, restoration
 from appliance.audit.acts import SignedAct
 from appliance.audit.kinds import Kind
@@ -18,7 +19,6 @@ from appliance.audit.sequencer import Sequencer
 from appliance.cli.verifying import second_reading
 from appliance.config import Home
 from appliance.errors import ApplianceError, RequestError, SetupError, VerificationError
-from appliance.services import open_log_alone
 from appliance.state import CARRIED_TABLES, STATE_TABLES
 from tests.acts import dev_auditor, signed
 from tests.clocks import ManualClock

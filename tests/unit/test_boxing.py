@@ -10,6 +10,7 @@ import pytest
 
 from appliance import boxing, config, db, durable, restore
 from appliance.accounts import codes
+from appliance.alone import open_log_alone
 from appliance.audit import boxes, checkpoint, files, proving, query, witness
 from appliance.audit.acts import Draft
 from appliance.audit.kinds import Kind
@@ -19,7 +20,6 @@ from appliance.boxing import Unboxed, Wanted
 from appliance.cli.verifying import second_reading
 from appliance.config import Home
 from appliance.errors import ApplianceError, RequestError, SetupError
-from appliance.services import open_log_alone
 from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock
 from tests.homes import make_home

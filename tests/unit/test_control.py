@@ -12,12 +12,11 @@ import pytest
 
 from appliance import config, control
 from appliance.accounts import keys
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.commands import Answer, Command, Done, ListKeys, Problem, RecordReading
 from appliance.config import Home
 from appliance.control import MAX_LINE_BYTES, ControlServer
 from appliance.core import Role
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance import config, copies, db
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.audit.space import Room
@@ -18,7 +18,6 @@ from appliance.config import Home
 from appliance.copies import Copies
 from appliance.core import Principal, Role
 from appliance.errors import RequestError, SetupError, Unavailable
-from appliance.services import open_log_alone
 from tests.homes import make_home
 from tests.records import assert_verified
 

@@ -10,14 +10,13 @@ import pytest
 from sqlalchemy import text
 
 from appliance import config, db
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.audit import ceremonies, query, retention, shares
 from appliance.audit.entry import Entry
 from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity
 from appliance.config import Home
 from appliance.errors import ApplianceError, RequestError, SetupError, VerificationError
-from appliance.services import open_log_alone
 from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock
 from tests.harness import appliance as program

@@ -12,13 +12,12 @@ import pytest
 from appliance import config, entering
 from appliance.accounts import passphrases
 from appliance.accounts.lockout import ADDRESS_TRIES, FIRST_WAIT_SECONDS, FREE_TRIES, Locked
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.config import Home
 from appliance.core import Caller, Role
 from appliance.errors import Refused, RequestError, Unavailable
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.entered import HERE, OWN, enrolled, person, refused
 from tests.records import findings

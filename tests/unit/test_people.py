@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from appliance import config, control
+from appliance import config, performing
 from appliance.accounts.lockout import FREE_TRIES, Locked
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.audit.sequencer import Sequencer
@@ -21,7 +21,6 @@ from appliance.config import Home
 from appliance.core import Caller, Role
 from appliance.errors import AuditUnavailable, Refused, RequestError, VerificationError
 from appliance.people import MadeAccount
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.records import findings
 from tests.slowness import quicken
@@ -265,7 +264,7 @@ async def test_recovery_learns_what_was_committed_and_reported_lost(
         await alone.people.disable("Ada Kim")
     monkeypatch.setattr(Sequencer, "commit", genuine)
     assert alone.people.active(known.account.id) is not None
-    assert isinstance(await control.perform(Recover(), alone), Done)
+    assert isinstance(await performing.perform(Recover(), alone), Done)
 
     assert alone.people.active(known.account.id) is None
 

@@ -7,15 +7,15 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from appliance import config, control, db
+from appliance import config, db, performing
 from appliance.accounts.documents import Genre, Library
+from appliance.alone import open_log_alone
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.commands import Done, ListDocuments, Problem, PublishDocument, ShowDocument, WithdrawDocument
 from appliance.config import Home
 from appliance.core import Role
 from appliance.errors import RequestError
-from appliance.services import open_log_alone
 from appliance.terms import Terms
 from tests.clocks import ManualClock
 from tests.verifying import verify
@@ -91,7 +91,7 @@ async def test_what_can_not_be_kept_is_refused(
 ) -> None:
     """Nothing is published that could not be found, read or used; nothing is on the record of it."""
     with open_log_alone(home, config.load(home), clock) as alone:
-        answer = await control.perform(PublishDocument(document=genre, name=name, text=content), alone)
+        answer = await performing.perform(PublishDocument(document=genre, name=name, text=content), alone)
 
     assert isinstance(answer, Problem)
     assert answer.code == code
@@ -103,7 +103,7 @@ async def test_the_program_is_told_who_gets_what(home: Home, clock: ManualClock)
     with open_log_alone(home, config.load(home), clock) as alone:
 
         async def done(command: object) -> dict[str, object]:
-            answer = await control.perform(command, alone)  # type: ignore[arg-type]
+            answer = await performing.perform(command, alone)  # type: ignore[arg-type]
             assert isinstance(answer, Done), answer
             return answer.result
 
@@ -130,7 +130,7 @@ async def test_a_key_names_what_is_in_force(home: Home, clock: ManualClock, term
     """A name that says nothing, a version that is not there, another kind of document: refused at once."""
     with open_log_alone(home, config.load(home), clock) as alone:
         publish = PublishDocument(document=Genre.PROMPT, name="desk", text="Be brief.")
-        assert isinstance(await control.perform(publish, alone), Done)
+        assert isinstance(await performing.perform(publish, alone), Done)
         with pytest.raises(RequestError) as refused:
             await alone.administration.create_key("lobby", Role.KIOSK, terms=terms)
 

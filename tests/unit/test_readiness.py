@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from appliance import config, readiness
+from appliance.alone import open_log_alone
 from appliance.audit.log import AuditLog
 from appliance.audit.pulse import ClockWatch, Steps
 from appliance.audit.space import Level, Room
 from appliance.config import Home
-from appliance.engine.supervisor import EngineStatus, State
+from appliance.engine.status import EngineStatus, State
 from appliance.errors import SetupError
 from appliance.readiness import Trouble
-from appliance.services import open_log_alone
 from appliance.verification import Last
 from appliance.witnessing import Visits
 from tests.clocks import ManualClock

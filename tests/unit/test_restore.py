@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from appliance import config, db, restore
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.audit import lineage, query, share_backups, shares
 from appliance.audit.kinds import Kind
 from appliance.audit.policy import first_policy
@@ -18,7 +18,6 @@ from appliance.clock import Clock
 from appliance.config import Home, Settings
 from appliance.errors import SetupError, VerificationError
 from appliance.restore import Restored
-from appliance.services import open_log_alone
 from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock
 from tests.records import assert_verified

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from appliance import config, db
+from appliance.alone import open_log_alone
 from appliance.config import Home
 from appliance.core import Caller, Principal, Role
 from appliance.errors import RequestError
 from appliance.reviewing import Reviewing
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.homes import make_home
 

@@ -10,6 +10,7 @@ import pytest
 
 from appliance import config, db
 from appliance.accounts.saved import MAX_OF_ONE_ACCOUNT
+from appliance.alone import open_log_alone
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.clock import SystemClock
@@ -17,7 +18,6 @@ from appliance.config import Home
 from appliance.core import Principal, Role
 from appliance.errors import RequestError
 from appliance.searches import Searches
-from appliance.services import open_log_alone
 from tests.homes import make_home
 from tests.records import findings
 

@@ -15,13 +15,12 @@ from appliance.accounts import codes, passphrases
 from appliance.accounts.codes import NUM_RECOVERY, STEP_SECONDS
 from appliance.accounts.entrances import MAX_WRONG_CODES
 from appliance.accounts.lockout import Locked
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.config import Home
 from appliance.core import Role
 from appliance.errors import Refused, RequestError, VerificationError
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.entered import HERE, OWN, Phone, enrolled, person, refused
 from tests.records import findings

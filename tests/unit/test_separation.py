@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from appliance import config
 from appliance.accounts import passphrases
 from appliance.accounts.duties import DUTIES, plain
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.audit.acts import policy_change
 from appliance.audit.policy import KeyPolicy, Member, MemberRole
 from appliance.audit.recipients import Identity
@@ -22,7 +22,6 @@ from appliance.audit.witness_keys import WitnessKeys, parse_public
 from appliance.config import Home
 from appliance.core import Caller, Role
 from appliance.errors import ApplianceError, RequestError
-from appliance.services import open_log_alone
 from tests.acts import dev_auditor, signed
 from tests.harness import appliance as program
 from tests.homes import make_home

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance import config, verification
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.audit import query
 from appliance.audit.entry import Entry
 from appliance.audit.kinds import Kind
@@ -17,7 +17,6 @@ from appliance.config import Home
 from appliance.control import ControlServer
 from appliance.core import Principal, Role
 from appliance.errors import AuditUnavailable
-from appliance.services import open_log_alone
 from appliance.verification import Verification, Verifications
 from tests.clocks import ManualClock
 from tests.verifying import unguarded, verify

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from appliance import config, db
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.audit import blind, query, shares, store
 from appliance.audit.blind import IndexKey
 from appliance.audit.entry import Entry
@@ -17,7 +17,6 @@ from appliance.audit.recipients import Identity
 from appliance.audit.shares import ShareStore
 from appliance.config import Home
 from appliance.errors import ApplianceError, AuditUnavailable, SetupError
-from appliance.services import open_log_alone
 from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from appliance import config
-from appliance.alone import Alone
+from appliance.alone import Alone, open_log_alone
 from appliance.audit import entry
 from appliance.audit.entry import Entry
 from appliance.audit.fsck.source import SqliteSource
@@ -21,7 +21,6 @@ from appliance.audit.log import AuditLog
 from appliance.audit.report import Report
 from appliance.config import Home
 from appliance.core import Delta, Outcome, Role
-from appliance.services import open_log_alone
 from appliance.verification import Verification
 from tests.clocks import ManualClock
 from tests.verifying import unguarded, verify

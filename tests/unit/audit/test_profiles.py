@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance import config, db
+from appliance.alone import open_log_alone
 from appliance.audit import checkpoint, files, profiles, query, store
 from appliance.audit.checkpoint import Algorithm
 from appliance.audit.kinds import Kind
@@ -19,7 +20,6 @@ from appliance.cli.init import Members, initialise
 from appliance.cli.verifying import second_reading
 from appliance.config import CryptoProfile, Home
 from appliance.errors import SetupError, VerificationError
-from appliance.services import open_log_alone
 from tests.acts import dev_auditor, signed, with_member
 from tests.clocks import ManualClock
 from tests.records import assert_verified

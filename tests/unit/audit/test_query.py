@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance import config
+from appliance.alone import open_log_alone
 from appliance.audit import query, shares
 from appliance.audit.entry import Entry
 from appliance.audit.kinds import Kind
@@ -14,7 +15,6 @@ from appliance.audit.recipients import Identity, parse_identity
 from appliance.cli.init import DEV_IDENTITY
 from appliance.config import Home
 from appliance.errors import VerificationError
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.homes import make_home
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance import config
+from appliance.alone import open_log_alone
 from appliance.audit import query, rows
 from appliance.audit.entry import Entry
 from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.homes import make_home
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
 from appliance import config
+from appliance.alone import open_log_alone
 from appliance.audit import blind, query, search, walks
 from appliance.audit.entry import Entry
 from appliance.audit.kinds import PUBLIC_FIELDS, Kind
@@ -22,7 +23,6 @@ from appliance.audit.search import Filters
 from appliance.audit.timeline import timeline
 from appliance.config import Home
 from appliance.errors import RequestError
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.homes import make_home
 from tests.searched import ADDRESSES, FILTERS, blinds_of, expected, found, some_of, write

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 
 from appliance import config
+from appliance.alone import open_log_alone
 from appliance.audit import checkpoint, merkle, witness, witness_keys
 from appliance.audit.checkpoint import Checkpoint
 from appliance.audit.merkle import EMPTY_ROOT
@@ -19,7 +20,6 @@ from appliance.audit.witness_keys import WitnessKeys
 from appliance.audit.witness_store import WitnessStore
 from appliance.config import Home
 from appliance.errors import ApplianceError, RequestError, SetupError, VerificationError
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 from tests.property.test_formats import LOG, ORIGIN, mutations
 from tests.property.test_merkle import Tree

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from appliance.cli.doctor_sandbox import Layers, judge, look
-from appliance.config import Engine
+from appliance.engine_settings import Engine
 
 
 @pytest.mark.parametrize(

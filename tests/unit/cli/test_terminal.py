@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from appliance import config
+from appliance.alone import open_log_alone
 from appliance.audit import entry, query
 from appliance.audit.entry import Entry
 from appliance.audit.kinds import Kind
@@ -19,7 +20,6 @@ from appliance.cli.base import when
 from appliance.config import Home
 from appliance.core import Delta, Outcome
 from appliance.errors import RequestError
-from appliance.services import open_log_alone
 from tests.clocks import ManualClock
 
 ESCAPES = "\x1b]0;owned\x07\x9b2J\u202egreen\u2066\x7f\r\u2028"

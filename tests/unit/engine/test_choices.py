@@ -112,7 +112,7 @@ async def test_one_that_is_refused_ends_all() -> None:
         await until(lambda: is_idle(engine))
 
         assert refused.value.param == "logit_bias"
-        assert not engine._inboxes
+        assert engine.num_asked == 0
 
 
 async def test_one_that_fails_ends_all() -> None:
@@ -133,7 +133,7 @@ async def test_who_closes_ends_all() -> None:
             async for item in stream:
                 if isinstance(item, Delta):
                     break
-        assert not engine._inboxes
+        assert engine.num_asked == 0
         await until(lambda: is_idle(engine))
 
 

@@ -17,13 +17,14 @@ import msgspec
 import pytest
 
 from appliance.clock import SystemClock
-from appliance.config import Engine as EngineSettings
 from appliance.core import ModelSpec, Started
 from appliance.engine import dialled, resident, supervisor
 from appliance.engine.dialled import DialledWorker
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
 from appliance.engine.messages import LoadModel
-from appliance.engine.supervisor import Engine, State
+from appliance.engine.status import State
+from appliance.engine.supervisor import Engine
+from appliance.engine_settings import Engine as EngineSettings
 from appliance.errors import Unavailable
 from tests.activation import handing_out, is_gone, needs_systemd, wait
 from tests.unit.engine.test_supervisor import SPEC, ask, collect, until

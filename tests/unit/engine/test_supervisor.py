@@ -15,7 +15,6 @@ import msgspec
 import pytest
 
 from appliance.clock import SystemClock
-from appliance.config import Engine as EngineSettings
 from appliance.core import (
     ChatMessage,
     Delta,
@@ -27,7 +26,9 @@ from appliance.core import (
 )
 from appliance.engine import process, supervisor
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
-from appliance.engine.supervisor import Engine, State
+from appliance.engine.status import State
+from appliance.engine.supervisor import Engine
+from appliance.engine_settings import Engine as EngineSettings
 from appliance.errors import RequestError, Unavailable
 
 FAKE = (sys.executable, "-m", "tests.fakes.fake_worker")
