@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from appliance import db
 from appliance.accounts import grants, keys, tables, terms_form, terms_rows
 from appliance.accounts.directory import Directory, check_name
-from appliance.accounts.documents import Genre, Library
+from appliance.accounts.documents import Library
 from appliance.accounts.duties import Duties
 from appliance.accounts.keys import ApiKey, NewKey
 from appliance.accounts.roles import Permission, allows
@@ -23,7 +23,7 @@ from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.catalog import Catalog
 from appliance.clock import Clock
-from appliance.core import Principal, Receipt, Role
+from appliance.core import Genre, Principal, Receipt, Role
 from appliance.errors import RequestError
 from appliance.terms import Capture, Terms
 from appliance.verification import Verifications

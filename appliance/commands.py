@@ -9,12 +9,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from appliance.accounts.documents import Genre
 from appliance.accounts.terms_form import TermsForm
-from appliance.audit.safekeeping import Action
-from appliance.core import Role
-from appliance.keyslots import SlotName
-from appliance.verification import Verification
+from appliance.audit.verdict import Verification
+from appliance.core import Genre, Role
+from appliance.keyslots import Action, SlotName
 
 Field = Literal["key", "user", "session", "addr"]  # what entries have blind indexes of
 ShareId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]

@@ -11,25 +11,21 @@ import asyncio
 import contextlib
 import os
 import socket
-import struct
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from appliance.alone import Alone
+from appliance.asking import CREDENTIALS, reachable
 from appliance.commands import (
     Answer,
     Command,
     Problem,
 )
-from appliance.errors import SetupError
 from appliance.log import get_logger
 from appliance.performing import Live, perform
 
 MAX_LINE_BYTES = 1 << 20  # of a command
-MAX_ANSWER_BYTES = 1 << 26  # a list of every key ever made
-_CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 log = get_logger(__name__)
 
@@ -50,7 +46,7 @@ class ControlServer:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         earlier = os.umask(0o177)  # the file must never exist with a wider mode
         try:
-            with _reachable(self._path) as address:
+            with reachable(self._path) as address:
                 listener.bind(address)
         finally:
             os.umask(earlier)
@@ -75,8 +71,8 @@ class ControlServer:
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, peer: socket.socket) -> Answer:
-        raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        _pid, uid, _gid = _CREDENTIALS.unpack(raw)
+        raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+        _pid, uid, _gid = CREDENTIALS.unpack(raw)
         if uid not in {os.geteuid(), 0}:
             log.warning("control_peer_refused", uid=uid)
             return Problem(code="permission_denied", message="this user may not command the gateway")
@@ -85,49 +81,3 @@ class ControlServer:
         except (msgspec.MsgspecError, asyncio.LimitOverrunError):
             return Problem(code="invalid_command", message="the command is not understood")
         return await perform(command, self._alone, self._live)
-
-
-def send(path: Path, command: Command, *, timeout_seconds: float = 60) -> Answer | None:
-    """Ask the running gateway; None where none listens. SetupError where it does not answer."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
-        peer.settimeout(timeout_seconds)
-        try:
-            with _reachable(path) as address:
-                peer.connect(address)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return None
-        try:
-            peer.sendall(msgspec.json.encode(command) + b"\n")
-            with peer.makefile("rb") as stream:
-                line = stream.readline(MAX_ANSWER_BYTES)
-            answer: Answer = msgspec.json.decode(line, type=Answer)
-        except (OSError, msgspec.MsgspecError) as error:
-            raise SetupError(
-                "the running gateway did not answer on its control socket",
-                code="control_failed",
-                hint="appliance serve's log tells more",
-            ) from error
-    return answer
-
-
-def gateway_pid(path: Path) -> int | None:
-    """The process that listens on a control socket, as the kernel says (unix(7), SO_PEERCRED)."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
-        try:
-            with _reachable(path) as address:
-                peer.connect(address)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return None
-        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        pid: int = _CREDENTIALS.unpack(credentials)[0]
-        return pid
-
-
-@contextlib.contextmanager
-def _reachable(path: Path) -> Any:
-    """An address that fits: sun_path holds 107 bytes, a home can lie deeper (unix(7))."""
-    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{parent}/{path.name}"
-    finally:
-        os.close(parent)

@@ -11,10 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from appliance.errors import RequestError
 from appliance.terms import Endpoint, Terms
+
+
+class Genre(StrEnum):
+    """What a document is that keys refer to."""
+
+    PROMPT = "prompt"
+    GUARDRAILS = "guardrails"
 
 
 class Role(StrEnum):
@@ -27,6 +34,9 @@ class Role(StrEnum):
     AUDITOR = "auditor"
     PRIVACY = "privacy"
     WITNESS = "witness"
+
+
+PEOPLE: Final = (Role.OPERATOR, Role.ADMIN, Role.AUDITOR, Role.PRIVACY, Role.WITNESS)  # who may have accounts
 
 
 class FinishReason(StrEnum):

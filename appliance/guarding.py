@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from appliance.accounts.documents import DEFAULT, Document, Genre, Library
-from appliance.core import ChatMessage, InferenceRequest, Principal
+from appliance.accounts.documents import DEFAULT, Document, Library
+from appliance.core import ChatMessage, Genre, InferenceRequest, Principal
 from appliance.errors import Refused, RequestError, Unavailable
 from appliance.metrics import Metrics
 from appliance.policy import places, rules

@@ -52,6 +52,7 @@ State = Literal["sealed", "sealing", "opening"]
 
 _Hex = Annotated[str, Meta(pattern="^[0-9a-f]*$", max_length=64)]
 _Text = Annotated[str, Meta(max_length=1000)]
+Action = Literal["sealed", "added", "removed", "rotated", "unsealed"]  # what was done about the slots
 SlotName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,39}$")]
 
 

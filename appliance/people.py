@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from appliance import db
 from appliance.accounts import accounts, entrances, guessable, passphrases
-from appliance.accounts.accounts import PEOPLE, Account, Register
+from appliance.accounts.accounts import Account, Register
 from appliance.accounts.directory import check_name
 from appliance.accounts.duties import Duties
 from appliance.accounts.entrances import Entrance
@@ -22,7 +22,7 @@ from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.clock import Clock
 from appliance.config import Home, Settings
-from appliance.core import Caller, Principal, Receipt, Role
+from appliance.core import PEOPLE, Caller, Principal, Receipt, Role
 from appliance.databases.base import Database
 from appliance.entering import Entered, Entering
 from appliance.errors import RequestError

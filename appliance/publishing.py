@@ -9,7 +9,7 @@ from typing import Any, Final
 from appliance import db
 from appliance.accounts import documents
 from appliance.accounts.directory import Directory
-from appliance.accounts.documents import DEFAULT, Document, Genre, Library
+from appliance.accounts.documents import DEFAULT, Document, Library
 from appliance.audit import entry
 from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
@@ -21,7 +21,7 @@ from appliance.commands import (
     ShowDocument,
     WithdrawDocument,
 )
-from appliance.core import Principal, Receipt
+from appliance.core import Genre, Principal, Receipt
 from appliance.databases.base import Database
 from appliance.errors import RequestError
 from appliance.policy import rules

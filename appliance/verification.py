@@ -20,7 +20,7 @@ from appliance.audit import query
 from appliance.audit.entry import Entry, person_of
 from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
-from appliance.audit.report import Report, lines_of
+from appliance.audit.verdict import Told, Verification
 from appliance.clock import Clock
 from appliance.config import Audit, Home
 from appliance.core import Principal, Receipt
@@ -34,36 +34,6 @@ _MAX_LOOKED_AT = 1000  # of earlier results: more than a month of them
 _PROGRAM = (sys.executable, "-c", "from appliance.cli import main; main()")
 
 log = get_logger(__name__)
-
-
-class Verification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one reading found. `begin` is 0 for a full one."""
-
-    begin: int
-    size: int
-    root: str
-    findings: list[str]
-    findings_sha256: str
-    duration_us: int
-
-    @classmethod
-    def of(cls, report: Report, duration_us: int) -> Verification:
-        """From the verifier's report."""
-        return cls(
-            begin=report.begin,
-            size=report.num_entries,
-            root=report.root,
-            findings=list(lines_of(report)),
-            findings_sha256=report.findings_sha256,
-            duration_us=duration_us,
-        )
-
-
-class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of `--progress`: how many entries are read, and of how many."""
-
-    done: int
-    total: int
 
 
 class Last(msgspec.Struct, frozen=True):

@@ -8,10 +8,9 @@ from typing import Any, Final
 
 import httpx
 
-from appliance.accounts.documents import Genre
 from appliance.audit.kinds import Kind
 from appliance.commands import PublishDocument
-from appliance.core import Role
+from appliance.core import Genre, Role
 from appliance.terms import Terms
 from tests.harness import Gateway, appliance
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import httpx
 
-from appliance import config, control
+from appliance import asking, config
 from appliance.accounts import terms_form
 from appliance.catalog import Catalog
 from appliance.commands import Answer, Command, CreateKey, Done
@@ -118,7 +118,7 @@ class Gateway:
 
     def command(self, command: Command) -> dict[str, Any]:
         """A command over the control socket."""
-        answer: Answer | None = control.send(self.home.control_socket, command)
+        answer: Answer | None = asking.send(self.home.control_socket, command)
         assert isinstance(answer, Done), answer
         return answer.result
 

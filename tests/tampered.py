@@ -12,7 +12,6 @@ from typing import Any
 
 from appliance import config, db
 from appliance.accounts import codes
-from appliance.accounts.documents import Genre
 from appliance.alone import Alone, open_log_alone
 from appliance.audit import entry
 from appliance.audit.checkpoint import read_note
@@ -21,7 +20,7 @@ from appliance.audit.kinds import Kind
 from appliance.audit.recipients import Identity
 from appliance.audit.witness_keys import WitnessKeys, parse_public
 from appliance.config import Home
-from appliance.core import Caller, Delta, Outcome, Principal, Role, Usage
+from appliance.core import Caller, Delta, Genre, Outcome, Principal, Role, Usage
 from appliance.errors import Refused
 from appliance.searches import Searches
 from appliance.terms import Limits, Terms

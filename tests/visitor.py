@@ -11,11 +11,10 @@ from typing import Any
 import httpx
 
 from appliance.accounts import codes
-from appliance.accounts.accounts import PEOPLE
 from appliance.clock import SystemClock
 from appliance.commands import CreateAccount
 from appliance.console.app import ROUTES
-from appliance.core import Role
+from appliance.core import PEOPLE, Role
 from tests.harness import Gateway
 
 PASSPHRASE = "four words are enough"

@@ -18,7 +18,6 @@ from appliance.db import Row, metadata
 from appliance.errors import RequestError
 
 TABLE: Final = "account"
-PEOPLE: Final = (Role.OPERATOR, Role.ADMIN, Role.AUDITOR, Role.PRIVACY, Role.WITNESS)
 _ID_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"
 
 account = Table(

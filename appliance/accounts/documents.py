@@ -11,11 +11,11 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, Text, select
 
+from appliance.core import Genre
 from appliance.db import Row, metadata
 from appliance.errors import RequestError
 
@@ -23,13 +23,6 @@ TABLE: Final = "document"
 DEFAULT: Final = "default"  # the rules of every key that names none, where there are any
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
 _REFERENCE: Final = re.compile(r"([a-z0-9][a-z0-9._-]{0,47})(?:@([1-9][0-9]{0,8}))?")
-
-
-class Genre(StrEnum):
-    """What a document is."""
-
-    PROMPT = "prompt"
-    GUARDRAILS = "guardrails"
 
 
 MAX_CHARACTERS: Final = {Genre.PROMPT: 65_536, Genre.GUARDRAILS: 262_144}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from appliance.audit.entry import Entry
 from appliance.audit.kinds import Kind
+from appliance.keyslots import Action
 
-Action = Literal["sealed", "added", "removed", "rotated", "unsealed"]
 ACTOR = "program"  # of this host
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from alembic.script import ScriptDirectory
 
 import appliance
 from appliance.bundle import (
@@ -282,6 +281,8 @@ def _unknown(given: GivenModel) -> RequestError:
 
 def _database(tree: Path) -> manifest.Database:
     """The schema that this release migrates to. No older release is promised to read it."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - of all commands about bundles, one needs it
+
     head = ScriptDirectory(str(tree / "migrations")).get_current_head() or ""
     return manifest.Database(alembic_head=head, reads_since=head)
 

@@ -6,13 +6,12 @@ from typing import Any
 
 import click
 
-from appliance.accounts.accounts import PEOPLE
 from appliance.cli.base import command_gateway, home_option, json_option, show, table, when
 from appliance.cli.key import Duration
 from appliance.clock import SystemClock
 from appliance.commands import CreateAccount, DisableAccount, ListAccounts, ResetAccount, ResetSecondFactor
 from appliance.config import Home
-from appliance.core import Role
+from appliance.core import PEOPLE, Role
 
 
 @click.group()

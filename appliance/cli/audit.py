@@ -13,11 +13,12 @@ from typing import Any
 
 import click
 
-from appliance import control, db
+from appliance import asking, db
 from appliance.audit import files, fsck, lineage, query, shares
 from appliance.audit.report import Expected, Report, lines_of
 from appliance.audit.report import as_json as report_json
 from appliance.audit.rows import plain
+from appliance.audit.verdict import Verification
 from appliance.cli.base import (
     FILE,
     command_gateway,
@@ -45,7 +46,6 @@ from appliance.commands import Done, ListKeys, Problem, Recover, Verified
 from appliance.config import Home
 from appliance.core import NOT_STATED, Why
 from appliance.errors import SetupError
-from appliance.verification import Verification
 
 
 @click.group()
@@ -153,7 +153,7 @@ def verify(database: Path | None, home: Home, *, since_last: bool, progress: boo
         )
     # Asked before and behind the reading: a share that is made or erased meanwhile was there once.
     shares_before = shares.ids(home)
-    running = database is None and control.send(home.control_socket, ListKeys()) is not None
+    running = database is None and asking.send(home.control_socket, ListKeys()) is not None
     is_archived = lineage.is_archived(home, database)
     verifiers = lineage.verifiers_of(home, database)
     expected = Expected(
@@ -189,7 +189,7 @@ def verify(database: Path | None, home: Home, *, since_last: bool, progress: boo
 def _record_result(home: Home, report: Report, seconds: float) -> str | None:
     """The result on the record, by the gateway that runs; None where it is not there any more."""
     result = Verification.of(report, int(seconds * 1e6))
-    answer = control.send(home.control_socket, Verified(result=result))
+    answer = asking.send(home.control_socket, Verified(result=result))
     match answer:
         case Done():
             return str(answer.result["record"])

@@ -8,17 +8,15 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from appliance import config, control, db, performing
-from appliance.alone import open_log_alone
+from appliance import asking, config
 from appliance.bundle.refusals import BundleRefused
 from appliance.cli import unlocking
 from appliance.commands import Answer, Command, Done, Problem
 from appliance.config import Home
-from appliance.databases.base import Database
 from appliance.errors import (
     ApplianceError,
     AuditUnavailable,
@@ -28,6 +26,9 @@ from appliance.errors import (
     Unavailable,
     VerificationError,
 )
+
+if TYPE_CHECKING:
+    from appliance.databases.base import Database
 
 # Controls but tab and line feed, and the marks that turn the direction of writing.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -122,13 +123,15 @@ def warn(message: str) -> None:
 
 def database_of(home: Home, copy: Path | None = None) -> Database:
     """The copy that was named, or else the home's own database."""
+    from appliance import db  # noqa: PLC0415 - whoever only asks a running gateway needs no database
+
     return db.at(copy) if copy is not None else db.of(home, config.load(home))
 
 
 def command_gateway(home: Home, command: Command) -> dict[str, Any]:
     """Have a command carried out: by the running gateway, or here where none runs."""
     settings = config.load(home)
-    answer: Answer | None = control.send(home.control_socket, command)
+    answer: Answer | None = asking.send(home.control_socket, command)
     if answer is None:
         answer = asyncio.run(_perform_alone(home, settings, command))
     return done(answer)
@@ -145,6 +148,9 @@ def done(answer: Answer) -> dict[str, Any]:
 
 
 async def _perform_alone(home: Home, settings: config.Settings, command: Command) -> Answer:
+    from appliance import performing  # noqa: PLC0415 - as above
+    from appliance.alone import open_log_alone  # noqa: PLC0415
+
     with open_log_alone(home, settings) as alone:
         return await performing.perform(command, alone)
 

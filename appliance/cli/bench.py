@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from appliance import config, control
+from appliance import asking, config
 from appliance.catalog import Catalog
 from appliance.cli.base import home_option, json_option, show, table
 from appliance.clock import SystemClock
@@ -37,7 +37,7 @@ def bench(name: str, home: Home, *, tune: bool, as_json: bool) -> None:
               appliance bench --tune
     """
     settings = config.load(home)
-    if control.send(home.control_socket, ListKeys()) is not None:
+    if asking.send(home.control_socket, ListKeys()) is not None:
         raise RequestError(
             "the gateway is running: its worker would be measured too",
             code="gateway_running",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
-from appliance import config, control, egress
+from appliance import asking, config, egress
 from appliance.config import EMBEDDED, Home, Settings
 from appliance.egress import Declared, Finding, Level
 from appliance.errors import SetupError
@@ -14,7 +14,7 @@ from appliance.errors import SetupError
 def looks(home: Home, ports: Collection[int]) -> Iterator[tuple[str, Finding]]:
     """Each thing that was looked at, and what was found. SetupError where no gateway runs, or may be seen."""
     settings = config.load(home)
-    pid = control.gateway_pid(home.control_socket)
+    pid = asking.gateway_pid(home.control_socket)
     if pid is None:
         raise SetupError("no gateway runs", code="not_running", hint="start the service, or: appliance serve")
     try:

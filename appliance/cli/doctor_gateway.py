@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appliance import control
+from appliance import asking
 from appliance.commands import Look, Problem
 from appliance.config import Home
 from appliance.errors import ApplianceError, SetupError
@@ -12,7 +12,7 @@ from appliance.readiness import Trouble
 def looks(home: Home) -> list[tuple[str, Trouble | None]]:
     """Each trouble under its code, or that there is none; nothing where no gateway runs."""
     try:
-        answer = control.send(home.control_socket, Look(), timeout_seconds=10)
+        answer = asking.send(home.control_socket, Look(), timeout_seconds=10)
     except SetupError as error:
         return [("gateway", Trouble(error.code, error.message, error.hint))]
     except PermissionError:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from appliance.accounts.documents import Genre
 from appliance.cli.base import command_gateway, show, table, warn, when
 from appliance.commands import ListDocuments, PublishDocument, ShowDocument, WithdrawDocument
 from appliance.config import Home
+from appliance.core import Genre
 from appliance.errors import RequestError
 
 

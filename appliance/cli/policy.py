@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from appliance.accounts.documents import Genre
 from appliance.cli import documents
 from appliance.cli.base import FILE, command_gateway, home_option, json_option, show, table
 from appliance.commands import ShowDocument
 from appliance.config import Home
+from appliance.core import Genre
 from appliance.errors import RequestError, VerificationError
 from appliance.policy import cases, rules
 from appliance.policy.cases import Outcome

@@ -8,7 +8,7 @@ import time
 import click
 import msgspec
 
-from appliance.verification import Told
+from appliance.audit.verdict import Told
 
 _FROM = 20_000
 _FROM_BYTES = 500_000_000

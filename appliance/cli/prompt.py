@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from appliance.accounts.documents import Genre
 from appliance.cli import documents
 from appliance.cli.base import FILE, home_option, json_option
 from appliance.config import Home
+from appliance.core import Genre
 
 
 @click.group()

@@ -10,12 +10,11 @@ import click
 
 from appliance import config, keyring, keyslots, performing, resealing
 from appliance.alone import open_log_alone
-from appliance.audit.safekeeping import Action
 from appliance.cli.base import command_gateway, done, home_option, json_option, show, table, warn
 from appliance.cli.unlocking import new_way
 from appliance.commands import RecordSecrets
 from appliance.config import Home
-from appliance.keyslots import Slot
+from appliance.keyslots import Action, Slot
 
 _with_option = click.option(
     "--with",

@@ -22,13 +22,12 @@ from starlette.types import ASGIApp
 
 from appliance import config, keyring, unseen
 from appliance import log as logging_setup
-from appliance.accounts.accounts import PEOPLE
 from appliance.api.app import create_app
 from appliance.api.listening.listener import Port
 from appliance.cli.base import home_option, warn
 from appliance.config import Home, Settings
 from appliance.console.app import create_console, new_sessions
-from appliance.core import Role
+from appliance.core import PEOPLE, Role
 from appliance.errors import SetupError
 from appliance.services import Services, run_services
 

@@ -11,9 +11,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from appliance.audit import query
 from appliance.audit.kinds import Kind
+from appliance.audit.verdict import Verification
 from appliance.commands import Verified
 from appliance.core import Role
-from appliance.verification import Verification
 from tests.browser.rooms import Seat, seat
 from tests.harness import Gateway, appliance, gateway
 from tests.homes import make_home

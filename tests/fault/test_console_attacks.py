@@ -9,12 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from appliance.accounts.accounts import PEOPLE
 from appliance.accounts.roles import Permission, allows
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
-from appliance.core import Role
+from appliance.core import PEOPLE, Role
 from tests.fault.test_attacks import SURROUNDINGS
 from tests.harness import Gateway, gateway
 from tests.visitor import Visitor, of_every_role, routes

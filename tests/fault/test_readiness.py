@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 import pytest
 
-from appliance import control
+from appliance import asking
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.commands import Look, Problem, Recover
@@ -109,7 +109,7 @@ def test_database_that_somebody_locks_closes_the_log(tmp_path: Path) -> None:
             found = told(running)["database_locked"]
             refused = running.chat("echo: x")
             doctor = appliance("doctor", "--json", home=running.home, check=False)
-            recovery = control.send(running.home.control_socket, Recover())
+            recovery = asking.send(running.home.control_socket, Recover())
         answered_again = running.chat("echo: x")
         running.command(Recover())
 

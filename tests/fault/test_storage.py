@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from appliance import control
+from appliance import asking
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.commands import Command, Problem, Recover
@@ -73,7 +73,7 @@ def leave(path: Path, free_mib: int) -> None:
 
 
 def control_problem(running: Gateway, command: Command) -> Problem:
-    answer = control.send(running.home.control_socket, command)
+    answer = asking.send(running.home.control_socket, command)
     assert isinstance(answer, Problem), answer
     return answer
 
@@ -249,7 +249,7 @@ def test_latch_survives_a_restart(tmp_path: Path) -> None:
 
         running.start()
         assert_closed_to_everybody(running, key)
-        answer = control.send(running.home.control_socket, Recover())
+        answer = asking.send(running.home.control_socket, Recover())
         assert not isinstance(answer, Problem), answer
         wait_until(lambda: running.chat("echo: y").status_code == 200)
         running.stop()

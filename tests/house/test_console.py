@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from starlette.routing import Route
 
-from appliance.accounts.accounts import PEOPLE
 from appliance.accounts.roles import Permission, allows
 from appliance.console import app
 from appliance.console.render import STATIC
-from appliance.core import Role
+from appliance.core import PEOPLE, Role
 from tests.visitor import routes
 
 TEMPLATES = sorted((Path(app.__file__).parent / "templates").rglob("*.html"))

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from appliance.accounts.documents import Genre
 from appliance.accounts.roles import allows
 from appliance.audit import blind, query
 from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.clock import SystemClock
 from appliance.commands import CreateAccount, CreateKey, ListAccounts, PublishDocument
-from appliance.core import Role
+from appliance.core import Genre, Role
 from tests.harness import Gateway, appliance, gateway, wait_until
 from tests.visitor import PASSPHRASE, Visitor, of_every_role, routes
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import control
+from appliance import asking
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.commands import CreateKey, Problem
@@ -65,7 +65,7 @@ def test_its_own_test_is_an_answer_on_the_record(waiting: Gateway) -> None:
 
 def test_what_could_be_undone_is_not_begun(waiting: Gateway) -> None:
     """Other commands of the host are refused; what becomes of a bundle is recorded."""
-    answer = control.send(waiting.home.control_socket, CreateKey(name="desk", role=Role.KIOSK))
+    answer = asking.send(waiting.home.control_socket, CreateKey(name="desk", role=Role.KIOSK))
     assert isinstance(answer, Problem)
     assert answer.code == "upgrading"
 

@@ -10,11 +10,10 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from appliance.accounts.documents import Genre
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.commands import WithdrawDocument
-from appliance.core import Role
+from appliance.core import Genre, Role
 from appliance.terms import Capture, Terms
 from tests.guarded import RULES, USER, client_of, code_of, publish, recorded
 from tests.harness import Gateway, gateway, question, sse

@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from appliance import config
-from appliance.accounts.documents import Genre
 from appliance.accounts.terms_form import form_of
 from appliance.alone import open_log_alone
 from appliance.audit import query
@@ -19,7 +18,7 @@ from appliance.audit.kinds import Kind
 from appliance.audit.query import Record
 from appliance.catalog import Catalog
 from appliance.commands import ChangeKey, CreateKey, ListKeys, PublishDocument, RotateKey
-from appliance.core import Role
+from appliance.core import Genre, Role
 from appliance.terms import Endpoint, Limits, Terms
 from tests.harness import Gateway, appliance, gateway, question
 from tests.homes import make_home

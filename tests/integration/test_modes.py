@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from appliance import control
+from appliance import asking
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.audit.recipients import parse_recipient
@@ -126,7 +126,7 @@ def test_control_socket_is_private_and_strict(tmp_path: Path) -> None:
             CreateKey(name="two\nlines", role=Role.KIOSK),
             RecordReading(event="request:opened", public={}, content={}),
         ):
-            assert isinstance(control.send(path, command), Problem)
+            assert isinstance(asking.send(path, command), Problem)
         assert running.command(ListKeys()) == {"keys": []}
 
 

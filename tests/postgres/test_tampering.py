@@ -12,10 +12,9 @@ import pytest
 from psycopg import sql
 
 from appliance import config
-from appliance.accounts.documents import Genre
 from appliance.alone import open_log_alone
 from appliance.config import Home
-from appliance.core import Principal, Role
+from appliance.core import Genre, Principal, Role
 from appliance.databases.postgres import PostgresSchema
 from appliance.searches import Searches
 from appliance.terms import Terms

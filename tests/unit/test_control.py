@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from appliance import config, control
+from appliance import asking, config
 from appliance.accounts import keys
 from appliance.alone import Alone, open_log_alone
 from appliance.commands import Answer, Command, Done, ListKeys, Problem, RecordReading
@@ -32,7 +32,7 @@ async def listening(home: Home, clock: ManualClock) -> AsyncIterator[Alone]:
 
 
 async def ask(home: Home, command: Command) -> object:
-    return await asyncio.to_thread(control.send, home.control_socket, command)
+    return await asyncio.to_thread(asking.send, home.control_socket, command)
 
 
 def speak(home: Home, data: bytes) -> bytes:

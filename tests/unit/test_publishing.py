@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import text
 
 from appliance import config, db, performing
-from appliance.accounts.documents import Genre, Library
+from appliance.accounts.documents import Library
 from appliance.alone import open_log_alone
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.commands import Done, ListDocuments, Problem, PublishDocument, ShowDocument, WithdrawDocument
 from appliance.config import Home
-from appliance.core import Role
+from appliance.core import Genre, Role
 from appliance.errors import RequestError
 from appliance.terms import Terms
 from tests.clocks import ManualClock

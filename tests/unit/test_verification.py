@@ -13,11 +13,12 @@ from appliance.audit import query
 from appliance.audit.entry import Entry
 from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
+from appliance.audit.verdict import Verification
 from appliance.config import Home
 from appliance.control import ControlServer
 from appliance.core import Principal, Role
 from appliance.errors import AuditUnavailable
-from appliance.verification import Verification, Verifications
+from appliance.verification import Verifications
 from tests.clocks import ManualClock
 from tests.verifying import unguarded, verify
 

@@ -13,10 +13,11 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from appliance.accounts.documents import Document, Genre
+from appliance.accounts.documents import Document
 from appliance.accounts.roles import Permission
 from appliance.console.frame import Call, call_of, render, route
 from appliance.console.render import NavItem
+from appliance.core import Genre
 from appliance.errors import RequestError
 from appliance.publishing import PROGRAM
 

@@ -9,14 +9,14 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from appliance.accounts.accounts import PEOPLE, Account
+from appliance.accounts.accounts import Account
 from appliance.accounts.entrances import Entrance
 from appliance.accounts.roles import Permission
 from appliance.console.frame import Call, call_of, render, route, see
 from appliance.console.pages.forms import not_done
 from appliance.console.pages.keys import LIFETIMES, lifetime_of, state_of
 from appliance.console.render import NavItem
-from appliance.core import Role
+from appliance.core import PEOPLE, Role
 from appliance.errors import RequestError
 from appliance.people import MadeAccount
 

@@ -8,9 +8,9 @@ from typing import get_args
 import pytest
 
 from appliance.accounts import accounts
-from appliance.accounts.accounts import PEOPLE, Register
+from appliance.accounts.accounts import Register
 from appliance.config import PersonsRole
-from appliance.core import Principal, Role
+from appliance.core import PEOPLE, Principal, Role
 from appliance.errors import RequestError
 
 NOW_US = 1_790_000_000_000_000

@@ -19,9 +19,9 @@ from appliance.audit.fsck.tree import Tree
 from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.report import Report
+from appliance.audit.verdict import Verification
 from appliance.config import Home
 from appliance.core import Delta, Outcome, Role
-from appliance.verification import Verification
 from tests.clocks import ManualClock
 from tests.verifying import unguarded, verify
 
