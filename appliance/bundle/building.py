@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-
 import appliance
 from appliance.bundle import (
     blobs,
