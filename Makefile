@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 CLIENTS := $(shell sed -n 's/^client-\([a-z0-9-]*\) = .*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench pictures llama-server test-offline wheelhouse clients bundle openapi lock clean
+.PHONY: help setup run test suite suite-offline check format bench pictures llama-server test-offline wheelhouse clients bundle openapi lock clean
 
 ##@ Everyday
 setup: ## Make .venv from the lock and fetch the starter model (idempotent)
@@ -29,11 +29,13 @@ run: ## Set up, then serve the starter model on 127.0.0.1:8080, the console on 8
 	@$(BIN)/appliance init --home $(HOME_DIR)
 	@exec $(BIN)/appliance serve --home $(HOME_DIR) --kiosk-key make-run --console-accounts --log-file $(HOME_DIR)/serve.log
 
-test: setup check wheelhouse clients ## Set up, check, then the whole suite, without network (TESTS=…: a part)
+test: setup check wheelhouse clients suite ## Set up, check, then the whole suite, without network (TESTS=…: a part)
+
+##@ Craft
+suite: ## The tests alone, as `make test` runs them behind set-up and checks (TESTS=…: a part)
 	@mkdir -p $(dir $(TEST_ROOT))
 	@$(PYTEST) --ignore tests/offline $(TESTS)
 
-##@ Craft
 check: setup ## Lint, format, types, layers
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
@@ -55,7 +57,9 @@ pictures: setup ## The guides' pictures anew, from the tests of the console's pa
 llama-server: ## Build the bench's peer from the vendored source (optional, once, into the cache)
 	@$(PYTHON) deploy/bootstrap --llama-server
 
-test-offline: setup wheelhouse ## Whole lives in bare Debian 12 and 13 without a network, from a signed bundle (as root)
+test-offline: setup wheelhouse suite-offline ## Whole lives in bare Debian 12 and 13 without a network, from a signed bundle (as root)
+
+suite-offline: ## Those tests alone (as root)
 	@mkdir -p $(dir $(TEST_ROOT))
 	@$(BIN)/python -m tests.offline.roots
 	@$(PYTEST)-offline tests/offline
