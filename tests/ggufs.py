@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from appliance.gguf.types import TENSOR_TYPES
 
@@ -111,6 +112,22 @@ def make(
     keys: Mapping[str, Value] = SMALL, tensors: Sequence[Weights] = TENSORS, *, version: int = 3
 ) -> File:
     """A whole file: header, padding, and zeros for every tensor."""
+    made, size = _headed(keys, tensors, version)
+    made.data += bytes(size - len(made.data))
+    return made
+
+
+def write(path: Path, keys: Mapping[str, Value], tensors: Sequence[Weights]) -> Path:
+    """A whole file on a disk that keeps no zeros: as large a model as a test wants."""
+    made, size = _headed(keys, tensors, 3)
+    with path.open("wb") as file:
+        file.write(made.data)
+        file.truncate(size)
+    return path
+
+
+def _headed(keys: Mapping[str, Value], tensors: Sequence[Weights], version: int) -> tuple[File, int]:
+    """Everything before the tensors' numbers, and how long the whole file is."""
     made = File()
     made.data += b"GGUF"
     made.put("<I", version, "version")
@@ -128,8 +145,8 @@ def make(
         made.put("<I", each.type, "tensor type", each.name)
         made.put("<Q", offset, "offset", each.name)
         offset += -(-each.num_bytes // ALIGNMENT) * ALIGNMENT
-    if tensors:
-        last = tensors[-1].num_bytes
-        made.data += bytes(-len(made.data) % ALIGNMENT)
-        made.data += bytes(offset - (-(-last // ALIGNMENT) * ALIGNMENT) + last)
-    return made
+    if not tensors:
+        return made, len(made.data)
+    last = tensors[-1].num_bytes
+    made.data += bytes(-len(made.data) % ALIGNMENT)
+    return made, len(made.data) + offset - (-(-last // ALIGNMENT) * ALIGNMENT) + last

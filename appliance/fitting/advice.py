@@ -51,10 +51,11 @@ def changes(found: Estimate, machine: Machine, n_gpu_layers: int) -> tuple[Chang
 
 def _smaller_weights(found: Estimate, made: Plan) -> list[Change]:
     """A smaller quantization, where the weights alone could make the difference."""
-    left = found.of(Kind.WEIGHTS) - made.host.missing
+    weights = found.of(Kind.WEIGHTS)
+    left = weights - made.host.missing
     if made.devices or left <= 0:
         return []
-    return [Change(f"a quantization of at most {_mib(left)} MiB would fit (this one has {_mib(found.of(Kind.WEIGHTS))})")]
+    return [Change(f"a quantization of at most {left // _MIB} MiB would fit (this one has {_mib(weights)})")]
 
 
 def _largest(fits: Callable[[int], bool], least: int, most: int, step: int) -> int:

@@ -62,17 +62,19 @@ def sizes_of(shape: Shape, context: Context) -> Sizes:
     span = n_ctx // num_streams if shape.has_cells else num_tokens
     inputs = _inputs(shape, context, num_tokens, span)
     row = FLOAT * (shape.n_vocab + (shape.n_embd if context.with_vectors else 0))
-    attention = max((_attention(each, context, span) for each in shape.layers), default=0)
+    attention = max((_attention(shape, each, context, span) for each in shape.layers), default=0)
     forward = max((each.forward for each in shape.layers), default=0)
     moment = _STANDING * shape.n_embd + max(attention, forward)
-    head = shape.n_embd * num_tokens + num_outputs * (shape.n_vocab + 2 * shape.n_embd)
+    rows = 2 if context.with_vectors else 1
+    head = shape.n_embd * num_tokens + num_outputs * (shape.n_vocab * shape.has_head + rows * shape.n_embd)
+    states = max((each.state for each in shape.layers), default=0) * sequences
     widest = max([shape.n_embd, *(max(each.forward, each.query) for each in shape.layers)])
     work = int(_WORK_BYTES * widest * num_tokens)
     if not context.flash_attn:  # the weights of attention, as 16-bit numbers
         work = max(work, HALF * num_tokens * span * max((each.heads for each in shape.layers), default=0))
     return Sizes(
         layers=_cells(shape, context, n_ctx),
-        compute=max(inputs + FLOAT * num_tokens * moment, FLOAT * head),
+        compute=max(inputs + FLOAT * (num_tokens * moment + states), FLOAT * head),
         inputs=inputs + FLOAT * num_tokens * shape.n_embd,
         outputs=row * sequences,
         work=work + row * max(0, num_outputs - sequences),
@@ -104,6 +106,8 @@ def _cells(shape: Shape, context: Context, n_ctx: int) -> tuple[int, ...]:
 
 def _inputs(shape: Shape, context: Context, num_tokens: int, span: int) -> int:
     """Masks, and where each token's keys and values go. Models with a window have two of both."""
+    if not any(each.heads for each in shape.layers):
+        return 0
     mask = span * num_tokens * (HALF if context.flash_attn else FLOAT)
     places = num_tokens * _INDEX
     if not context.flash_attn and shape.has_cells:
@@ -111,6 +115,9 @@ def _inputs(shape: Shape, context: Context, num_tokens: int, span: int) -> int:
     return (mask + places) * (2 if shape.window else 1)
 
 
-def _attention(layer: Layer, context: Context, span: int) -> int:
+def _attention(shape: Shape, layer: Layer, context: Context, span: int) -> int:
     """Numbers per token: queries, and without flash attention a weight for each cell and head."""
-    return layer.query + (0 if context.flash_attn else span * layer.heads)
+    if context.flash_attn:
+        return layer.query
+    # What no cells keep is laid out anew before it is weighed.
+    return layer.query * (1 if shape.has_cells else 2) + span * layer.heads

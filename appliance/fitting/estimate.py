@@ -14,9 +14,9 @@ from typing import Final
 from appliance.fitting.buffers import Context, Sizes, sizes_of
 from appliance.fitting.shape import Shape
 from appliance.fitting.wanted import (
-    LANE_BATCH,
     MAX_DRAFTS,
     MAX_INPUTS,
+    REPRODUCIBLE_CHUNK,
     TRIAL_BATCH,
     TRIAL_BESIDE,
     TRIAL_CELLS,
@@ -183,8 +183,8 @@ def _embedding(shape: Shape, wanted: Wanted, *, on_host: bool) -> Sizes:
 def _lane(shape: Shape, wanted: Wanted, n_ctx: int) -> Sizes:
     """The context of one reproducible answer (engine/worker/llama/alone.py)."""
     longest = min(n_ctx, shape.n_ctx_train or n_ctx)
-    context = Context(longest, 1, LANE_BATCH, 1, flash_attn=False, unified=False)
-    return sizes_of(shape, replace(context, n_batch=min(LANE_BATCH, wanted.n_batch)))
+    context = Context(longest, 1, REPRODUCIBLE_CHUNK, 1, flash_attn=False, unified=False)
+    return sizes_of(shape, replace(context, n_batch=min(REPRODUCIBLE_CHUNK, wanted.n_batch)))
 
 
 def _measuring(shape: Shape, wanted: Wanted) -> int:

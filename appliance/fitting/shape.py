@@ -24,10 +24,11 @@ ENCODERS: Final = frozenset(
         "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe", "rnd1", "wavtokenizer-dec",
     }
 )  # fmt: skip
+_WITH_HEAD: Final = frozenset({"dream", "llada", "llada-moe", "rnd1"})  # of these: they write text
 _BOTH: Final = frozenset({"falcon-h1"})  # every layer has cells and a state
-_WITH_TWO_MASKS: Final = "attention.sliding_window"
 _RECURRENT: Final = ("ssm_", "time_mix_", "shortconv.")
 _ATTENTION: Final = ("attn_k.", "attn_qkv.", "attn_kv_a_mqa.", "attn_k_b.")
+_SCANNED: Final = 4.5  # rows of the inner width that a state-space layer holds at once
 _SHARED_FROM: Final = {"gemma3n": 20}  # layers from here on use the cells of earlier ones
 
 
@@ -64,6 +65,7 @@ class Shape:
     largest: int  # bytes of the largest tensor outside the layers
     num_texts: int  # entries of vocabulary and merges, which the library keeps in tables
     has_cells: bool = True
+    has_head: bool = True  # computes a logit for each word
     is_causal: bool = True
     is_recurrent: bool = False
     window: int = 0  # tokens of a sliding window; llama.cpp keeps all cells nonetheless
@@ -109,6 +111,7 @@ def shape_of(headers: Sequence[Header]) -> Shape:
         largest=max((each.num_bytes for each in apart.values()), default=0),
         num_texts=(head.length("tokenizer.ggml.tokens") or 0) + (head.length("tokenizer.ggml.merges") or 0),
         has_cells=head.arch not in ENCODERS,
+        has_head=head.arch not in ENCODERS or head.arch in _WITH_HEAD,
         is_causal=head.keys.get(f"{head.arch}.attention.causal", True) is not False,
         is_recurrent=is_recurrent,
         window=head.own("attention.sliding_window") or 0,
@@ -136,6 +139,7 @@ class _Layers:
         self._is_latent = header.own("attention.key_length_mla") is not None
         self._windowed = _flags(header, "attention.sliding_window_pattern", num_layers)
         self._state = _state(header, self.n_embd)
+        self._scan = int(_SCANNED * (header.own("ssm.inner_size") or 0))
         shared = header.own("attention.shared_kv_layers")
         self._with_cells = num_layers - (header.own("nextn_predict_layers") or 0)
         if shared is not None:
@@ -162,12 +166,15 @@ class _Layers:
             query=heads * key if attends else 0,
             keys=heads_kv * key if keeps else 0,
             values=heads_kv * value if keeps and not self._is_latent else 0,
-            forward=_forward(tensors, self.n_embd, self._used[at]),
+            forward=max(
+                _forward(tensors, self.n_embd, self._used[at], heads_kv * key),
+                self._scan if is_recurrent else 0,
+            ),
             state=self._state if is_recurrent else 0,
         )
 
 
-def _forward(tensors: Mapping[str, Tensor], n_embd: int, num_used: int) -> int:
+def _forward(tensors: Mapping[str, Tensor], n_embd: int, num_used: int, keys: int) -> int:
     """Up, gate and what they become stand beside each other; without a gate it is computed in its place."""
 
     def rows(name: str) -> int:
@@ -180,7 +187,7 @@ def _forward(tensors: Mapping[str, Tensor], n_embd: int, num_used: int) -> int:
         dense = up + down.shape[0]  # both halves in one matrix
     expert = max(rows("ffn_up_exps"), rows("ffn_gate_up_exps") // 2)
     # Behind the experts' last matrix each of them has a row, beside what went into it.
-    routed = num_used * max(3 * expert, expert + n_embd) if expert else 0
+    routed = num_used * max(3 * expert, expert + n_embd) + keys if expert else 0
     shared = 3 * rows("ffn_up_shexp")
     return max(dense, routed, shared + n_embd if shared else 0)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_DRAFTS: Final = 24  # rows for guesses in one step; each costs a row of logits in the buffers
-MAX_INPUTS: Final = 64  # of one batch of embeddings
-LANE_BATCH: Final = 32  # tokens of a step of a reproducible answer
+MAX_INPUTS: Final = 64  # of one batch of embeddings; the library's loops over sequences grow with the square
+REPRODUCIBLE_CHUNK: Final = 32  # tokens: small enough to take turns with everybody else's steps
 ALIGNMENT: Final = 256  # the library's: a context has a multiple of it
 # The tuner's contexts (engine/worker/llama/tune.py), two of which stand while it measures.
 TRIAL_CELLS: Final = 2368

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.engine.messages import Sampling
-from appliance.engine.worker.routing import MIN_ROUTED_TOKENS, choose, divide
+from appliance.engine.worker.routing import MIN_ROUTED_TOKENS, choose
 from appliance.engine.worker.sequence import Sequence
+from appliance.fitting import divide
 
 GREEDY = Sampling(0.0, 1.0, 40, 0.0, 1.0, 0.0, 0.0, None, None, ())
 LENGTHS = st.integers(0, 3 * MIN_ROUTED_TOKENS)

@@ -25,7 +25,6 @@ from appliance.engine.worker.sequence import Sequence
 
 # Below it finding a prefix decides nothing: many templates begin with a few words of their own.
 MIN_ROUTED_TOKENS = 64
-_ALIGNMENT = 256  # the library's: a context has a multiple of it
 
 
 class Room(Protocol):
@@ -50,12 +49,3 @@ def choose(sequence: Sequence, shared: AnyRoom, apart: AnyRoom) -> AnyRoom:
     if max(here, there) >= MIN_ROUTED_TOKENS:  # 2
         return shared if here >= there else apart
     return shared if sequence.num_system >= MIN_ROUTED_TOKENS else apart  # 3, 4
-
-
-def divide(n_ctx: int, longest: int) -> tuple[int, int]:
-    """The cells of the shared pool, which holds the longest request, and of the one apart: 0 where too
-    few are left for one.
-    """
-    longest = min(n_ctx, longest)
-    apart = min(n_ctx // 2, n_ctx - longest) // _ALIGNMENT * _ALIGNMENT
-    return (n_ctx - apart, apart) if apart >= n_ctx // 4 else (n_ctx, 0)

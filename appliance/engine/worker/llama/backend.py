@@ -19,10 +19,7 @@ from appliance.engine.worker.llama.embedding import EmbeddingContext, EmbeddingL
 from appliance.engine.worker.llama.library import LoadError
 from appliance.engine.worker.llama.model import LoadedModel
 from appliance.engine.worker.llama.pool import LlamaPool
-from appliance.engine.worker.routing import divide
-
-REPRODUCIBLE_CHUNK = 32  # tokens: small enough to take turns with everybody else's steps
-MAX_DRAFTS = 24  # rows for guesses in one step; each costs a row of logits in the buffers
+from appliance.fitting.wanted import MAX_DRAFTS, REPRODUCIBLE_CHUNK, divide
 
 
 class LlamaBackend:

@@ -23,8 +23,8 @@ from appliance.engine.worker.backend import BatchItem
 from appliance.engine.worker.embedder import CanNotEmbed, ComputeFailed, Pooling, Slice, Vector
 from appliance.engine.worker.llama.batch import Batch
 from appliance.engine.worker.llama.model import LoadedModel
+from appliance.fitting.wanted import MAX_INPUTS
 
-MAX_INPUTS = 64  # of one batch; the library's loops over sequences grow with the square
 _NAMES: dict[int, Pooling] = {
     lib.LLAMA_POOLING_TYPE_MEAN: "mean",
     lib.LLAMA_POOLING_TYPE_CLS: "cls",
