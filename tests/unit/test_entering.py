@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Iterator
 
 import pytest
 
@@ -21,23 +20,13 @@ from appliance.errors import Refused, RequestError, Unavailable
 from tests.clocks import ManualClock
 from tests.entered import HERE, OWN, enrolled, person, refused
 from tests.records import findings
-from tests.slowness import quicken
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    quicken(monkeypatch)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(2_000_000_000_000_000)
-
-
-@pytest.fixture
-def alone(home: Home, clock: ManualClock) -> Iterator[Alone]:
-    with open_log_alone(home, config.load(home), clock) as opened:
-        yield opened
 
 
 def kinds(home: Home, begin: str = "account:") -> list[Kind]:

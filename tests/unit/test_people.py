@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,16 +22,11 @@ from appliance.errors import AuditUnavailable, Refused, RequestError, Verificati
 from appliance.people import MadeAccount
 from tests.clocks import ManualClock
 from tests.records import findings
-from tests.slowness import quicken
 
 HERE = Caller("127.0.0.1", "a browser")
 OWN = "four words are enough"
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The slow function with a small parameter: tests here ask often (test_passphrases has the real one)."""
-    quicken(monkeypatch)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture
@@ -41,22 +35,13 @@ def clock() -> ManualClock:
     return ManualClock(2_000_000_000_000_000)
 
 
-@pytest.fixture
-def alone(home: Home, clock: ManualClock) -> Iterator[Alone]:
-    with open_log_alone(home, config.load(home), clock) as opened:
-        yield opened
-
-
 async def made(alone: Alone, name: str = "Ada Kim", role: Role = Role.AUDITOR, **more: Any) -> MadeAccount:
     return await alone.people.create(name, role, **more)
 
 
 def kinds(home: Home) -> list[Kind]:
-    return [
-        each.kind
-        for each in reversed(query.search(home.database, limit=100))
-        if str(each.kind).startswith("account:")
-    ]
+    found = query.search(home.database, limit=100)
+    return [each.kind for each in reversed(found) if str(each.kind).startswith("account:")]
 
 
 async def test_account_lives_on_the_record(alone: Alone, home: Home) -> None:

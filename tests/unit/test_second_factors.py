@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import re
 import sqlite3
-from collections.abc import Iterator
 
 import pytest
 
@@ -24,23 +23,13 @@ from appliance.errors import Refused, RequestError, VerificationError
 from tests.clocks import ManualClock
 from tests.entered import HERE, OWN, Phone, enrolled, person, refused
 from tests.records import findings
-from tests.slowness import quicken
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    quicken(monkeypatch)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(2_000_000_000_000_000)
-
-
-@pytest.fixture
-def alone(home: Home, clock: ManualClock) -> Iterator[Alone]:
-    with open_log_alone(home, config.load(home), clock) as opened:
-        yield opened
 
 
 async def test_code_is_used_once_even_over_a_restart(home: Home, clock: ManualClock) -> None:
