@@ -30,6 +30,7 @@ from appliance.custody import Custody
 from appliance.databases.base import Database
 from appliance.exporting import Exporting
 from appliance.hosting import Hosted
+from appliance.modelling import Modelling
 from appliance.people import People, load_accounts, steward_of_people
 from appliance.publishing import Publishing
 from appliance.verification import Verifications
@@ -51,6 +52,7 @@ class Alone:
     exporting: Exporting
     hosted: Hosted
     publishing: Publishing
+    modelling: Modelling
 
 
 def _load_keys(database: Database) -> list[ApiKey]:
@@ -121,10 +123,19 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
             settings=settings.audit,
         )
         publishing = Publishing(audit=audit, database=database, directory=directory, clock=clock)
+        modelling = Modelling(
+            audit=audit,
+            database=database,
+            home=home,
+            catalog=Catalog.load(home=home, default_model=settings.default_model),
+            accounts=register,
+            clock=clock,
+        )
 
         def relearn() -> None:
             people.relearn()
             publishing.relearn()
+            modelling.relearn()
 
         yield Alone(
             audit=audit,
@@ -136,7 +147,7 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
                 clock=clock,
                 verifications=Verifications(home, database, audit, settings.audit, clock),
                 load_keys=lambda: _load_keys(database),
-                catalog=lambda: Catalog.load(home=home, default_model=settings.default_model),
+                catalog=lambda: modelling.catalog,
                 documents=publishing.library,
                 duties=duties,
                 on_recovery=relearn,
@@ -148,6 +159,7 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
             exporting=Exporting(home=home, database=database, record=auditing.recorded),
             hosted=Hosted(audit=audit, database=database, clock=clock, crypto=settings.crypto.profile),
             publishing=publishing,
+            modelling=modelling,
         )
     finally:
         audit.close()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from msgspec import Meta
 
 from appliance import durable
 from appliance.config import Home
-from appliance.core import ModelSpec, SamplingParams
+from appliance.core import Adapter, ModelPart, ModelSpec, Purpose, SamplingParams
 from appliance.errors import SetupError, VerificationError
 
 CATALOGUE = Path(__file__).resolve().parent.parent / "models"
@@ -28,6 +29,21 @@ _CHUNK_BYTES = 8 * 1024 * 1024
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 ModelId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._/-]{0,99}$")]
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class AliasOf:
+    """A name that callers use, and the model that it stands for: found only where its digest is this one.
+
+    `adapter` is the id of an imported LoRA file, or empty.
+    """
+
+    name: str
+    model: str
+    sha256: str
+    adapter: str = ""
+    adapter_sha256: str = ""
+    scale: float = 1.0
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,16 +80,21 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Catalog:
-    """The models that this appliance knows, by id and by alias."""
+    """The models that this appliance knows, by id and by alias: the release's own, and imported ones.
+
+    Owner of what was learned: the event loop's thread, or whoever made the catalogue.
+    """
 
     def __init__(self, specs: list[ModelSpec]) -> None:
-        self._specs = specs
+        self._own = specs
+        self._all = list(specs)
         self._names: dict[str, ModelSpec] = {}
         for spec in specs:
             for name in (spec.id, *spec.aliases):
                 if name in self._names:
                     raise SetupError(f"two models are called {name}", code="bad_catalogue")
                 self._names[name] = spec
+        self._own_names = dict(self._names)
 
     @classmethod
     def load(cls, *, home: Home, default_model: str, directory: Path = CATALOGUE) -> Catalog:
@@ -87,36 +108,60 @@ class Catalog:
             )
         return cls(specs)
 
+    def learn(self, models: Sequence[ModelSpec], aliases: Sequence[AliasOf]) -> None:
+        """Take over every imported model and every alias, in the place of those that were learned before.
+
+        The release's own models keep their names; an alias goes before the aliases of their files, and is
+        passed over where what it stands for is not here: `default` then means what the configuration says.
+        """
+        own = {each.id for each in self._own}
+        known = {each.id: each for each in (*models, *self._own)}
+        names = dict(self._own_names)
+        names |= {each.id: each for each in models if each.id not in own}
+        meant: dict[str, tuple[str, ...]] = {}
+        for each in aliases:
+            spec = _resolved(each, known)
+            if spec is not None and each.name not in known:
+                names[each.name] = spec
+        for name, spec in names.items():
+            if name != spec.id:
+                meant[spec.id] = (*meant.get(spec.id, ()), name)
+        self._all = [
+            replace(each, aliases=meant.get(each.id, ()))
+            for each in (*self._own, *(each for each in models if each.id not in own))
+        ]
+        told = {each.id: each.aliases for each in self._all}
+        self._names = {name: replace(spec, aliases=told[spec.id]) for name, spec in names.items()}
+
     def resolve(self, name: str) -> ModelSpec | None:
-        """The model behind an id or alias."""
-        return self._names.get(name)
+        """The model behind an id or alias; with its adapter, where the alias has one.
+
+        A LoRA file is none: nothing answers with it alone.
+        """
+        found = self._names.get(name)
+        return None if found is None or found.purpose is Purpose.ADAPTER else found
+
+    def find(self, model_id: str) -> ModelSpec | None:
+        """What is known under exactly this id, a LoRA file too."""
+        return next((each for each in self._all if each.id == model_id), None)
 
     def list(self) -> list[ModelSpec]:
-        """Every model, in the order of their files."""
-        return list(self._specs)
+        """Every model: the release's own in the order of their files, then the imported ones."""
+        return list(self._all)
 
     def verify(self, spec: ModelSpec, progress: Progress | None = None) -> None:
-        """Size and SHA-256 as pinned. SetupError where the file is missing, VerificationError
-        where it is another one.
+        """Size and SHA-256 of every file as pinned, and the adapter's SHA-256. SetupError where a file is
+        missing, VerificationError where it is another one.
         """
-        try:
-            size = spec.path.stat().st_size
-            if size != spec.size_bytes:
-                raise VerificationError(
-                    f"{spec.id}: the file has {size} bytes, {spec.size_bytes} are pinned",
-                    code="model_altered",
-                )
-            digest = file_digest(spec.path, progress)
-        except OSError as error:
-            raise SetupError(
-                f"{spec.id} is not in the store of this home",
-                code="model_missing",
-                hint="make setup fetches the starter model; then run: make run",
-            ) from error
-        if digest != spec.sha256:
-            raise VerificationError(
-                f"{spec.id}: the file's sha256 is not the pinned one", code="model_altered"
-            )
+        whole = (ModelPart(spec.path, spec.sha256, spec.size_bytes),)
+        done = 0
+        total = sum(each.size_bytes for each in spec.parts or whole)
+        for each in spec.parts or whole:
+            _verify(spec.id, each, _from(done, total, progress))
+            done += each.size_bytes
+        if spec.adapter is not None:
+            laid = spec.adapter
+            _verify(laid.id, ModelPart(laid.path, laid.sha256, laid.size_bytes))
 
     def put(self, spec: ModelSpec, source: Path) -> None:
         """Take a file into the store: linked where that is possible, verified in its place."""
@@ -137,10 +182,38 @@ class Catalog:
 
     def open_to_workers(self, spec: ModelSpec, home: Home) -> None:
         """Let the users of sandboxes read the model: weights are no secret, and the home stays closed."""
-        folders = [each for each in spec.path.parents if each.is_relative_to(home.models)]
-        for path, mode in [*((each, 0o755) for each in folders), (spec.path, 0o444)]:
+        files = [each.path for each in spec.parts] or [spec.path]
+        if spec.adapter is not None:
+            files.append(spec.adapter.path)
+        folders = {each for file in files for each in file.parents if each.is_relative_to(home.models)}
+        for path, mode in [*((each, 0o755) for each in folders), *((each, 0o444) for each in files)]:
             if path.stat().st_mode & mode != mode:
                 path.chmod(path.stat().st_mode | mode)
+
+
+def _verify(name: str, part: ModelPart, progress: Progress | None = None) -> None:
+    try:
+        size = part.path.stat().st_size
+        if size != part.size_bytes:
+            raise VerificationError(
+                f"{name}: the file has {size} bytes, {part.size_bytes} are pinned", code="model_altered"
+            )
+        digest = file_digest(part.path, progress)
+    except OSError as error:
+        raise SetupError(
+            f"{name} is not in the store of this home",
+            code="model_missing",
+            hint="make setup fetches the starter model; then run: make run",
+        ) from error
+    if digest != part.sha256:
+        raise VerificationError(f"{name}: the file's sha256 is not the pinned one", code="model_altered")
+
+
+def _from(done: int, total: int, progress: Progress | None) -> Progress | None:
+    """Progress of one file of several, as of all of them."""
+    if progress is None:
+        return None
+    return lambda read, _size: progress(done + read, total)
 
 
 def read_model(path: Path) -> ModelFile:
@@ -168,6 +241,19 @@ def file_digest(path: Path, progress: Progress | None = None) -> str:
             if progress is not None:
                 progress(done, total)
     return digest.hexdigest()
+
+
+def _resolved(alias: AliasOf, known: Mapping[str, ModelSpec]) -> ModelSpec | None:
+    """What an alias stands for; None where a file of its digest is not here."""
+    spec = known.get(alias.model)
+    if spec is None or spec.sha256 != alias.sha256:
+        return None
+    if not alias.adapter:
+        return spec
+    laid = known.get(alias.adapter)
+    if laid is None or laid.sha256 != alias.adapter_sha256:
+        return None
+    return replace(spec, adapter=Adapter(laid.id, laid.sha256, laid.path, laid.size_bytes, alias.scale))
 
 
 def _spec(model: ModelFile, home: Home, default_model: str) -> ModelSpec:

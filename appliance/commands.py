@@ -11,8 +11,10 @@ from msgspec import Meta
 
 from appliance.accounts.terms_form import TermsForm
 from appliance.audit.verdict import Verification
-from appliance.core import Genre, Role
+from appliance.catalog import ModelId, Sha256
+from appliance.core import Genre, Purpose, Role
 from appliance.keyslots import Action, SlotName
+from appliance.models.cards import Card, File
 
 Field = Literal["key", "user", "session", "addr"]  # what entries have blind indexes of
 ShareId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
@@ -116,6 +118,43 @@ class WithdrawDocument(_Message, frozen=True):
 
     document: Genre
     reference: str
+
+
+class ImportModel(_Message, frozen=True):
+    """`appliance model import`: its files were checked, and lie in the store."""
+
+    id: ModelId
+    sha256: Sha256
+    size_bytes: Annotated[int, Meta(ge=1, lt=1 << 53)]
+    purpose: Purpose
+    file: Annotated[str, Meta(min_length=1, max_length=255)]
+    licence: Annotated[str, Meta(min_length=1, max_length=100)]
+    origin: Annotated[str, Meta(max_length=1000)]
+    card: Card
+    parts: Annotated[list[File], Meta(max_length=1000)] = []
+    signed_by: Annotated[str, Meta(max_length=255)] | None = None
+    accepted_by: Annotated[str, Meta(max_length=100)] = ""
+
+
+class RefuseModel(_Message, frozen=True):
+    """`appliance model import`: a file was not taken into the store."""
+
+    code: Annotated[str, Meta(pattern="^[a-z_]{1,64}$")]
+    reason: Annotated[str, Meta(max_length=2000)]
+    file: Annotated[str, Meta(max_length=255)]
+    origin: Annotated[str, Meta(max_length=1000)] = ""
+    sha256: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""
+
+
+class RemoveModel(_Message, frozen=True):
+    """`appliance model remove`."""
+
+    id: ModelId
+    why: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class ListModels(_Message, frozen=True):
+    """`appliance model list`."""
 
 
 class RecordReading(_Message, frozen=True):
@@ -265,6 +304,7 @@ class RecordBundle(_Message, frozen=True):
 
 
 DocumentCommand = PublishDocument | ListDocuments | ShowDocument | WithdrawDocument
+ModelCommand = ImportModel | RefuseModel | RemoveModel | ListModels
 Command = (
     CreateKey
     | ChangeKey
@@ -277,6 +317,7 @@ Command = (
     | ResetSecondFactor
     | DisableAccount
     | DocumentCommand
+    | ModelCommand
     | RecordReading
     | Recover
     | ChangePolicy

@@ -351,9 +351,43 @@ class Receipt:
         return f"{self.origin}/{self.seq}"
 
 
+class Purpose(StrEnum):
+    """What a model file is for."""
+
+    CHAT = "chat"
+    EMBEDDING = "embedding"
+    RERANK = "rerank"
+    ADAPTER = "adapter"  # a LoRA file: it answers nothing by itself
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPart:
+    """One file of a model that is split into several."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA file, as an alias lays it over its model."""
+
+    id: str
+    sha256: str
+    path: Path
+    size_bytes: int
+    scale: float = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model as its TOML in `models/` pins it."""
+    """A model as its TOML in `models/` pins it, or as it was imported.
+
+    A split model has all its files in `parts`, the first one is `path`, and its `sha256` is that of the
+    text which `sha256sum` prints for them in order. `adapter` comes from the alias that was asked for;
+    `id` and `sha256` stay the model's own.
+    """
 
     id: str
     sha256: str
@@ -364,3 +398,6 @@ class ModelSpec:
     licence: str = ""
     created: int = 0  # Unix seconds, told by /v1/models
     sampling: SamplingParams = SamplingParams()  # used where a caller names no value
+    purpose: Purpose = Purpose.CHAT
+    parts: tuple[ModelPart, ...] = ()  # empty: the one file at `path`
+    adapter: Adapter | None = None

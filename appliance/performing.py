@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance import controlled, publishing
+from appliance import controlled, modelling, publishing
 from appliance.accounts import terms_form
 from appliance.admitting import Admitting
 from appliance.alone import Alone
@@ -31,6 +31,7 @@ from appliance.commands import (
     ListAccounts,
     ListKeys,
     Look,
+    ModelCommand,
     OpenDoors,
     PlaceHold,
     Problem,
@@ -125,9 +126,34 @@ def _told(command: RecordBundle | RecordCertificate | RecordSecrets) -> entry.En
             return safekeeping.changed(command.action, command.passphrases, command.credentials)
 
 
+async def _record_reading(command: RecordReading, alone: Alone) -> dict[str, Any]:
+    if command.event not in _READINGS:
+        raise RequestError("only readings are recorded this way", code="invalid_kind")
+    recorded = entry.Entry(
+        kind=Kind(command.event),
+        public=command.public,
+        content={
+            **command.content,
+            **({"shares": command.shares} if command.shares else {}),
+            "purpose": command.purpose,
+            "case": command.case,
+        },
+        actor=f"{PROGRAM}:{command.reader}" if command.reader else PROGRAM,
+    )
+    receipt, released = await alone.auditing.recorded(recorded, command.shares)
+    return {
+        "origin": receipt.origin,
+        "seq": receipt.seq,
+        "leaf": receipt.leaf.hex(),
+        "shares": {name: secret.hex() for name, secret in released.items()},
+    }
+
+
 async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[str, Any]:
     if isinstance(command, DocumentCommand):
         return await publishing.perform(command, alone.publishing)
+    if isinstance(command, ModelCommand):
+        return await modelling.perform(command, alone.modelling)
     match command:
         case SelfTest() | OpenDoors() | Look():
             return await _perform_live(command, live)
@@ -192,26 +218,7 @@ async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[st
                 "accounts": [controlled.of_person(each, known_by(each.id)) for each in alone.people.list()]
             }
         case RecordReading():
-            if command.event not in _READINGS:
-                raise RequestError("only readings are recorded this way", code="invalid_kind")
-            recorded = entry.Entry(
-                kind=Kind(command.event),
-                public=command.public,
-                content={
-                    **command.content,
-                    **({"shares": command.shares} if command.shares else {}),
-                    "purpose": command.purpose,
-                    "case": command.case,
-                },
-                actor=f"{PROGRAM}:{command.reader}" if command.reader else PROGRAM,
-            )
-            receipt, released = await alone.auditing.recorded(recorded, command.shares)
-            return {
-                "origin": receipt.origin,
-                "seq": receipt.seq,
-                "leaf": receipt.leaf.hex(),
-                "shares": {name: secret.hex() for name, secret in released.items()},
-            }
+            return await _record_reading(command, alone)
         case ChangePolicy():
             policy, receipt = await alone.custody.change_policy(command.act)
             return {"policy": policy.number, "fingerprint": policy.fingerprint, "record": receipt.record}

@@ -21,7 +21,7 @@ from appliance.alone import open_log_alone
 from appliance.approvals import Approvals
 from appliance.audit.log import AuditLog
 from appliance.auditing import Auditing
-from appliance.catalog import Catalog
+from appliance.catalog import DEFAULT_ALIAS, Catalog
 from appliance.certifying import Certifying
 from appliance.clock import Clock, SystemClock
 from appliance.config import Home, Settings
@@ -41,6 +41,7 @@ from appliance.idempotency import Retries
 from appliance.inference import Inference
 from appliance.lives import Lives
 from appliance.metrics import Metrics
+from appliance.modelling import Modelling, catalog_of
 from appliance.people import People
 from appliance.performing import Live
 from appliance.publishing import Publishing
@@ -87,6 +88,7 @@ class Services:
     exporting: Exporting
     hosted: Hosted
     publishing: Publishing
+    modelling: Modelling
     doors: Doors
     readiness: Readiness
     certifying: Certifying | None  # where TLS is configured
@@ -116,19 +118,11 @@ async def run_services(
     """A running appliance without its HTTP side. `worker_command` replaces the worker program."""
     clock = clock or SystemClock()
     _require_separation(home, settings)
-    catalog = Catalog.load(home=home, default_model=settings.default_model)
-    spec = catalog.resolve("default")
-    if spec is None:
-        raise SetupError(
-            "the default model is not in the catalogue",
-            code="model_not_found",
-            hint="default_model in appliance.toml must name a file in models/",
-        )
-    await asyncio.to_thread(catalog.verify, spec)
-    if settings.engine.worker_socket:
-        catalog.open_to_workers(spec, home)
+    await asyncio.to_thread(_verify_default, home, settings)
     with open_log_alone(home, settings, clock) as alone:
         await configured.record(alone.audit, home, settings)
+        catalog = alone.modelling.catalog
+        spec = _default(catalog)
         certifying = None
         if settings.server.tls_certificate:
             certifying = Certifying(settings.server, alone.audit, clock, home)
@@ -223,6 +217,7 @@ async def run_services(
             exporting=alone.exporting,
             hosted=alone.hosted,
             publishing=alone.publishing,
+            modelling=alone.modelling,
             doors=doors,
             readiness=readiness,
             certifying=certifying,
@@ -269,3 +264,23 @@ def _require_separation(home: Home, settings: Settings) -> None:
             code="identity_on_box",
             hint="carry the file to a safe, or to the auditor whose it is, and delete it here",
         )
+
+
+def _verify_default(home: Home, settings: Settings) -> None:
+    """Before anything of this start is on the record: the default model is here, and what it was."""
+    catalog = catalog_of(home, settings)
+    spec = _default(catalog)
+    catalog.verify(spec)
+    if settings.engine.worker_socket:
+        catalog.open_to_workers(spec, home)
+
+
+def _default(catalog: Catalog) -> ModelSpec:
+    spec = catalog.resolve(DEFAULT_ALIAS)
+    if spec is None:
+        raise SetupError(
+            "the default model is not in the catalogue",
+            code="model_not_found",
+            hint="default_model in appliance.toml must name a file in models/",
+        )
+    return spec

@@ -10,6 +10,7 @@ from appliance.accounts.terms_rows import key_terms
 from appliance.audit import tables as audit_tables
 from appliance.audit.drafts import drafted_act
 from appliance.audit.holds import legal_hold
+from appliance.models.tables import alias, evaluation, model
 
 STATE_TABLES = (
     tables.api_key,
@@ -24,6 +25,9 @@ STATE_TABLES = (
     audit_tables.cosignature,
     hosted_identity,
     document,
+    model,
+    alias,
+    evaluation,
 )
 # What a log that begins anew takes over: cosignatures are of the old log's tree, and stay with it.
 CARRIED_TABLES = tuple(each for each in STATE_TABLES if each is not audit_tables.cosignature)

@@ -27,6 +27,7 @@ from appliance.terms import Limits, Terms
 from tests.acts import dev_auditor, erase, signed, with_member
 from tests.clocks import ManualClock
 from tests.homes import make_home
+from tests.modelled import put_everything
 from tests.office import HERE, PAUL, approvals_of, erasure
 from tests.verifying import unguarded
 
@@ -69,6 +70,7 @@ def written_home(root: Path) -> Home:
             await alone.people.create("Ada Kim", Role.OPERATOR, expires_seconds=86_400)
             await alone.people.create("Bo Lind", Role.PRIVACY)
             await alone.people.disable("Bo Lind")
+            await put_everything(alone)
             await enrol(alone, clock)
             searches = Searches(audit=alone.audit, database=db.of(home, settings), clock=clock)
             kept = await searches.save(ADA, "failures", '{"outcomes": ["failed"]}')

@@ -62,6 +62,12 @@ class Kind(StrEnum):
     MODEL_LOADED = "model:loaded"
     MODEL_FAILED = "model:failed"
     MODEL_UNLOADED = "model:unloaded"
+    MODEL_IMPORTED = "model:imported"
+    MODEL_REFUSED = "model:refused"
+    MODEL_REMOVED = "model:removed"
+    MODEL_EVALUATED = "model:evaluated"
+    ALIAS_ACTIVATED = "alias:activated"
+    ALIAS_ROLLED_BACK = "alias:rolled_back"
     AUDIT_SEARCHED = "audit:searched"
     AUDIT_READ = "audit:read"
     AUDIT_REPLAYED = "audit:replayed"
@@ -97,6 +103,9 @@ class Kind(StrEnum):
 
 _ROW = frozenset({"row_table", "row_id", "row_sha256"})
 _DOCUMENT = frozenset({"document", "name", "version", "sha256"})
+_MODEL = frozenset({"model", "model_sha256"})
+# The digests that a name stood for until then, and stands for now; empty: nothing, or no adapter.
+_ALIAS = _MODEL | {"alias", "adapter_sha256", "previous_model_sha256", "previous_adapter_sha256"}
 _BUNDLE = frozenset({"serial", "release", "sums_sha256"})
 _OLD_LOG = frozenset({"old_origin", "old_size", "old_root", "lost_from", "lost_until", "num_open"})
 # What a header may say in plaintext, by kind. Everything else belongs into the sealed content.
@@ -181,6 +190,12 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.MODEL_LOADED: frozenset({"model", "model_sha256", "backend", "library", "load_us", "sandbox"}),
     Kind.MODEL_FAILED: frozenset({"model", "code"}),
     Kind.MODEL_UNLOADED: frozenset({"model"}),
+    Kind.MODEL_IMPORTED: _ROW | _MODEL | {"purpose", "num_parts"},
+    Kind.MODEL_REFUSED: frozenset({"code", "model_sha256"}),  # of what was offered; empty: not hashed yet
+    Kind.MODEL_REMOVED: _ROW | _MODEL,
+    Kind.MODEL_EVALUATED: _ROW | _MODEL | {"suite_sha256", "num_cases", "num_passed"},
+    Kind.ALIAS_ACTIVATED: _ROW | _ALIAS | {"override"},  # 1: in spite of its evaluation
+    Kind.ALIAS_ROLLED_BACK: _ROW | _ALIAS,
     Kind.AUDIT_SEARCHED: frozenset({"num_results"}),
     Kind.AUDIT_READ: frozenset({"target"}),
     Kind.AUDIT_REPLAYED: frozenset({"target", "identical"}),

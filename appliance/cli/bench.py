@@ -9,7 +9,6 @@ import click
 import msgspec
 
 from appliance import asking, config
-from appliance.catalog import Catalog
 from appliance.cli.base import home_option, json_option, show, table
 from appliance.clock import SystemClock
 from appliance.commands import ListKeys
@@ -19,6 +18,7 @@ from appliance.engine.messages import Ready, Trial
 from appliance.engine.supervisor import Engine
 from appliance.engine.tunings import Tunings
 from appliance.errors import RequestError, SetupError
+from appliance.modelling import catalog_of
 
 
 @click.command()
@@ -43,7 +43,7 @@ def bench(name: str, home: Home, *, tune: bool, as_json: bool) -> None:
             code="gateway_running",
             hint="stop it, measure, and start it again",
         )
-    catalog = Catalog.load(home=home, default_model=settings.default_model)
+    catalog = catalog_of(home, settings)
     spec = catalog.resolve(name)
     if spec is None:
         raise RequestError("there is no such model", code="model_not_found", hint="appliance model list")

@@ -16,7 +16,6 @@ from appliance import config, db, readiness
 from appliance.audit import checkpoint, files, profiles, store, surroundings
 from appliance.bundle import preflight
 from appliance.bundle.layout import Site
-from appliance.catalog import Catalog
 from appliance.certifying import clients_of, state_of
 from appliance.cli import doctor_egress, doctor_gateway, doctor_sandbox, doctor_secrets
 from appliance.cli.base import command_gateway, database_of, home_option, json_option, show
@@ -25,6 +24,7 @@ from appliance.commands import SelfTest
 from appliance.config import Home, Settings
 from appliance.egress import Level
 from appliance.errors import ApplianceError, InternalError, SetupError
+from appliance.modelling import catalog_of
 from appliance.tls.serving import Files, Serving
 
 _LOW_DISK_BYTES = 1 << 30
@@ -284,7 +284,7 @@ def _latch(home: Home) -> str:
 
 def _model(home: Home) -> str:
     settings = config.load(home)
-    catalog = Catalog.load(home=home, default_model=settings.default_model)
+    catalog = catalog_of(home, settings)
     spec = catalog.resolve("default")
     if spec is None:
         raise SetupError("no default model", code="model_not_found")

@@ -12,6 +12,7 @@ from appliance.cli.base import home_option, json_option, show, table
 from appliance.config import Home
 from appliance.core import ModelSpec
 from appliance.errors import RequestError
+from appliance.modelling import catalog_of
 
 _MIB = 1024 * 1024
 
@@ -67,7 +68,7 @@ def verify(name: str, home: Home, *, as_json: bool) -> None:
 
 def _catalog(home: Home) -> Catalog:
     settings = config.load(home)
-    return Catalog.load(home=home, default_model=settings.default_model)
+    return catalog_of(home, settings)
 
 
 def _described(spec: ModelSpec) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import click
 
 from appliance import config
 from appliance.audit.kinds import Kind
-from appliance.catalog import Catalog
 from appliance.cli.base import home_option, json_option, on_one_line, show
 from appliance.cli.reading import identity_option, on_record, open_exchange
 from appliance.config import Home
+from appliance.modelling import catalog_of
 from appliance.replay import Comparison, Recorded, recorded_of
 from appliance.replay import replay as run_replay
 
@@ -35,7 +35,7 @@ def replay(target: str, identity_paths: tuple[Path, ...], home: Home, *, as_json
     settings = config.load(home)
     opened, reader = open_exchange(home, None, target, identity_paths)
     recorded = recorded_of(opened)
-    catalog = Catalog.load(home=home, default_model=settings.default_model)
+    catalog = catalog_of(home, settings)
     comparison = asyncio.run(run_replay(recorded, catalog, settings.engine))
     public: dict[str, str | int] = {"target": recorded.seq, "identical": int(comparison.identical)}
     on_record(home, None, Kind.AUDIT_REPLAYED, public, reader)

@@ -29,6 +29,7 @@ APPEND_ONLY = (
 CHANGING = (
     "tree_head", "api_key", "account", "saved_search", "legal_hold", "witness", "cosignature",
     "hosted_identity", "drafted_act", "key_grant", "entrance", "key_terms", "document",
+    "model", "alias", "evaluation",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from appliance.searches import Searches
 from appliance.terms import Terms
 from tests.acts import dev_auditor
 from tests.clocks import ManualClock
+from tests.modelled import put_everything
 from tests.office import HERE, PAUL, approvals_of, erasure
 from tests.records import place
 from tests.servers import Server, make_server_home
@@ -51,6 +52,7 @@ def write(home: Home, clock: ManualClock) -> Home:
             await alone.publishing.publish(Genre.PROMPT, "lobby", "Answer briefly.")
             await alone.custody.hold(api_key="", user="someone", since_us=1, until_us=None, reason="case")
             await alone.people.create("Ada Kim", Role.OPERATOR)
+            await put_everything(alone)
             await enrol(alone, clock)
             await alone.hosted.store("p_ada", Role.AUDITOR, dev_auditor(home), "correct horse battery")
             await approvals_of(alone, home, clock).draft(erasure(alone), PAUL, HERE)

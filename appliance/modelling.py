@@ -1,0 +1,235 @@
+"""Models are imported, refused and removed; each act and its record are one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final
+
+from appliance import db
+from appliance.accounts.accounts import Account
+from appliance.accounts.accounts import Register as Accounts
+from appliance.audit import entry
+from appliance.audit.kinds import Kind
+from appliance.audit.log import AuditLog
+from appliance.catalog import Catalog
+from appliance.clock import Clock
+from appliance.commands import ImportModel, ListModels, ModelCommand, RefuseModel, RemoveModel
+from appliance.config import Home, Settings
+from appliance.core import Principal, Receipt, Role
+from appliance.databases.base import Database
+from appliance.errors import RequestError
+from appliance.models import specs, tables
+from appliance.models.register import Register, State
+from appliance.models.tables import Imported
+
+PROGRAM: Final = "program"  # who imported, where this host's own program did
+_MAY_ACCEPT: Final = (Role.OPERATOR, Role.ADMIN)
+
+
+class Modelling:
+    """Changes models, and teaches the catalogue what is known of them.
+
+    Owner of `_changing`: what was looked up must still hold when it is committed.
+    """
+
+    def __init__(
+        self,
+        *,
+        audit: AuditLog,
+        database: Database,
+        home: Home,
+        catalog: Catalog,
+        accounts: Accounts,
+        clock: Clock,
+    ) -> None:
+        self.catalog = catalog
+        self.register = Register()
+        self._audit = audit
+        self._database = database
+        self._home = home
+        self._accounts = accounts
+        self._clock = clock
+        self._changing = asyncio.Lock()
+        self.relearn()
+
+    def relearn(self) -> None:
+        """Take over what the database holds: at the start, and when the log was opened again."""
+        with db.reading(self._database) as connection:
+            self.register = Register.read(connection)
+        teach(self.catalog, self.register, self._home)
+
+    async def import_model(
+        self, offered: Imported, *, accepted_by: str = "", by: Principal | None = None
+    ) -> tuple[Imported, Receipt]:
+        """A model whose files lie in the store and were checked is known from the commit on.
+
+        `accepted_by` names the account that accepts its licence. RequestError where the id is taken.
+        """
+        async with self._changing:
+            self._require_free(offered)
+            now_us = self._clock.now_us()
+            account = self._accepting(accepted_by, now_us) if accepted_by else None
+            known = dataclasses.replace(
+                offered,
+                accepted_by=account.id if account is not None else None,
+                accepted_us=now_us if account is not None else None,
+                imported_us=now_us,
+                imported_by=by.key_id if by is not None else PROGRAM,
+            )
+            public: dict[str, str | int] = {"purpose": str(known.purpose), "num_parts": len(known.parts)}
+            content = tables.plain(known) | {"accepted_by": account.name if account is not None else None}
+            return known, await self._store(Kind.MODEL_IMPORTED, known, public, content, by)
+
+    async def refuse(self, command: RefuseModel) -> Receipt:
+        """A file that was offered and not taken goes on the record."""
+        return await self._audit.append(
+            entry.Entry(
+                kind=Kind.MODEL_REFUSED,
+                public={"code": command.code, "model_sha256": command.sha256},
+                content={"reason": command.reason, "file": command.file, "origin": command.origin},
+                actor=PROGRAM,
+            )
+        )
+
+    async def remove_model(
+        self, model_id: str, *, why: str, by: Principal | None = None
+    ) -> tuple[Imported, Receipt]:
+        """A model that no alias stands for is known no more; its row stays. The caller deletes the files."""
+        async with self._changing:
+            found = self.register.model(model_id)
+            if found is None or found.removed_us is not None:
+                raise RequestError(
+                    "no imported model has this id",
+                    code="model_not_found",
+                    hint="appliance model list shows them; the release's own models come and go with it",
+                )
+            needed = self.register.aliases_of(model_id)
+            if needed:
+                raise RequestError(
+                    f"the alias {needed[0].name} stands for this model",
+                    code="model_in_use",
+                    hint="let the alias stand for another model first",
+                )
+            gone = dataclasses.replace(found, removed_us=self._clock.now_us())
+            return gone, await self._store(Kind.MODEL_REMOVED, gone, {}, {"why": why}, by)
+
+    def _require_free(self, offered: Imported) -> None:
+        """RequestError where the id means something else: on the record it means one file for ever."""
+        earlier = self.register.model(offered.id)
+        if earlier is not None and earlier.sha256 != offered.sha256:
+            problem = "this id stands on the record for another file"
+        elif self.catalog.find(offered.id) is not None:
+            problem = "a model of this id is known already"
+        elif self.catalog.resolve(offered.id) is not None:
+            problem = "this id is an alias"
+        else:
+            return
+        raise RequestError(problem, code="model_exists", param="id", hint="choose another one with --id")
+
+    def _accepting(self, name_or_id: str, now_us: int) -> Account:
+        """Who accepts a licence. RequestError where it is nobody who may."""
+        account = self._accounts.find(name_or_id, now_us=now_us)
+        if account.role not in _MAY_ACCEPT or not account.is_active(now_us):
+            raise RequestError(
+                "a licence is accepted by an operator or an admin whose account is in force",
+                code="may_not_accept",
+                hint="appliance account list shows who there is",
+            )
+        return account
+
+    async def _store(
+        self,
+        kind: Kind,
+        known: Imported,
+        public: Mapping[str, str | int],
+        content: Mapping[str, Any],
+        by: Principal | None,
+    ) -> Receipt:
+        row = tables.model_row(known)
+        receipt = await self._audit.append(
+            entry.state_changed(
+                kind,
+                table=tables.MODEL,
+                row_id=known.id,
+                row=row,
+                public={**_named(known), **public},
+                content=content,
+                effects=lambda connection, _seq: db.put_row(connection, tables.model, row),
+                by=by,
+            )
+        )
+        self.register.put_model(known)  # after the commit: what is not on the record is known to nobody
+        teach(self.catalog, self.register, self._home)
+        return receipt
+
+
+def teach(catalog: Catalog, register: Register, home: Home) -> None:
+    """Tell the catalogue every imported model and every alias."""
+    catalog.learn([specs.spec_of(each, home) for each in register.models()], register.meant())
+
+
+def catalog_of(home: Home, settings: Settings) -> Catalog:
+    """The catalogue with what the database holds, for a program that changes nothing."""
+    catalog = Catalog.load(home=home, default_model=settings.default_model)
+    place = db.of(home, settings)
+    if db.schema(place).state is db.SchemaState.CURRENT:
+        with db.reading(place) as connection:
+            teach(catalog, Register.read(connection), home)
+    return catalog
+
+
+async def perform(command: ModelCommand, modelling: Modelling) -> dict[str, Any]:
+    """Carry out what the host's program asks."""
+    match command:
+        case ImportModel():
+            known, receipt = await modelling.import_model(_offered(command), accepted_by=command.accepted_by)
+            return {"id": known.id, "sha256": known.sha256, "record": receipt.record}
+        case RefuseModel():
+            return {"record": (await modelling.refuse(command)).record}
+        case RemoveModel():
+            gone, receipt = await modelling.remove_model(command.id, why=command.why)
+            return {"id": gone.id, "sha256": gone.sha256, "record": receipt.record}
+        case ListModels():
+            return {"models": told(modelling.catalog, modelling.register)}
+
+
+def told(catalog: Catalog, register: Register) -> list[dict[str, Any]]:
+    """Every model of the catalogue, as JSON's own values. `imported` is None of the release's own."""
+    found = []
+    for spec in catalog.list():
+        known = register.model(spec.id)
+        is_imported = known is not None and known.sha256 == spec.sha256
+        found.append(
+            {
+                "id": spec.id,
+                "aliases": sorted(spec.aliases),
+                "state": str(State.ACTIVE if spec.aliases else register.state(spec.id, spec.sha256)),
+                "purpose": str(spec.purpose),
+                "size_bytes": spec.size_bytes,
+                "sha256": spec.sha256,
+                "licence": spec.licence,
+                "imported": tables.plain(known) if known is not None and is_imported else None,
+            }
+        )
+    return found
+
+
+def _offered(command: ImportModel) -> Imported:
+    return Imported(
+        id=command.id,
+        sha256=command.sha256,
+        size_bytes=command.size_bytes,
+        purpose=command.purpose,
+        file=command.file,
+        parts=tuple(command.parts),
+        licence=command.licence,
+        origin=command.origin,
+        card=command.card,
+        signed_by=command.signed_by,
+    )
+
+
+def _named(known: Imported) -> dict[str, str]:
+    return {"model": known.id, "model_sha256": known.sha256}
