@@ -31,10 +31,11 @@ from appliance.audit.timeline import Timeline, timeline
 from appliance.audit.volume import Volume
 from appliance.clock import Clock
 from appliance.config import Audit, Home
-from appliance.core import Caller, Principal, Receipt, Why
+from appliance.core import Caller, Principal, Receipt
 from appliance.custody import Custody
 from appliance.databases.base import Database
 from appliance.errors import Unavailable
+from appliance.why import Why
 
 _T = TypeVar("_T")
 

@@ -32,9 +32,10 @@ from appliance.audit.sealing import Wrap
 from appliance.audit.tables import epoch, epoch_wrap, erasure, key_policy
 from appliance.audit.tiles import Tile
 from appliance.config import Home
-from appliance.core import Caller, Principal, Receipt, Why
+from appliance.core import Caller, Principal, Receipt
 from appliance.db import Place
 from appliance.errors import RequestError, VerificationError
+from appliance.why import Why
 
 MAX_RECORDS: Final = 1000
 MAX_CONTENT_BYTES: Final = 1 << 28  # of ciphertexts in one export: they are held in memory

@@ -17,8 +17,9 @@ from appliance.audit.policy import Reading
 from appliance.audit.recipients import Algorithms, Identity
 from appliance.cli.init import Members, initialise
 from appliance.config import Home
-from appliance.core import Caller, Delta, Outcome, Principal, Role, Why
+from appliance.core import Caller, Delta, Outcome, Principal, Role
 from appliance.exporting import Exported
+from appliance.why import Why
 from tests.clocks import ManualClock
 
 AUDITOR = Principal("acc_1", "alice", Role.AUDITOR)

@@ -27,9 +27,9 @@ from appliance.api.border import Visit, visit_of
 from appliance.api.streaming import RowStream
 from appliance.audit import rows
 from appliance.audit.search import Page
-from appliance.core import Why
 from appliance.errors import RequestError
 from appliance.services import Services, services_of
+from appliance.why import Why
 
 _MAX_DIGITS = 16  # of a sequence number: below 2^53
 _ANSWERS: dict[int | str, dict[str, Any]] = {

@@ -13,8 +13,9 @@ from appliance.audit.kinds import Kind
 from appliance.audit.search import MAX_CHARACTERS, MAX_CHOICES, MAX_LIMIT, Filters, Page
 from appliance.audit.timeline import MAX_BUCKETS, Timeline
 from appliance.auditing import Proven
-from appliance.core import Outcome, Why
+from appliance.core import Outcome
 from appliance.errors import RequestError
+from appliance.why import Why
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CHARACTERS)]
 _Many = Annotated[tuple[_Text, ...], Field(max_length=MAX_CHOICES, strict=False)]

@@ -17,10 +17,10 @@ from appliance.accounts.roles import Permission
 from appliance.api.access import require
 from appliance.api.body import Body, parse, schema_of
 from appliance.api.border import visit_of
-from appliance.core import MAX_CASE, MAX_PURPOSE, Why
 from appliance.errors import RequestError
 from appliance.exporting import MAX_RECORDS
 from appliance.services import services_of
+from appliance.why import MAX_CASE, MAX_PURPOSE, Why
 
 MEDIA_TYPE = "application/zip"
 _Seq = Annotated[int, Field(ge=0, lt=1 << 53)]

@@ -32,8 +32,8 @@ from appliance.audit.recipients import Identity
 from appliance.audit.redaction import Redaction
 from appliance.audit.sealing import NONCE_BYTES, Opener, RecordKey, Sealed, Wrap
 from appliance.audit.shares import SHARE_BYTES, share_id
-from appliance.core import Why
 from appliance.errors import RequestError, VerificationError
+from appliance.why import Why
 
 VERSION: Final = 1
 CASE: Final = evidence.CASE

@@ -44,8 +44,8 @@ from appliance.cli.verifying import expected_schema, state_tables
 from appliance.cli.witness import witness_
 from appliance.commands import Done, ListKeys, Problem, Recover, Verified
 from appliance.config import Home
-from appliance.core import NOT_STATED, Why
 from appliance.errors import SetupError
+from appliance.why import NOT_STATED, Why
 
 
 @click.group()

@@ -26,9 +26,10 @@ from appliance.cli.reading import identities_of, identity_option, recorder_of, s
 from appliance.cli.withholding import redaction_of, withholding_options
 from appliance.cli.witness import read_text
 from appliance.config import Home
-from appliance.core import Caller, Why
+from appliance.core import Caller
 from appliance.errors import RequestError
 from appliance.exporting import Exporting, Form
+from appliance.why import Why
 
 
 @click.command(name="export")

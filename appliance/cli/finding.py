@@ -17,7 +17,7 @@ from appliance.cli.base import command_gateway, database_of, warn
 from appliance.cli.reading import identities_of, on_record
 from appliance.commands import BlindIndexes
 from appliance.config import Home
-from appliance.core import Why
+from appliance.why import Why
 
 
 def blinds_of(home: Home, filters: Filters, identity_paths: Sequence[Path], why: Why) -> Blinds:

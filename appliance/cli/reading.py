@@ -22,9 +22,10 @@ from appliance.cli.base import FILE, command_gateway, database_of, warn
 from appliance.cli.init import DEV_IDENTITY
 from appliance.commands import RecordReading
 from appliance.config import Home
-from appliance.core import NOT_STATED, Principal, Receipt, Role, Why
+from appliance.core import Principal, Receipt, Role
 from appliance.errors import RequestError, SetupError
 from appliance.exporting import Recorder
+from appliance.why import NOT_STATED, Why
 
 
 def on_record(

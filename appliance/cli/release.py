@@ -12,8 +12,8 @@ from appliance.audit.kinds import Kind
 from appliance.cli.base import FILE, NEW_FILE, database_of, home_option, json_option, show
 from appliance.cli.reading import on_record, why_options, write_release
 from appliance.config import Home
-from appliance.core import Why
 from appliance.errors import RequestError
+from appliance.why import Why
 
 MAX_TARGETS = 1000
 

@@ -31,8 +31,9 @@ from appliance.cli.finding import blinds_of
 from appliance.cli.reading import identity_option, on_record, why_options
 from appliance.cli.texts import find_text
 from appliance.config import Home
-from appliance.core import NOT_STATED, Outcome, Why
+from appliance.core import Outcome
 from appliance.errors import RequestError
+from appliance.why import NOT_STATED, Why
 
 HEADER = ("SEQ", "WHEN", "KIND", "REQUEST", "SAYS")
 _TOKENS = click.IntRange(0)

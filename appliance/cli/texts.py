@@ -17,7 +17,7 @@ from appliance.cli.base import database_of, show, table, warn, when
 from appliance.cli.progress import Progress
 from appliance.cli.reading import identities_of, on_record
 from appliance.config import Home
-from appliance.core import Why
+from appliance.why import Why
 
 
 def find_text(

@@ -20,10 +20,11 @@ from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
 from appliance.audit.recipients import Identity
 from appliance.clock import Clock
-from appliance.core import Caller, Principal, Why
+from appliance.core import Caller, Principal
 from appliance.errors import AuditUnavailable
 from appliance.hosting import forget
 from appliance.log import get_logger
+from appliance.why import Why
 
 SWEEP_SECONDS: Final = 5.0
 MAX_OF_ONE_ACCOUNT: Final = 3

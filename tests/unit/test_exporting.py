@@ -16,9 +16,9 @@ from appliance.audit.kinds import Kind
 from appliance.audit.policy import Reading
 from appliance.audit.recipients import Identity
 from appliance.audit.redaction import MARK, Part, Redaction
-from appliance.core import Why
 from appliance.errors import AuditUnavailable, RequestError, VerificationError
 from appliance.exporting import Exported, Form
+from appliance.why import Why
 from tests.acts import erase, signed, with_member
 from tests.cases import AUDITOR, CALLER, WHY, Place, exchange, make_place, sealed
 from tests.records import assert_verified, place

@@ -13,8 +13,8 @@ from starlette.responses import Response
 from appliance.accounts.roles import Permission
 from appliance.console.frame import Call, call_of, render, route, see
 from appliance.console.pages.forms import not_done
-from appliance.core import Why
 from appliance.errors import RequestError
+from appliance.why import Why
 
 _NEXT: Final = re.compile(r"/(record|evidence)/\d{1,16}", re.ASCII)
 

@@ -13,8 +13,8 @@ from appliance.auditing import Exchange
 from appliance.console.frame import Call, call_of, render, route, see
 from appliance.console.pages.auditor import purpose
 from appliance.console.pages.auditor.exchange import Shown, shown
-from appliance.core import Why
 from appliance.errors import RequestError
+from appliance.why import Why
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,9 @@ from appliance.console.pages.auditor.asking import TIMES, Asked
 from appliance.console.pages.auditor.words import GROUPS, KINDS, OUTCOMES
 from appliance.console.pages.forms import not_done
 from appliance.console.render import NavItem
-from appliance.core import Outcome, Why
+from appliance.core import Outcome
 from appliance.errors import RequestError
+from appliance.why import Why
 
 LIMIT: Final = 50
 BUCKETS: Final = 60
