@@ -10,7 +10,7 @@ import pytest
 
 from appliance.config import Home
 from tests.clocks import ManualClock
-from tests.homes import make_home
+from tests.homes import copy_home
 from tests.starter import starter_model
 
 NETGUARD = Path(__file__).with_name("netguard")
@@ -40,7 +40,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     """An initialised dev home with the starter model in its store."""
-    return make_home(tmp_path / "home")
+    return copy_home(tmp_path / "home")
 
 
 @pytest.fixture(scope="session")

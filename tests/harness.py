@@ -31,7 +31,7 @@ from appliance.core import Role
 from appliance.engine.messages import Tuning
 from appliance.engine.tunings import Tunings
 from appliance.terms import Terms
-from tests.homes import make_home
+from tests.homes import copy_home
 
 START_SECONDS = 90.0  # of a machine that has much else to do
 PROGRAM = Path(sys.executable).with_name("appliance")
@@ -175,7 +175,7 @@ class Gateway:
 @contextlib.contextmanager
 def gateway(root: Path, *, worker: Literal["fake", "model"] = "fake", toml: str = "") -> Iterator[Gateway]:
     """A started gateway over a fresh home; stopped at the end whatever happened."""
-    running = Gateway(home=make_home(root, toml=toml), worker=worker)
+    running = Gateway(home=copy_home(root, toml=toml), worker=worker)
     if worker == "model":
         keep_tuning(running.home)
     try:
