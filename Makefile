@@ -84,6 +84,8 @@ lock: setup ## Resolve the dependencies anew, with hashes
 	@$(LOCK) pyproject.toml --group dev -c deploy/lock/runtime.txt -o deploy/lock/dev.txt
 	@$(LOCK) --group pyproject.toml:build -o deploy/lock/build.txt
 	@$(LOCK) --group pyproject.toml:installer -o deploy/lock/installer.txt
+	@$(LOCK) --no-emit-package nvidia-cuda-nvrtc --group pyproject.toml:cuda-runtime -o deploy/lock/cuda-runtime.txt
+	@$(LOCK) -c deploy/lock/cuda-runtime.txt --group pyproject.toml:cuda -o deploy/lock/cuda.txt
 	@$(LOCK) --group pyproject.toml:bench -c deploy/lock/runtime.txt -o deploy/lock/bench.txt
 	@set -e; for each in $(CLIENTS); do \
 	  $(LOCK) --group pyproject.toml:client-$$each -o deploy/lock/clients/$$each.txt; done

@@ -25,7 +25,9 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n_batch: Annotated[int, Meta(ge=64, le=8192)] = 512
     n_threads: Annotated[int, Meta(ge=0, le=512)] = 0
     n_threads_batch: Annotated[int, Meta(ge=0, le=512)] = 0
-    n_gpu_layers: Annotated[int, Meta(ge=-1)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # what may compute (engine/devices.py)
+    n_gpu_layers: Annotated[int, Meta(ge=-1)] = -1  # -1: as many as there are; 0: the processor computes
+    cpu_variant: Annotated[str, Meta(pattern=r"^[a-z0-9_.]{0,40}$")] = ""  # of llama.cpp's; empty: the best
     # Longest step while answers are being written: prompts are read in chunks that keep to it.
     step_target_ms: Annotated[int, Meta(ge=10, le=10_000)] = 150
     # Cells kept for prefixes that may come again; 0 switches sharing off.
@@ -51,6 +53,8 @@ def problem(settings: Engine) -> str:
     """What of these settings can not be together; empty where nothing."""
     if settings.n_batch <= settings.n_seq_max:
         return "engine.n_batch must be above engine.n_seq_max"
+    if settings.device == "cuda" and settings.n_gpu_layers == 0:
+        return "engine.device = 'cuda' and engine.n_gpu_layers = 0 contradict each other"
     if settings.worker_socket and not settings.worker_socket.startswith("/"):
         return "engine.worker_socket must begin with /"
     names = [each.name for each in settings.shared_prefixes]

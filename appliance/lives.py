@@ -55,6 +55,7 @@ def _entries_of(event: EngineEvent) -> list[Entry]:
                         "library": event.ready.library,
                         "load_us": event.ready.load_us,
                         "sandbox": " ".join(event.ready.sandbox),
+                        "fallback": event.ready.fallback or "",
                     },
                 )
             ]

@@ -30,7 +30,7 @@ FIELDS = frozenset(
         "event", "level", "timestamp", "room", "request_id", "method", "route", "status",
         "duration_us", "key_id", "record", "model", "state", "reason", "error", "code", "frames",
         "tree_size", "restarts", "pid", "exit_code", "signal", "uid", "event_kind", "load_us",
-        "flash_attn", "n_threads", "n_threads_batch", "sandbox",
+        "flash_attn", "n_threads", "n_threads_batch", "sandbox", "fallback",
         "backend", "library", "count", "version", "assertion", "seconds", "free_mib", "used_percent",
         "filesystem",
     }

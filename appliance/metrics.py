@@ -271,8 +271,12 @@ class Metrics:
         self._disk_low.set(low)
         self._ballast.set(ballast)
 
-    def engine(self, model: str, *, ready: bool, restarts: int) -> None:
-        """One worker's state at the moment of the scrape."""
+    def engine(self, model: str, *, ready: bool, restarts: int, backend: str = "") -> None:
+        """One worker's state at the moment of the scrape; `backend`: what computes, where it is ready."""
+        if backend:
+            self._workers.backends[model] = backend
+        else:
+            self._workers.backends.pop(model, None)
         self._engine_ready.labels(model).set(ready)
         self._engine_restarts.labels(model).set(restarts)
 
@@ -308,6 +312,7 @@ class _Workers(Collector):
 
     def __init__(self) -> None:
         self.figures: dict[str, WorkerFigures] = {}
+        self.backends: dict[str, str] = {}
 
     def collect(self) -> Iterator[Metric]:
         """Called at each scrape."""
@@ -337,7 +342,14 @@ class _Workers(Collector):
             for kind, count in each.tokens.items():
                 tokens.add_metric((model, kind), count)
             steps.add_metric((model,), buckets=_cumulative(each), sum_value=each.step_us / 1e6)
-        yield from (sequences, cells, tokens, steps)
+        computes = GaugeMetricFamily(
+            "appliance_model_backend",
+            "1 for what a ready model computes with: its devices, and the variant for the processor",
+            labels=("model", "backend"),
+        )
+        for model, backend in self.backends.items():
+            computes.add_metric((model, backend), 1)
+        yield from (sequences, cells, tokens, steps, computes)
 
 
 def _by_label(counter: Counter, label: str) -> dict[str, int]:

@@ -14,6 +14,11 @@ that make them are pure; `Readiness` gathers what they look at.
     ballast_missing         no      at the next start, with room
     model_loading           yes     by itself
     model_failed            yes     by itself where the next attempt loads
+    gpu_backend_missing     yes     by itself, with what `engine.device` asks for
+    gpu_backend_unloadable  yes     the same
+    gpu_not_found           yes     the same
+    cpu_variant             yes     with a variant that this processor runs
+    gpu_not_used            no      with the driver, or with engine.device = "cpu"
     worker_died, _hung, …   yes     by itself: the worker is started anew
     worker_given_up         yes     with a restart: its sandbox ended it too often
     certificate_over        yes     by itself, with a new certificate or the right time
@@ -37,6 +42,7 @@ from appliance.audit.space import Level, Room
 from appliance.catalog import Catalog
 from appliance.certifying import Certifying, state_of
 from appliance.clock import Clock
+from appliance.engine import devices
 from appliance.engine.conduct import GIVEN_UP
 from appliance.engine.status import EngineStatus, State
 from appliance.engine.supervisor import Engine
@@ -98,6 +104,9 @@ _FREE: Final = "free room in the home's file system"
 _NOT_LOADED: Final = frozenset({"load_failed", "spawn_failed", "supervisor_failed"})
 
 
+_ANEW: Final = "it is started anew by itself; where that does not help: appliance doctor, and the log"
+
+
 def worker(status: EngineStatus) -> Trouble | None:
     """Why the default model does not answer."""
     if status.state is State.READY:
@@ -105,11 +114,20 @@ def worker(status: EngineStatus) -> Trouble | None:
     said = status.last_error.splitlines()[0] if status.last_error else ""
     if status.state is State.FAILED or status.code:
         code = "model_failed" if status.code in _NOT_LOADED else status.code
-        hint = "it is started anew by itself; where that does not help: appliance doctor, and the log"
+        hint = devices.HINTS.get(code, _ANEW)
         if code == GIVEN_UP:
             hint = "find out why before you restart the appliance: deploy/guides/host.md, Sandbox"
         return Trouble(code or "worker_died", said or "the worker has ended", hint)
     return Trouble("model_loading", "the model is being loaded", "wait")
+
+
+def computing(status: EngineStatus) -> Trouble | None:
+    """A GPU that was to compute, and does not: the configuration allows that, and nobody shall wonder."""
+    ready = status.ready
+    if ready is None or not ready.fallback:
+        return None
+    says = f"the processor computes: {ready.fallback_says}"
+    return Trouble("gpu_not_used", says, devices.HINTS.get(ready.fallback, ""), stops=False)
 
 
 def certificate(state: str, not_after: str, problem: str) -> Trouble | None:
@@ -188,6 +206,7 @@ class Readiness:
         found = [
             None if state.is_ready else closed_log(state.reason),
             self._model(),
+            next(filter(None, (computing(each.status) for each in self._engines.values())), None),
             self._served(),
             *disk(self._audit.room),
             clock(self._audit.times.steps, self._clock.monotonic_us()),

@@ -63,12 +63,13 @@ class WitnessReadiness(BaseModel):
 
 
 class ModelReadiness(BaseModel):
-    """One worker's state, and the layers of its sandbox that hold; none while no worker is ready."""
+    """One worker's state, its sandbox's layers that hold, and what computes; empty while none is ready."""
 
     state: str
     restarts: int
     last_error: str
     sandbox: list[str] = []
+    backend: str = ""
 
 
 class CertificateReadiness(BaseModel):
@@ -148,6 +149,7 @@ async def readyz(request: Request, response: Response) -> Readiness:
                 restarts=engine.status.restarts,
                 last_error=engine.status.last_error,
                 sandbox=list(engine.status.ready.sandbox) if engine.status.ready else [],
+                backend=engine.status.ready.backend if engine.status.ready else "",
             )
             for model, engine in services.engines.items()
         },
@@ -194,6 +196,7 @@ async def metrics(request: Request) -> Response:
     )
     for model, engine in services.engines.items():
         status = engine.status
-        services.metrics.engine(model, ready=engine.is_ready, restarts=status.restarts)
+        backend = status.ready.backend if status.ready is not None else ""
+        services.metrics.engine(model, ready=engine.is_ready, restarts=status.restarts, backend=backend)
         services.metrics.worker(model, engine.figures)
     return Response(services.metrics.render(), media_type=CONTENT_TYPE)

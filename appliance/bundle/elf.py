@@ -67,10 +67,15 @@ def problems(wheel: Path) -> list[str]:
         native = {name: archive.read(name) for name in archive.namelist() if _is_native(archive, name)}
     inside = {PurePosixPath(name).name for name in native}
     return [
-        f"{wheel.name}: {name}: {problem}"
+        f"{wheel.name}: {problem}"
         for name in sorted(native)
-        for problem in _problems(needs(native[name]), inside)
+        for problem in problems_of(name, native[name], inside)
     ]
+
+
+def problems_of(name: str, data: bytes, beside: set[str]) -> list[str]:
+    """The same of one library, with others `beside` it."""
+    return [f"{name}: {problem}" for problem in _problems(needs(data), beside)]
 
 
 def _problems(found: Needs, inside: set[str]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from appliance.audit import checkpoint, files, profiles, store, surroundings
 from appliance.bundle import preflight
 from appliance.bundle.layout import Site
 from appliance.certifying import clients_of, state_of
-from appliance.cli import doctor_egress, doctor_gateway, doctor_sandbox, doctor_secrets
+from appliance.cli import doctor_device, doctor_egress, doctor_gateway, doctor_sandbox, doctor_secrets
 from appliance.cli.base import command_gateway, database_of, home_option, json_option, show
 from appliance.clock import SystemClock
 from appliance.commands import SelfTest
@@ -144,6 +144,7 @@ def examine(home: Home) -> list[Check]:
     return [
         *checks,
         _sandbox(home),
+        _devices(home),
         *_secrets_checks(home),
         *_gateway_checks(home),
         *_server_checks(home),
@@ -177,10 +178,7 @@ def _secrets_checks(home: Home) -> list[Check]:
 
 def _host_checks(home: Home) -> list[Check]:
     """Of the host, as the installer looks at it; with defaults where the configuration can not be read."""
-    try:
-        settings = config.load(home)
-    except ApplianceError:
-        settings = Settings()
+    settings = _settings(home)
     ports = {settings.server.port} | ({settings.console.port} if settings.console.enabled else set())
     return [
         Check(
@@ -195,7 +193,7 @@ def _host_checks(home: Home) -> list[Check]:
             Site(),
             home=home.root,
             ports=sorted(ports - {0}),
-            needs_gpu=settings.engine.n_gpu_layers != 0,
+            needs_gpu=settings.engine.device == "cuda",
         )
     ]
 
@@ -309,13 +307,24 @@ def _worker(home: Home) -> str:
 
 
 def _sandbox(home: Home) -> Check:
-    """Of a worker that the gateway starts; with defaults where the configuration can not be read."""
-    try:
-        settings = config.load(home)
-    except ApplianceError:
-        settings = Settings()
-    says, hint, can_load = doctor_sandbox.judge(doctor_sandbox.look(), settings.engine)
+    """Of a worker that the gateway starts."""
+    engine = _settings(home).engine
+    says, hint, can_load = doctor_sandbox.judge(doctor_sandbox.look(engine), engine)
     return Check("sandbox", is_green=can_load, says=says, hint=hint, is_warning=bool(hint))
+
+
+def _devices(home: Home) -> Check:
+    """What will compute; a worker says what does."""
+    says, hint, can_load = doctor_device.judge(doctor_device.look(), _settings(home).engine)
+    return Check("devices", is_green=can_load, says=says, hint=hint, is_warning=bool(hint))
+
+
+def _settings(home: Home) -> Settings:
+    """Defaults where the configuration can not be read: that is told by another check."""
+    try:
+        return config.load(home)
+    except ApplianceError:
+        return Settings()
 
 
 def _tls(home: Home) -> str:

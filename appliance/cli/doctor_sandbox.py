@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from appliance.cli import doctor_device
+from appliance.engine import devices
 from appliance.engine.worker.sandbox import kernel
 from appliance.engine_settings import Engine
 
@@ -14,18 +16,21 @@ class Layers:
 
     landlock_abi: int
     seccomp: bool
+    gpu: bool = False  # a GPU is there, and its backend
 
 
-def look() -> Layers:
+def look(engine: Engine) -> Layers:
     """Asks the kernel; changes nothing."""
-    return Layers(kernel.landlock_abi(), kernel.has_seccomp())
+    seen = doctor_device.look()
+    gpu = devices.will_load_gpu(engine.device, engine.n_gpu_layers) and seen.has_driver and seen.num_gpus > 0
+    return Layers(kernel.landlock_abi(), kernel.has_seccomp(), gpu)
 
 
 def judge(layers: Layers, engine: Engine) -> tuple[str, str, bool]:
     """(what is so, what to do, whether a model can be loaded with it). Nothing to do: all is well."""
     held = ["limits", "no_new_privileges"]
     held += [f"landlock_{layers.landlock_abi}"] if layers.landlock_abi else []
-    held += [("seccomp_gpu" if engine.n_gpu_layers else "seccomp")] if layers.seccomp else []
+    held += ["seccomp_gpu" if layers.gpu else "seccomp"] if layers.seccomp else []
     missing = {
         "Landlock": "a kernel with CONFIG_SECURITY_LANDLOCK, and landlock in its lsm= list",
         "seccomp": "x86-64, and a kernel or container that lets a process filter its own system calls",

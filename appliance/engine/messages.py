@@ -53,6 +53,8 @@ class LoadModel(_Message, frozen=True):
     embedding_n_ctx: int = 2048  # longest input of an embedding, in tokens
     embedding_n_batch: int = 256  # tokens of one embedding batch
     sandbox: Literal["required", "available"] = "available"  # whether every layer must be there
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # what may compute (devices.py)
+    cpu_variant: str = ""  # of llama.cpp's; empty: the best that this processor runs
 
 
 class Tuning(msgspec.Struct, frozen=True):
@@ -62,6 +64,7 @@ class Tuning(msgspec.Struct, frozen=True):
     n_threads: int  # of steps of one token
     n_threads_batch: int  # of larger steps
     apart: bool = False  # flash attention, in a pool of its own, for requests that share nothing
+    backend: Label = ""  # that it was measured on, and holds for; empty: any
 
 
 class Setup(msgspec.Struct, frozen=True):
@@ -240,12 +243,15 @@ class Ready(_Message, frozen=True):
     thinks: bool = False  # it has a place for reasoning before its answers
     can_skip_thinking: bool = False  # its template can tell it to answer without
     sandbox: tuple[Code, ...] = ()  # layers that hold around it (worker/sandbox), from its first prompt on
+    fallback: Code | None = None  # why no GPU computes though its backend is installed (devices.py)
+    fallback_says: Label = ""
 
 
 class LoadFailed(_Message, frozen=True):
     """The model can not be loaded; the worker exits after saying so."""
 
     message: str
+    code: Code = "load_failed"
 
 
 class Started(_Message, frozen=True):

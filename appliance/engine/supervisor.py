@@ -215,11 +215,10 @@ class Engine:
         except OSError as error:
             return self._failed("spawn_failed", f"the worker can not be started: {error.strerror}")
         try:
-            problem = await self._until_ready(worker)
-            if problem:
+            if failed := await self._until_ready(worker):
                 status = await worker.end(grace_seconds=STOP_GRACE_SECONDS)
-                code = conduct.code_of(status, otherwise="load_failed")
-                return self._failed(code, _with_words(problem, worker))
+                code = conduct.code_of(status, otherwise=failed.code)
+                return self._failed(code, _with_words(failed.message, worker))
             if problem := await self._watch.beside(self._listen(worker)):
                 self._fail_requests()
                 return self._failed("worker_hung", problem)
@@ -244,15 +243,15 @@ class Engine:
             return await DialledWorker.dial(Path(self._settings.worker_socket), load)
         return await WorkerProcess.spawn(self._command, load)
 
-    async def _until_ready(self, worker: _Worker) -> str:
-        """Empty when the worker said Ready; otherwise what is wrong."""
+    async def _until_ready(self, worker: _Worker) -> messages.LoadFailed | None:
+        """None when the worker said Ready; otherwise what is wrong."""
         try:
             async with asyncio.timeout(self._settings.load_timeout_seconds):
                 message = await worker.channel.receive()
         except TimeoutError:
-            return "the model did not load within engine.load_timeout_seconds"
+            return messages.LoadFailed("the model did not load within engine.load_timeout_seconds")
         except ChannelError as error:
-            return str(error)
+            return messages.LoadFailed(str(error))
         match message:
             case messages.Ready():
                 worker.note_ready(message)
@@ -271,14 +270,15 @@ class Engine:
                     n_threads_batch=message.tuning.n_threads_batch,
                     load_us=message.load_us,
                     sandbox=" ".join(message.sandbox),
+                    fallback=message.fallback,
                 )
-                return ""
+                return None
             case messages.LoadFailed():
-                return message.message
+                return message
             case None:
-                return "the worker ended while it was loading"
+                return messages.LoadFailed("the worker ended while it was loading")
             case _:
-                return "the worker spoke before it was ready"
+                return messages.LoadFailed("the worker spoke before it was ready")
 
     async def _listen(self, worker: _Worker) -> None:
         """Hand messages to those who wait for them, until the worker is gone."""

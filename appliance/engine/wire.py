@@ -52,6 +52,8 @@ def load_message(
         tuning=_with_given_threads(tuning, settings),
         thorough=thorough,
         sandbox=settings.sandbox,
+        device=settings.device,
+        cpu_variant=settings.cpu_variant,
     )
 
 
@@ -101,6 +103,7 @@ def _with_given_threads(tuning: messages.Tuning | None, settings: EngineSettings
         settings.n_threads or tuning.n_threads,
         settings.n_threads_batch or tuning.n_threads_batch,
         tuning.apart,
+        tuning.backend,
     )
 
 

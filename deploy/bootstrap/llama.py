@@ -146,6 +146,17 @@ def source(folder: Path) -> Path:
     return next(folder.glob("*.tar.gz"))
 
 
+def unpacked(folder: Path) -> Path:
+    """The vendored tree of llama.cpp, out of the source distribution that the lock pins."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    host.run(
+        ["tar", "-xzf", source(folder), "-C", folder],
+        log=host.cache_dir() / "logs" / "llama-unpack.log",
+    )
+    return next(folder.glob("*/vendor/llama.cpp"))
+
+
 def build_tools() -> Path:
     """A private environment with the locked build tools; its folder of programs."""
     lock = host.LOCKS / "build.txt"

@@ -95,7 +95,7 @@ def _build_server(folder: Path, wheel: Path) -> None:
         tools = llama.build_tools()
         logs = host.cache_dir() / "logs"
         path = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
-        source = _source(staging)
+        source = llama.unpacked(staging / "source")
         build = staging / "build"
         host.run(
             ["cmake", "-S", source, "-B", build, "-G", "Ninja", *SERVER_SWITCHES],
@@ -120,17 +120,6 @@ def _build_server(folder: Path, wheel: Path) -> None:
         shutil.copytree(build / "bin", publish)
         _take_libraries(wheel, publish)
         publish.replace(folder)  # one rename: a half-made folder is never found
-
-
-def _source(staging: Path) -> Path:
-    """The vendored tree out of the source distribution that the lock pins."""
-    unpacked = staging / "source"
-    unpacked.mkdir()
-    host.run(
-        ["tar", "-xzf", llama.source(staging), "-C", unpacked],
-        log=host.cache_dir() / "logs" / "llama-unpack.log",
-    )
-    return next(unpacked.glob("*/vendor/llama.cpp"))
 
 
 def _take_libraries(wheel: Path, folder: Path) -> None:

@@ -121,7 +121,8 @@ class Unconfined:
     def enter(self, load: LoadModel) -> None:
         del load
 
-    def seal(self) -> tuple[str, ...]:
+    def seal(self, *, on_gpu: bool = False) -> tuple[str, ...]:
+        del on_gpu
         return ()
 
     def seal_trial(self) -> None:

@@ -19,6 +19,14 @@ Logits = npt.NDArray[np.float32]
 MAX_SEQUENCE_IDS = 256  # LLAMA_MAX_SEQ: ids from n_seq_max on hold cells and are never decoded
 
 
+class LoadError(Exception):
+    """The model can not be loaded; the message is for the operator. `code` as in `messages.LoadFailed`."""
+
+    def __init__(self, message: str, *, code: str = "load_failed") -> None:
+        super().__init__(message)
+        self.code = code
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """What a loaded model says of itself."""
@@ -40,6 +48,9 @@ class Model:
     max_drafts: int  # rows that a step may sample beyond one for each running sequence
     cell_bytes: int  # of one token in the key-value pool
     embedding: EmbeddingShape
+    on_gpu: bool = False  # whether a GPU answers
+    fallback: str = ""  # why none does, though its backend is installed (devices.py)
+    fallback_says: str = ""
 
     @property
     def max_tokens(self) -> int:

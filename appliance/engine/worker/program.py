@@ -39,7 +39,7 @@ from appliance.engine.messages import (
     Tokenize,
     ToWorker,
 )
-from appliance.engine.worker.backend import Backend
+from appliance.engine.worker.backend import Backend, LoadError
 from appliance.engine.worker.compiling import Compiling
 from appliance.engine.worker.core import EngineCore
 from appliance.engine.worker.desk import Desk
@@ -83,9 +83,10 @@ def serve(
         )
         preparer = Preparer(builder, backend, pipes)
         preparer.rehearse()
-        layers = sandbox.seal()
+        layers = sandbox.seal(on_gpu=backend.model.on_gpu)
     except Exception as error:  # the process edge: whatever it is, the operator must hear of it
-        channel.send(LoadFailed(f"{type(error).__name__}: {error}"))
+        said = f"{type(error).__name__}: {error}"
+        channel.send(LoadFailed(said, error.code) if isinstance(error, LoadError) else LoadFailed(said))
         return 1
     embedding = EmbeddingCore(
         backend,
@@ -223,5 +224,7 @@ def _ready(backend: Backend, speech: Speech, layers: tuple[str, ...], load_us: i
         calls_natively=speech.is_native,
         thinks=speech.thinks,
         sandbox=layers,
+        fallback=model.fallback or None,
+        fallback_says=model.fallback_says,
         can_skip_thinking=speech.thinks and speech.can_refuse_effort and bool(speech.effort_variables),
     )

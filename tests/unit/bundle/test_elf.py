@@ -140,9 +140,9 @@ def test_the_portable_wheel_loads_its_backends_with_its_own_libgomp(tmp_path: Pa
         archive.extractall(tmp_path)
     script = (
         "from appliance.engine.worker.llama import library\n"
-        "library.init_library()\n"
+        "label = library.init_library().label\n"
         "maps = open('/proc/self/maps').read().splitlines()\n"
-        "print(library.device_name(), *sorted({line.split()[-1] for line in maps if 'libgomp' in line}))\n"
+        "print(label, *sorted({line.split()[-1] for line in maps if 'libgomp' in line}))\n"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])}
 

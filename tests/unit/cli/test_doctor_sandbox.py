@@ -30,10 +30,10 @@ def test_missing_layers_are_told(layers: Layers, sandbox: str, words: str, *, ca
 
 def test_a_gpu_has_the_open_list() -> None:
     """It is named as what it is."""
-    says, _, _ = judge(Layers(7, seccomp=True), msgspec.structs.replace(Engine(), n_gpu_layers=-1))
+    says, _, _ = judge(Layers(7, seccomp=True, gpu=True), Engine())
     assert says.endswith("seccomp_gpu")
 
 
 def test_this_host_is_asked() -> None:
     """The kernel's own answers, by calls that change nothing."""
-    assert look() == look()
+    assert look(Engine()) == look(Engine())

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -28,11 +29,13 @@ class LlamaBackend:
     def __init__(self, load: LoadModel) -> None:
         if load.n_batch < load.n_seq_max + 1:
             raise LoadError("n_batch must be above n_seq_max")
-        library.init_library()
-        on_host = load.n_gpu_layers == 0
+        self._computing = library.init_library(
+            device=load.device, n_gpu_layers=load.n_gpu_layers, cpu_variant=load.cpu_variant
+        )
+        on_host = not self._computing.gpus
         if on_host:
             memory.check_weights(load.path)
-        self._loaded = LoadedModel(load.path, n_gpu_layers=load.n_gpu_layers)
+        self._loaded = LoadedModel(load.path, n_gpu_layers=0 if on_host else load.n_gpu_layers)
         if not self._loaded.template:
             raise LoadError("the model's file has no chat template")
         outputs = load.n_seq_max + MAX_DRAFTS
@@ -47,10 +50,10 @@ class LlamaBackend:
                 * (8 if cells[1] else 4),  # floats, of each context
             )
         self.trials: tuple[Trial, ...] = ()
-        if load.tuning is not None:
+        if load.tuning is not None and load.tuning.backend in {"", self._computing.label}:
             self.tuning = load.tuning
         else:
-            self.tuning, self.trials = tune.measure(
+            tuning, self.trials = tune.measure(
                 self._loaded,
                 len(os.sched_getaffinity(0)),
                 n_ctx=load.n_ctx,
@@ -59,6 +62,7 @@ class LlamaBackend:
                 n_threads=load.n_threads,
                 n_threads_batch=load.n_threads_batch,
             )
+            self.tuning = msgspec.structs.replace(tuning, backend=self._computing.label)
         n_ctx, n_ctx_apart = cells if self.tuning.apart else (load.n_ctx, 0)
         shape = ContextShape(
             n_ctx=n_ctx,
@@ -168,7 +172,10 @@ class LlamaBackend:
             n_vocab=loaded.n_vocab,
             n_params=loaded.n_params,
             description=loaded.description,
-            backend=library.device_name(),
+            backend=self._computing.label,
+            on_gpu=bool(self._computing.gpus),
+            fallback=self._computing.fallback,
+            fallback_says=self._computing.fallback_says,
             library=library.version(),
             template=loaded.template,
             bos_text=loaded.text_of(bos),

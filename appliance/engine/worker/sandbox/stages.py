@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from appliance import unseen
+from appliance.engine import devices
 from appliance.engine.messages import LoadModel
 from appliance.engine.worker.sandbox import files, filters, kernel, preload
 
@@ -37,7 +38,7 @@ class Confinement(Protocol):
 
     def enter(self, load: LoadModel) -> None: ...
 
-    def seal(self) -> tuple[str, ...]: ...
+    def seal(self, *, on_gpu: bool = False) -> tuple[str, ...]: ...
 
     def seal_trial(self) -> None: ...
 
@@ -66,7 +67,7 @@ class Sandbox:
 
     def enter(self, load: LoadModel) -> None:
         """Before anything of the model is read. SandboxError where what is required can not be had."""
-        self._on_gpu = load.n_gpu_layers != 0
+        self._on_gpu = devices.will_load_gpu(load.device, load.n_gpu_layers)
         self._required = load.sandbox == "required"
         most = _MAX_OPEN_ON_GPU if self._on_gpu else _MAX_OPEN
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -83,16 +84,18 @@ class Sandbox:
         elif self._required:
             raise _missing("seccomp", "x86-64, and a kernel with CONFIG_SECCOMP_FILTER")
 
-    def seal(self) -> tuple[str, ...]:
-        """Before the first prompt: the layers that hold from here on. OSError where the kernel refuses."""
+    def seal(self, *, on_gpu: bool = False) -> tuple[str, ...]:
+        """Before the first prompt: the layers that hold from here on. OSError where the kernel refuses.
+
+        The open list is for a GPU that computes: one that was let in and did not answer gets the short one.
+        """
         preload.everything()
         _limit_files(0)
         if self._held >= 0:
             os.close(self._held)
         if kernel.has_seccomp():
-            by_gpu = filters.serving_on_gpu() if self._on_gpu else filters.serving(os.getpid())
-            kernel.filter_calls(by_gpu)
-            self._layers.append(SECCOMP_GPU if self._on_gpu else SECCOMP)
+            kernel.filter_calls(filters.serving_on_gpu() if on_gpu else filters.serving(os.getpid()))
+            self._layers.append(SECCOMP_GPU if on_gpu else SECCOMP)
         return tuple(self._layers)
 
     def seal_trial(self) -> None:
