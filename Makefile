@@ -18,7 +18,11 @@ unexport PYTHONDONTWRITEBYTECODE
 CLIENTS := $(shell sed -n 's/^client-\([a-z0-9-]*\) = .*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help setup run test suite suite-offline check format bench pictures llama-server test-offline wheelhouse clients bundle openapi lock clean
+=======
+.PHONY: help setup run test check format bench pictures llama-server llama-native cuda test-gpu test-offline wheelhouse clients bundle openapi lock clean
+>>>>>>> f5a5758 (engine: what computes stands on the record, in readyz, metrics, doctor; each variant is tested; bench: a native build to compare with)
 
 ##@ Everyday
 setup: ## Make .venv from the lock and fetch the starter model (idempotent)
@@ -34,7 +38,7 @@ test: setup check wheelhouse clients suite ## Set up, check, then the whole suit
 ##@ Craft
 suite: ## The tests alone, as `make test` runs them behind set-up and checks (TESTS=…: a part)
 	@mkdir -p $(dir $(TEST_ROOT))
-	@$(PYTEST) --ignore tests/offline $(TESTS)
+	@$(PYTEST) --ignore tests/offline --ignore tests/gpu $(TESTS)
 
 check: setup ## Lint, format, types, layers
 	@$(BIN)/ruff check -q .
@@ -56,6 +60,16 @@ pictures: setup ## The guides' pictures anew, from the tests of the console's pa
 
 llama-server: ## Build the bench's peer from the vendored source (optional, once, into the cache)
 	@$(PYTHON) deploy/bootstrap --llama-server
+
+llama-native: ## Build llama.cpp for this processor alone, for `make bench ONLY=variants` (optional)
+	@$(PYTHON) deploy/bootstrap --llama-native
+
+cuda: setup ## Build the CUDA backend into the cache and .venv (optional, about 2 hours; goes on where it was)
+	@$(BIN)/python deploy/bootstrap/cuda.py
+
+test-gpu: setup ## What needs an NVIDIA GPU: skipped with its reason where there is none
+	@mkdir -p $(dir $(TEST_ROOT))
+	@$(PYTEST)-gpu -m gpu tests/gpu
 
 test-offline: setup wheelhouse suite-offline ## Whole lives in bare Debian 12 and 13 without a network, from a signed bundle (as root)
 

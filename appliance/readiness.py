@@ -17,8 +17,8 @@ that make them are pure; `Readiness` gathers what they look at.
     gpu_backend_missing     yes     by itself, with what `engine.device` asks for
     gpu_backend_unloadable  yes     the same
     gpu_not_found           yes     the same
-    cpu_variant             yes     with a variant that this processor runs
-    gpu_not_used            no      with the driver, or with engine.device = "cpu"
+    cpu_variant             yes     by itself, with a variant that this processor runs
+    gpu_not_used            no      by itself, once a GPU answers
     worker_died, _hung, …   yes     by itself: the worker is started anew
     worker_given_up         yes     with a restart: its sandbox ended it too often
     certificate_over        yes     by itself, with a new certificate or the right time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import shutil
 import socket
 import subprocess
@@ -30,6 +31,7 @@ from appliance.engine.messages import (
     Tuning,
     Turn,
 )
+from appliance.engine.process import VARIABLES
 
 LIBRARIES = Path(llama_cpp.__file__).parent / "lib"
 TUNING = Tuning(flash_attn=False, n_threads=1, n_threads_batch=1)
@@ -64,6 +66,17 @@ def load_of(model: Path, **changes: object) -> LoadModel:
     return msgspec.structs.replace(load, sandbox="required", **changes)
 
 
+def tuning_of(backend: str) -> Tuning:
+    """As if it had been measured there."""
+    return msgspec.structs.replace(TUNING, backend=backend)
+
+
+def program(python: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command line of an installation."""
+    command = [str(python), "-m", "appliance", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
 @contextlib.contextmanager
 def worker(
     load: LoadModel, *, python: Path = Path(sys.executable)
@@ -76,6 +89,7 @@ def worker(
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env={**os.environ, **VARIABLES},
         )
         theirs.close()
         channel: BlockingChannel[ToGateway, ToWorker] = BlockingChannel(ours, ToGateway)

@@ -187,10 +187,11 @@ def gateway(root: Path, *, worker: Literal["fake", "model"] = "fake", toml: str 
 
 def keep_tuning(home: Home) -> None:
     """A choice as the first load would store it: tests need not measure the machine."""
-    spec = Catalog.load(home=home, default_model=config.load(home).default_model).resolve("default")
+    settings = config.load(home)
+    spec = Catalog.load(home=home, default_model=settings.default_model).resolve("default")
     assert spec is not None
     tuning = Tuning(flash_attn=True, n_threads=1, n_threads_batch=2)
-    Tunings(home.tuning, n_gpu_layers=0).store(spec, tuning, ())
+    Tunings(home.tuning, n_gpu_layers=settings.engine.n_gpu_layers).store(spec, tuning, ())
 
 
 def question(text: str, **options: Any) -> dict[str, Any]:

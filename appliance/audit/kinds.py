@@ -187,7 +187,9 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.CERTIFICATE_ISSUED: frozenset({"certificate_sha256", "not_after", "is_authority"}),
     Kind.CERTIFICATE_SERVED: frozenset({"certificate_sha256", "not_after"}),
     Kind.SECRETS_CHANGED: frozenset({"action", "num_passphrases", "num_credentials"}),
-    Kind.MODEL_LOADED: frozenset({"model", "model_sha256", "backend", "library", "load_us", "sandbox"}),
+    Kind.MODEL_LOADED: frozenset(
+        {"model", "model_sha256", "backend", "library", "load_us", "sandbox", "fallback"}
+    ),
     Kind.MODEL_FAILED: frozenset({"model", "code"}),
     Kind.MODEL_UNLOADED: frozenset({"model"}),
     Kind.MODEL_IMPORTED: _ROW | _MODEL | {"purpose", "num_parts"},

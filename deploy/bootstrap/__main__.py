@@ -29,12 +29,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Set the checkout up.")
     parser.add_argument("--home", type=Path, help="put the starter model into this home's store")
     parser.add_argument("--llama-server", action="store_true", help="build the bench's peer, nothing else")
+    parser.add_argument("--llama-native", action="store_true", help="build the bench's other llama.cpp")
     parser.add_argument("--bench", action="store_true", help="also what the bench compares and draws with")
     options = parser.parse_args()
     try:
         host.check_host()
         if options.llama_server:
             print(f"  llama-server: {peers.server()}")
+            return
+        if options.llama_native:
+            print(f"  llama.cpp for this processor: {llama.native()}")
             return
         _environment()
         if options.bench:

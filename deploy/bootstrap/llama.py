@@ -30,6 +30,12 @@ SWITCHES = (
     "-DCMAKE_PLATFORM_NO_VERSIONED_SONAME=ON",
     "-DLLAMA_OPENSSL=OFF",
 )
+# What the portable build is measured against (`make bench ONLY=variants`): for this processor alone.
+NATIVE = {
+    "-DGGML_NATIVE=OFF": "-DGGML_NATIVE=ON",
+    "-DGGML_BACKEND_DL=ON": "-DGGML_BACKEND_DL=OFF",
+    "-DGGML_CPU_ALL_VARIANTS=ON": "-DGGML_CPU_ALL_VARIANTS=OFF",
+}
 # The distribution forces the common library on; an ordinary variable set at project() wins.
 INCLUDE = "set(LLAMA_BUILD_COMMON OFF)\n"
 _STEP = re.compile(r"^\s*\[(\d+)/(\d+)\]")
@@ -37,27 +43,54 @@ _STEP = re.compile(r"^\s*\[(\d+)/(\d+)\]")
 
 def wheel() -> Path:
     """The wheel, from the cache or made now."""
-    folder = host.cache_dir() / "wheels" / key()
+    return _wheel(key(), SWITCHES, "building llama.cpp once for this machine (about 5 minutes on 2 cores)")
+
+
+def native() -> Path:
+    """A wheel for this processor alone, from the cache or made now."""
+    switches = tuple(NATIVE.get(each, each) for each in SWITCHES)
+    return _wheel(_native_key(switches), switches, "building llama.cpp for this processor (about 7 minutes)")
+
+
+def find_native() -> Path | None:
+    """The same, where it has been made."""
+    return cached(_folder(_native_key(tuple(NATIVE.get(each, each) for each in SWITCHES))))
+
+
+def _native_key(switches: tuple[str, ...]) -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    about = sorted({each for each in lines if each.startswith(("model name", "flags"))})
+    return f"native-{key(switches, about)}"
+
+
+def _folder(name: str) -> Path:
+    return host.cache_dir() / "wheels" / name
+
+
+def _wheel(name: str, switches: tuple[str, ...], says: str) -> Path:
+    folder = _folder(name)
     with host.locked(folder.with_suffix(".lock")):
         found = cached(folder)
         if found is not None:
             return found
-        host.say("building llama.cpp once for this machine (about 5 minutes on 2 cores)")
-        return _build(folder)
+        host.say(says)
+        return _build(folder, switches)
 
 
-def key() -> str:
-    """What the binary depends on: source, switches, architecture, C library, compiler."""
+def key(switches: tuple[str, ...] = SWITCHES, about: list[str] | None = None) -> str:
+    """What the binary depends on: source, switches, architecture, C library, compiler, and `about`."""
     compiler = subprocess.run(
         ["g++", "-dumpversion"], check=True, capture_output=True, text=True
     ).stdout.strip()
     parts = {
         "source": hashlib.sha256((host.LOCKS / "llama.txt").read_bytes()).hexdigest(),
-        "switches": [*SWITCHES, INCLUDE],
+        "switches": [*switches, INCLUDE],
         "machine": platform.machine(),
         "libc": platform.libc_ver(),
         "compiler": compiler.split(".")[0],
     }
+    if about:
+        parts["about"] = about
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     return f"llama-{platform.machine()}-{digest}"
 
@@ -75,14 +108,14 @@ def cached(folder: Path) -> Path | None:
     return wheels[0]
 
 
-def _build(folder: Path) -> Path:
+def _build(folder: Path, chosen: tuple[str, ...]) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="build-") as scratch:
         staging = Path(scratch)
         include = staging / "nocommon.cmake"
         include.write_text(INCLUDE, encoding="utf-8")
         tools = build_tools()
-        switches = [*SWITCHES, f"-DCMAKE_PROJECT_llama_cpp_INCLUDE={include}"]
+        switches = [*chosen, f"-DCMAKE_PROJECT_llama_cpp_INCLUDE={include}"]
         progress = host.Progress("compiling llama.cpp")
 
         def on_line(line: str) -> None:

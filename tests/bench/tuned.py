@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import cache
 
+from appliance import config
 from appliance.clock import SystemClock
 from appliance.config import Home
 from appliance.core import ModelSpec
@@ -37,7 +38,8 @@ def fixed() -> Fixed:
 def keep(home: Home) -> None:
     """For a whole appliance: the file that `bench --tune` would have left in its home."""
     ready = measured()
-    Tunings(home.tuning, n_gpu_layers=0).store(spec(), ready.tuning, ready.trials)
+    layers = config.load(home).engine.n_gpu_layers
+    Tunings(home.tuning, n_gpu_layers=layers).store(spec(), ready.tuning, ready.trials)
 
 
 async def _measure() -> Ready:

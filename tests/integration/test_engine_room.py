@@ -145,7 +145,7 @@ def test_measured_settings_are_kept_and_used(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home")
     spec = Catalog.load(home=home, default_model=config.load(home).default_model).resolve("default")
     assert spec is not None
-    store = Tunings(home.tuning, n_gpu_layers=0)
+    store = Tunings(home.tuning, n_gpu_layers=-1)
     assert store.find(spec) is None
     result = json.loads(program("bench", "--tune", "--json", home=home).stdout)
     kept = store.find(spec)

@@ -13,6 +13,8 @@ from appliance.audit.log import AuditLog
 from appliance.audit.pulse import ClockWatch, Steps
 from appliance.audit.space import Level, Room
 from appliance.config import Home
+from appliance.engine import devices
+from appliance.engine.messages import Ready, Setup, Tuning
 from appliance.engine.status import EngineStatus, State
 from appliance.errors import SetupError
 from appliance.readiness import Trouble
@@ -26,6 +28,22 @@ HOUR_US = 3_600_000_000
 
 def status(state: State, error: str = "", code: str = "") -> EngineStatus:
     return EngineStatus(state, None, 0, error, None, code)
+
+
+def on_processor() -> Ready:
+    """Of a worker whose GPU does not answer."""
+    setup = Setup(512, 32, 1, flash_attn=False)
+    tuning = Tuning(flash_attn=False, n_threads=1, n_threads_batch=1)
+    sizes = (512, 512, 512, 1, 3, 0, "", "CPU", "", "", 1)
+    return Ready(
+        *sizes,
+        can_share_prefixes=True,
+        cell_bytes=1,
+        tuning=tuning,
+        setup=setup,
+        fallback=devices.NO_DEVICE,
+        fallback_says="it finds no GPU",
+    )
 
 
 def codes(*found: Trouble | None) -> set[str]:
@@ -47,6 +65,9 @@ EVERY = codes(
     readiness.worker(status(State.FAILED, "the worker has not answered", "worker_hung")),
     readiness.worker(status(State.FAILED, "its sandbox ended it", "worker_misbehaved")),
     readiness.worker(status(State.FAILED, "no other is started", "worker_given_up")),
+    *(readiness.worker(status(State.FAILED, "no GPU", code)) for code in devices.HINTS),
+    readiness.worker(status(State.FAILED, "not this one", "cpu_variant")),
+    readiness.computing(EngineStatus(State.READY, on_processor(), 0, "", None)),
     readiness.certificate("over", "2026-11-22", ""),
     readiness.certificate("not_taken", "2026-11-22", "it is not the key's"),
     readiness.certificate("renew", "2026-11-22", ""),
