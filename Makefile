@@ -18,11 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 CLIENTS := $(shell sed -n 's/^client-\([a-z0-9-]*\) = .*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help setup run test suite suite-offline check format bench pictures llama-server test-offline wheelhouse clients bundle openapi lock clean
-=======
-.PHONY: help setup run test check format bench pictures llama-server llama-native cuda test-gpu test-offline wheelhouse clients bundle openapi lock clean
->>>>>>> f5a5758 (engine: what computes stands on the record, in readyz, metrics, doctor; each variant is tested; bench: a native build to compare with)
+.PHONY: help setup run test suite suite-offline check format bench pictures llama-server llama-native cuda test-gpu test-offline wheelhouse clients bundle openapi lock clean
 
 ##@ Everyday
 setup: ## Make .venv from the lock and fetch the starter model (idempotent)
