@@ -131,6 +131,7 @@ def _build(folder: Path, chosen: tuple[str, ...]) -> Path:
                 "wheel",
                 "-v",
                 "--no-deps",
+                "--no-cache-dir",  # pip keeps built wheels by their source alone: other switches, same wheel
                 "--no-build-isolation",
                 "--no-binary",
                 "llama-cpp-python",

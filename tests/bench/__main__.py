@@ -36,6 +36,7 @@ from tests.bench import (
     report,
     streams,
     tuned,
+    variants,
 )
 from tests.bench.figures import Row, Run
 from tests.bench.peers import PeerFailed, has_llama_cpp_server, has_llama_server
@@ -52,6 +53,7 @@ SUBJECTS: dict[str, Callable[[Run], list[Row]]] = {
     "memory": memory.run,
     "greedy": greedy.run,
     "bundles": bundles.run,
+    "variants": variants.run,
 }
 
 

@@ -55,10 +55,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """How long the steps took, and the tokens of each conversation."""
+    """How long the steps took, the tokens of each conversation, and how long its prompts had taken."""
 
     seconds: float
     tokens: list[list[int]]
+    num_read: int = 0
+    read_seconds: float = 0.0
 
 
 class Loop:
@@ -166,7 +168,11 @@ def do(model: Any, job: Job) -> Done:
     prompts = [_tokens(model, each) for each in job.conversations]
     loop = Loop(model, job)
     try:
-        return loop.steps(loop.prefill(prompts, job), prompts, job)
+        began = time.monotonic()
+        first = loop.prefill(prompts, job)
+        read = time.monotonic() - began
+        done = loop.steps(first, prompts, job)
+        return dataclasses.replace(done, num_read=sum(map(len, prompts)), read_seconds=read)
     finally:
         loop.close()
 

@@ -6,10 +6,12 @@ import asyncio
 import dataclasses
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.bench import ourselves, rooms
 from tests.bench.bare import Done, Job, Setting
@@ -61,10 +63,11 @@ class _Written:
     steps: int
 
 
-def bare(jobs: Sequence[Job]) -> list[Done]:
-    """Jobs of the bare loop, in one process of their own."""
+def bare(jobs: Sequence[Job], *, package: Path | None = None) -> list[Done]:
+    """Jobs of the bare loop, in one process of their own; with the llama_cpp in the folder `package`."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench.bare"],
+        env={**os.environ, "PYTHONPATH": str(package)} if package is not None else None,
         input=json.dumps([dataclasses.asdict(each) for each in jobs]),
         stdout=subprocess.PIPE,
         text=True,
