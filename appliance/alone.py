@@ -19,6 +19,7 @@ from appliance.accounts.keys import ApiKey
 from appliance.accounts.stored import ResponseStore
 from appliance.accounts.uses import Uses
 from appliance.administration import Administration
+from appliance.aliasing import Aliasing
 from appliance.audit import files, profiles, retention, store
 from appliance.audit.log import AuditLog
 from appliance.auditing import Auditing
@@ -53,6 +54,7 @@ class Alone:
     hosted: Hosted
     publishing: Publishing
     modelling: Modelling
+    aliasing: Aliasing
 
 
 def _load_keys(database: Database) -> list[ApiKey]:
@@ -160,6 +162,9 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
             hosted=Hosted(audit=audit, database=database, clock=clock, crypto=settings.crypto.profile),
             publishing=publishing,
             modelling=modelling,
+            aliasing=Aliasing(
+                audit=audit, modelling=modelling, directory=directory, settings=settings, clock=clock
+            ),
         )
     finally:
         audit.close()

@@ -118,20 +118,37 @@ class Catalog:
         known = {each.id: each for each in (*models, *self._own)}
         names = dict(self._own_names)
         names |= {each.id: each for each in models if each.id not in own}
-        meant: dict[str, tuple[str, ...]] = {}
         for each in aliases:
             spec = _resolved(each, known)
             if spec is not None and each.name not in known:
                 names[each.name] = spec
+        # Of a model with an adapter the names are others than without: two names are one right only where
+        # they are answered alike.
+        meant: dict[tuple[str, Adapter | None], tuple[str, ...]] = {}
         for name, spec in names.items():
             if name != spec.id:
-                meant[spec.id] = (*meant.get(spec.id, ()), name)
+                place = (spec.id, spec.adapter)
+                meant[place] = (*meant.get(place, ()), name)
         self._all = [
-            replace(each, aliases=meant.get(each.id, ()))
+            replace(each, aliases=meant.get((each.id, None), ()))
             for each in (*self._own, *(each for each in models if each.id not in own))
         ]
-        told = {each.id: each.aliases for each in self._all}
-        self._names = {name: replace(spec, aliases=told[spec.id]) for name, spec in names.items()}
+        self._names = {
+            name: replace(spec, aliases=meant.get((spec.id, spec.adapter), ()))
+            for name, spec in names.items()
+        }
+
+    def names(self) -> Mapping[str, ModelSpec]:
+        """Every alias, and what it stands for."""
+        return {name: spec for name, spec in self._names.items() if name != spec.id}
+
+    def names_of(self, model_id: str) -> Sequence[str]:
+        """The aliases that a model answers, with an adapter or without; or those that use this adapter."""
+        return sorted(
+            name
+            for name, spec in self.names().items()
+            if model_id == spec.id or (spec.adapter is not None and model_id == spec.adapter.id)
+        )
 
     def resolve(self, name: str) -> ModelSpec | None:
         """The model behind an id or alias; with its adapter, where the alias has one.

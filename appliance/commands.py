@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from appliance.accounts.terms_form import TermsForm
+from appliance.alias_commands import AliasCommand
 from appliance.audit.verdict import Verification
 from appliance.catalog import ModelId, Sha256
 from appliance.core import Genre, Purpose, Role
@@ -317,6 +318,7 @@ Command = (
     | ResetSecondFactor
     | DisableAccount
     | DocumentCommand
+    | AliasCommand
     | ModelCommand
     | RecordReading
     | Recover

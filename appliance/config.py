@@ -146,6 +146,12 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str = ""
 
 
+class Models(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which models aliases may stand for."""
+
+    require_evaluation: bool = False
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of `appliance.toml`."""
 
@@ -156,6 +162,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     console: Console = msgspec.field(default_factory=Console)
     kiosk: Kiosk = msgspec.field(default_factory=Kiosk)
     engine: Engine = msgspec.field(default_factory=Engine)
+    models: Models = msgspec.field(default_factory=Models)
     limits: Limits = msgspec.field(default_factory=Limits)
     responses: Responses = msgspec.field(default_factory=Responses)
     audit: Audit = msgspec.field(default_factory=Audit)

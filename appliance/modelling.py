@@ -17,12 +17,12 @@ from appliance.catalog import Catalog
 from appliance.clock import Clock
 from appliance.commands import ImportModel, ListModels, ModelCommand, RefuseModel, RemoveModel
 from appliance.config import Home, Settings
-from appliance.core import Principal, Receipt, Role
+from appliance.core import ModelSpec, Principal, Receipt, Role
 from appliance.databases.base import Database
 from appliance.errors import RequestError
 from appliance.models import specs, tables
 from appliance.models.register import Register, State
-from appliance.models.tables import Imported
+from appliance.models.tables import Alias, Imported
 
 PROGRAM: Final = "program"  # who imported, where this host's own program did
 _MAY_ACCEPT: Final = (Role.OPERATOR, Role.ADMIN)
@@ -139,6 +139,11 @@ class Modelling:
             )
         return account
 
+    def put_alias(self, known: Alias) -> None:
+        """An alias stands as it was committed; callers get that from here on."""
+        self.register.put_alias(known)
+        teach(self.catalog, self.register, self._home)
+
     async def _store(
         self,
         kind: Kind,
@@ -204,8 +209,8 @@ def told(catalog: Catalog, register: Register) -> list[dict[str, Any]]:
         found.append(
             {
                 "id": spec.id,
-                "aliases": sorted(spec.aliases),
-                "state": str(State.ACTIVE if spec.aliases else register.state(spec.id, spec.sha256)),
+                "aliases": list(catalog.names_of(spec.id)),
+                "state": str(state_of(catalog, register, spec)),
                 "purpose": str(spec.purpose),
                 "size_bytes": spec.size_bytes,
                 "sha256": spec.sha256,
@@ -214,6 +219,11 @@ def told(catalog: Catalog, register: Register) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def state_of(catalog: Catalog, register: Register, spec: ModelSpec) -> State:
+    """How a model stands to callers, also where the configuration put an alias on it."""
+    return State.ACTIVE if catalog.names_of(spec.id) else register.state(spec.id, spec.sha256)
 
 
 def _offered(command: ImportModel) -> Imported:

@@ -7,8 +7,9 @@ while no gateway runs; only the gateway's console lets anybody in.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from appliance import db
 from appliance.accounts import accounts, entrances, guessable, passphrases
@@ -25,8 +26,11 @@ from appliance.config import Home, Settings
 from appliance.core import PEOPLE, Caller, Principal, Receipt, Role
 from appliance.databases.base import Database
 from appliance.entering import Entered, Entering
-from appliance.errors import RequestError
+from appliance.errors import Refused, RequestError
 from appliance.second_factors import SecondFactors
+
+AT_HOST: Final = Caller("", "the program on the host")
+_ROLES_HINT: Final = "appliance account list shows everybody's role"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,23 @@ class People:
             changed = accounts.with_passphrase(known, await self.entering.kept(new), must_change=False)
             await self._store(changed, Kind.ACCOUNT_CHANGED, "passphrase changed", known.principal)
             return changed
+
+    async def vouched(
+        self, name_or_id: str, passphrase: str, code: str, roles: Collection[Role]
+    ) -> Principal:
+        """Who stands up for an act at the host's program, by a passphrase, and a code where they have one.
+
+        Refused where it is not theirs, where their role may not, and where somebody else chose it.
+        """
+        known = self._register.find(name_or_id, now_us=self._clock.now_us())
+        if known.role not in roles:
+            raise Refused(f"the account's role is {known.role}: it may not do this", hint=_ROLES_HINT)
+        if known.must_change or self.entering.must_enrol(known):
+            raise Refused(
+                "this account is not set up yet", code="account_not_ready", hint="log in to the console once"
+            )
+        await self.entering.prove(known, passphrase, code, AT_HOST)
+        return known.principal
 
     async def log_in(self, name: str, passphrase: str, caller: Caller, *, code: str = "") -> Entered:
         """Who this is. Refused with one and the same message for every flaw; locked names wait."""

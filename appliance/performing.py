@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance import controlled, modelling, publishing
+from appliance import aliased, controlled, modelling, publishing
 from appliance.accounts import terms_form
 from appliance.admitting import Admitting
+from appliance.alias_commands import AliasCommand
+from appliance.aliasing import Loading
 from appliance.alone import Alone
 from appliance.audit import entry, proving, safekeeping, witness_keys
 from appliance.audit.kinds import Kind
@@ -75,6 +77,7 @@ class Live:
     test: OwnTest
     readiness: Readiness
     admitting: Admitting
+    loading: Loading
 
 
 async def perform(command: Command, alone: Alone, live: Live | None = None) -> Answer:
@@ -152,6 +155,9 @@ async def _record_reading(command: RecordReading, alone: Alone) -> dict[str, Any
 async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[str, Any]:
     if isinstance(command, DocumentCommand):
         return await publishing.perform(command, alone.publishing)
+    if isinstance(command, AliasCommand):
+        loading = live.loading if live is not None else None
+        return await aliased.perform(command, alone.aliasing, alone.people, loading)
     if isinstance(command, ModelCommand):
         return await modelling.perform(command, alone.modelling)
     match command:

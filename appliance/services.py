@@ -40,6 +40,7 @@ from appliance.hosting import Hosted
 from appliance.idempotency import Retries
 from appliance.inference import Inference
 from appliance.lives import Lives
+from appliance.loading import OneModel
 from appliance.metrics import Metrics
 from appliance.modelling import Modelling, catalog_of
 from appliance.people import People
@@ -177,6 +178,7 @@ async def run_services(
                 SelfTest(audit=alone.audit, catalog=catalog, engines=engines, inference=inference),
                 readiness,
                 inference.admitting,
+                OneModel(engines),
             ),
         )
         services = Services(

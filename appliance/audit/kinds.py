@@ -68,6 +68,7 @@ class Kind(StrEnum):
     MODEL_EVALUATED = "model:evaluated"
     ALIAS_ACTIVATED = "alias:activated"
     ALIAS_ROLLED_BACK = "alias:rolled_back"
+    ALIAS_CHANGED = "alias:changed"
     AUDIT_SEARCHED = "audit:searched"
     AUDIT_READ = "audit:read"
     AUDIT_REPLAYED = "audit:replayed"
@@ -198,6 +199,7 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.MODEL_EVALUATED: _ROW | _MODEL | {"suite_sha256", "num_cases", "num_passed"},
     Kind.ALIAS_ACTIVATED: _ROW | _ALIAS | {"override"},  # 1: in spite of its evaluation
     Kind.ALIAS_ROLLED_BACK: _ROW | _ALIAS,
+    Kind.ALIAS_CHANGED: _ROW | _ALIAS | {"change"},
     Kind.AUDIT_SEARCHED: frozenset({"num_results"}),
     Kind.AUDIT_READ: frozenset({"target"}),
     Kind.AUDIT_REPLAYED: frozenset({"target", "identical"}),

@@ -128,10 +128,10 @@ def database_of(home: Home, copy: Path | None = None) -> Database:
     return db.at(copy) if copy is not None else db.of(home, config.load(home))
 
 
-def command_gateway(home: Home, command: Command) -> dict[str, Any]:
-    """Have a command carried out: by the running gateway, or here where none runs."""
+def command_gateway(home: Home, command: Command, *, timeout_seconds: float = 60) -> dict[str, Any]:
+    """Have a command carried out: by the running gateway, in this time, or here where none runs."""
     settings = config.load(home)
-    answer: Answer | None = asking.send(home.control_socket, command)
+    answer: Answer | None = asking.send(home.control_socket, command, timeout_seconds=timeout_seconds)
     if answer is None:
         answer = asyncio.run(_perform_alone(home, settings, command))
     return done(answer)

@@ -8,6 +8,7 @@ import click
 
 from appliance import config
 from appliance.catalog import Catalog
+from appliance.cli import activating
 from appliance.cli.base import home_option, json_option, show, table
 from appliance.config import Home
 from appliance.core import ModelSpec
@@ -19,7 +20,12 @@ _MIB = 1024 * 1024
 
 @click.group()
 def model() -> None:
-    """Models: list, show, verify."""
+    """Models: list, show, verify, activate, roll back."""
+
+
+model.add_command(activating.activate)
+model.add_command(activating.rollback)
+model.add_command(activating.alias)
 
 
 @model.command(name="list")
@@ -32,7 +38,7 @@ def list_(home: Home, *, as_json: bool) -> None:
     Example: appliance model list
     """
     catalog = _catalog(home)
-    found = [_described(spec) for spec in catalog.list()]
+    found = [_described(catalog, spec) for spec in catalog.list()]
     rows = [
         (
             str(each["id"]),
@@ -71,10 +77,10 @@ def _catalog(home: Home) -> Catalog:
     return catalog_of(home, settings)
 
 
-def _described(spec: ModelSpec) -> dict[str, Any]:
+def _described(catalog: Catalog, spec: ModelSpec) -> dict[str, Any]:
     return {
         "id": spec.id,
-        "aliases": list(spec.aliases),
+        "aliases": list(catalog.names_of(spec.id)),
         "size_bytes": spec.size_bytes,
         "sha256": spec.sha256,
         "licence": spec.licence,

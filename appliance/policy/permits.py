@@ -1,7 +1,8 @@
 """May this key ask this of this model? A pure decision over its terms; how much it may have is another.
 
-A term that names an alias means the model behind it, whatever its name in the request: two names of one
-model are never two rights.
+A term that names an alias means what is behind it at this moment, whatever its name in the request: two names
+of one model are never two rights. An adapter makes another model of it: whoever may use the one may not use
+the other, and a model's id means it without any.
 """
 
 from __future__ import annotations
@@ -43,5 +44,6 @@ def require(terms: Terms, model: ModelSpec | None, request: InferenceRequest | T
 
 
 def allows_model(terms: Terms, model: ModelSpec) -> bool:
-    """Whether one of the model's names is among those of the terms."""
-    return not terms.models or not {model.id, *model.aliases}.isdisjoint(terms.models)
+    """Whether one of the model's names is among those of the terms; as it was resolved, with its adapter."""
+    names = {*model.aliases} if model.adapter is not None else {model.id, *model.aliases}
+    return not terms.models or not names.isdisjoint(terms.models)

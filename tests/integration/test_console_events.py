@@ -147,6 +147,7 @@ PAGES: Mapping[tuple[str, str], Case] = {
         Role.OPERATOR, (Kind.KEY_CREATED, Kind.KEY_ROTATED), _form(overlap="86400", days="same"), ids=_key
     ),
     ("GET", "/documents"): Case(Role.OPERATOR),
+    ("GET", "/models"): Case(Role.OPERATOR),
     ("GET", "/documents/{genre}/{reference}"): Case(Role.OPERATOR, ids=_document),
     ("GET", "/keys/{key_id}/revoke"): Case(Role.OPERATOR, ids=_key),
     ("POST", "/keys/{key_id}/revoke"): Case(Role.OPERATOR, (Kind.KEY_REVOKED,), ids=_key),

@@ -276,3 +276,23 @@ def test_made_account_hides_its_passphrase(home: Home) -> None:
         shown = asyncio.run(made(alone))
 
     assert shown.passphrase not in repr(shown)
+
+
+async def test_who_vouches_at_the_host_proves_who_they_are(alone: Alone) -> None:
+    """The right person of the right role, with a passphrase that nobody else chose; nobody else is taken."""
+    admin = await made(alone, "Ada Kim", Role.ADMIN)
+    operator = await made(alone, "Bo Lund", Role.OPERATOR)
+    for each in (admin, operator):
+        with pytest.raises(Refused) as unready:
+            await alone.people.vouched(each.account.name, each.passphrase, "", [Role.ADMIN, Role.OPERATOR])
+        assert unready.value.code == "account_not_ready"
+        await alone.people.change_passphrase(each.account.id, HERE, current=each.passphrase, new=OWN)
+
+    who = await alone.people.vouched("Ada Kim", OWN, "", [Role.ADMIN])
+    with pytest.raises(Refused) as wrong:
+        await alone.people.vouched("Ada Kim", "four other words here", "", [Role.ADMIN])
+    with pytest.raises(Refused) as barred:
+        await alone.people.vouched("Bo Lund", OWN, "", [Role.ADMIN])
+
+    assert (who.key_id, who.role) == (admin.account.id, Role.ADMIN)
+    assert (wrong.value.code, barred.value.code) == ("invalid_login", "permission_denied")

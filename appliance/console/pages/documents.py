@@ -99,12 +99,13 @@ def _shown(call: Call, known: Document) -> Shown:
     return Shown(
         document=known,
         is_latest=latest is not None and latest.id == known.id,
-        by=_person(call, known.published_by),
+        by=person(call, known.published_by),
         keys=sorted({names[each] for each in publishing.used_by(known)}),
     )
 
 
-def _person(call: Call, by: str) -> str:
+def person(call: Call, by: str) -> str:
+    """Who did it: a name, or the program on the host."""
     if by == PROGRAM:
         return "the program on the host"
     return next((each.name for each in call.services.people.list() if each.id == by), by)

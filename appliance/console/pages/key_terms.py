@@ -112,7 +112,7 @@ def terms_of(said: Fields) -> Terms:
 def choices(catalog: Catalog, said: Fields) -> dict[str, Any]:
     """What the form offers; a model that has left the catalogue is offered where the key has it."""
     names = {spec.id: "" for spec in catalog.list()} | {
-        alias: f"now {spec.id}" for spec in catalog.list() for alias in spec.aliases
+        alias: f"now {spec.id}" for alias, spec in catalog.names().items()
     }
     gone = {each: "not in the catalogue" for each in said.models if each not in names}
     return {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from appliance.core import ModelSpec
-from appliance.policy.permits import permitted
+from appliance.core import Adapter, ModelSpec
+from appliance.policy.permits import allows_model, permitted
 from appliance.terms import Capture, Endpoint, Terms
 
 MODEL = ModelSpec(id="small", sha256="0" * 64, size_bytes=1, path=Path("small"), aliases=("default", "fast"))
@@ -41,3 +42,14 @@ def test_a_model_that_is_not_there_is_not_refused_for_the_key() -> None:
     """What is not installed is for others to refuse; a kind of question is refused all the same."""
     assert permitted(Terms(models=("small",)), None, Endpoint.CHAT) is None
     assert permitted(Terms(endpoints=(Endpoint.CHAT,)), None, Endpoint.RERANK) is not None
+
+
+def test_an_adapter_is_another_right() -> None:
+    """Who may use a model may not use it with a department's adapter, nor the other way round."""
+    laid = Adapter("letters", "1" * 64, Path("letters"), 1)
+    tuned = dataclasses.replace(MODEL, aliases=("hr",), adapter=laid)
+
+    assert allows_model(Terms(models=("hr",)), tuned)
+    assert not allows_model(Terms(models=("small", "default")), tuned)
+    assert not allows_model(Terms(models=("hr",)), MODEL)
+    assert allows_model(Terms(), tuned)

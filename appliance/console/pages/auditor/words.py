@@ -73,6 +73,7 @@ KINDS: Final[Mapping[Kind, str]] = {
     Kind.MODEL_EVALUATED: "Model evaluated",
     Kind.ALIAS_ACTIVATED: "Alias given another model",
     Kind.ALIAS_ROLLED_BACK: "Alias given back its model",
+    Kind.ALIAS_CHANGED: "Alias pinned, unpinned or removed",
     Kind.AUDIT_SEARCHED: "Record searched",
     Kind.AUDIT_READ: "Record read",
     Kind.AUDIT_REPLAYED: "Answer computed again",
