@@ -12,7 +12,8 @@ from typing import Any
 
 from appliance import dialects
 from appliance.core import CallPart, Part, ReasoningPart, TextPart, Tool
-from appliance.engine.messages import Call, LoadModel, Tools, ToolSpec, Turn
+from appliance.engine.messages import LoadModel
+from appliance.engine.question import Call, Tools, ToolSpec, Turn
 from tests.fakes.fake_backend import FakeBackend
 
 VECTORS = Path(__file__).with_name("vectors") / "dialects"

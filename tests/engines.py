@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from appliance.engine.messages import (
+    AdapterFile,
     Delta,
     Failed,
     Finished,
     Generate,
     LoadModel,
     Rejected,
-    Sampling,
     Setup,
     ToGateway,
-    Turn,
 )
+from appliance.engine.question import Sampling, Turn
 from appliance.engine.worker.core import EngineCore
 from appliance.engine.worker.prepare import Preparer
 from appliance.engine.worker.prompt import PromptBuilder
@@ -39,8 +41,10 @@ class Bench:
         declared: tuple[str, ...] = (),
         speculation: bool = True,
         apart: FakeBackend | None = None,
+        adapters: tuple[str, ...] = (),
     ) -> None:
-        self.backend = FakeBackend(LOAD, n_cells=n_cells)
+        load = msgspec.structs.replace(LOAD, adapters=tuple(AdapterFile(each, "", 1.0) for each in adapters))
+        self.backend = FakeBackend(load, n_cells=n_cells)
         self.backend.apart = apart
         self.builder = PromptBuilder(self.backend)
         self.said: list[ToGateway] = []
@@ -69,13 +73,21 @@ class Bench:
         logit_bias: tuple[tuple[int, float], ...] = (),
         top_logprobs: int | None = None,
         prompt: str | tuple[int, ...] | None = None,
+        adapter: str = "",
     ) -> Any:
         sampling = Sampling(
             0.0, 1.0, 40, 0.0, 1.0, 0.0, 0.0, seed, max_tokens, stop, logit_bias, top_logprobs
         )
         turns = (*((Turn("system", system),) if system else ()), Turn("user", text))
         question = Generate(
-            request_id, turns if prompt is None else (), sampling, tenant, schema, setup, prompt
+            request_id,
+            turns if prompt is None else (),
+            sampling,
+            tenant,
+            schema,
+            setup,
+            prompt,
+            adapter=adapter,
         )
         prepared = self.preparer.prepare(question)
         if isinstance(prepared, Sequence):

@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance.engine.question import Sampling, Tools, Turn
+
 # What a worker says goes onto the record in plaintext: numbers that canonical JSON takes, codes that
 # can carry no content. Anything else does not decode, and the worker is given up.
 Number = Annotated[int, Meta(ge=0, lt=1 << 53)]
@@ -55,6 +57,17 @@ class LoadModel(_Message, frozen=True):
     sandbox: Literal["required", "available"] = "available"  # whether every layer must be there
     device: Literal["auto", "cpu", "cuda"] = "auto"  # what may compute (devices.py)
     cpu_variant: str = ""  # of llama.cpp's; empty: the best that this processor runs
+    purpose: Literal["chat", "embedding", "rerank"] = "chat"  # only a model for chat writes answers
+    parts: tuple[str, ...] = ()  # the files of a split model in their order; empty: `path` is all of it
+    adapters: tuple[AdapterFile, ...] = ()  # what questions may name
+
+
+class AdapterFile(msgspec.Struct, frozen=True):
+    """A LoRA file, and how strongly it is laid over the model for whoever names `id`."""
+
+    id: str
+    path: str
+    scale: float
 
 
 class Tuning(msgspec.Struct, frozen=True):
@@ -88,57 +101,6 @@ class Trial(msgspec.Struct, frozen=True):
     apart: float = 0.0
 
 
-class Call(msgspec.Struct, frozen=True):
-    """A tool call of an earlier turn; `arguments` is JSON text."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-class Turn(msgspec.Struct, frozen=True):
-    """One message of the conversation."""
-
-    role: str
-    content: str
-    tool_calls: tuple[Call, ...] = ()
-    tool_call_id: str = ""
-    reasoning: str = ""
-
-
-class ToolSpec(msgspec.Struct, frozen=True):
-    """A function that may be called; `parameters` is JSON Schema as text."""
-
-    name: str
-    description: str
-    parameters: str
-
-
-class Tools(msgspec.Struct, frozen=True):
-    """`core.Tooling`: what may be called, and whether something must be."""
-
-    tools: tuple[ToolSpec, ...]
-    choice: Literal["auto", "required", "named"]
-    parallel: bool
-
-
-class Sampling(msgspec.Struct, frozen=True):
-    """`core.SamplingParams`, resolved: no value is left to the worker's choice but the seed's."""
-
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    repeat_penalty: float
-    presence_penalty: float
-    frequency_penalty: float
-    seed: int | None
-    max_tokens: int | None
-    stop: tuple[str, ...]
-    logit_bias: tuple[tuple[int, float], ...] = ()
-    top_logprobs: int | None = None  # None: none are wanted
-
-
 class Generate(_Message, frozen=True):
     """A question whose opening is durable on the audit log (law 1).
 
@@ -154,6 +116,7 @@ class Generate(_Message, frozen=True):
     prompt: str | tuple[int, ...] | None = None
     tools: Tools | None = None
     effort: str = ""  # how long a model that thinks may think; empty: as it does by itself
+    adapter: str = ""  # the id of one that was loaded; empty: the model as it is
 
 
 class Embed(_Message, frozen=True):
@@ -245,6 +208,8 @@ class Ready(_Message, frozen=True):
     sandbox: tuple[Code, ...] = ()  # layers that hold around it (worker/sandbox), from its first prompt on
     fallback: Code | None = None  # why no GPU computes though its backend is installed (devices.py)
     fallback_says: Label = ""
+    purpose: Code = "chat"  # what it was loaded for: no other one than "chat" writes answers
+    adapters: tuple[str, ...] = ()  # the ids that questions may name
 
 
 class LoadFailed(_Message, frozen=True):

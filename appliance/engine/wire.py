@@ -19,7 +19,7 @@ from appliance.core import (
     Trace,
     Usage,
 )
-from appliance.engine import messages
+from appliance.engine import messages, question
 from appliance.engine_settings import Engine as EngineSettings
 from appliance.errors import RequestError, Unavailable
 from appliance.metrics import WorkerFigures
@@ -119,7 +119,7 @@ def to_wire(
     return messages.Generate(
         request_id=request_id or request.request_id,
         messages=tuple(turn_to_wire(each) for each in request.messages),
-        sampling=messages.Sampling(
+        sampling=question.Sampling(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
@@ -143,24 +143,24 @@ def to_wire(
     )
 
 
-def turn_to_wire(turn: ChatMessage) -> messages.Turn:
+def turn_to_wire(turn: ChatMessage) -> question.Turn:
     """One message of a conversation."""
-    return messages.Turn(
+    return question.Turn(
         role=turn.role,
         content=turn.content,
-        tool_calls=tuple(messages.Call(each.id, each.name, each.arguments) for each in turn.tool_calls),
+        tool_calls=tuple(question.Call(each.id, each.name, each.arguments) for each in turn.tool_calls),
         tool_call_id=turn.tool_call_id,
         reasoning=turn.reasoning,
     )
 
 
-def tools_to_wire(tooling: Tooling | None) -> messages.Tools | None:
+def tools_to_wire(tooling: Tooling | None) -> question.Tools | None:
     """What may be called."""
     if tooling is None:
         return None
-    return messages.Tools(
+    return question.Tools(
         tools=tuple(
-            messages.ToolSpec(each.name, each.description, each.parameters) for each in tooling.tools
+            question.ToolSpec(each.name, each.description, each.parameters) for each in tooling.tools
         ),
         choice=tooling.choice,
         parallel=tooling.parallel,

@@ -9,6 +9,7 @@ Words that the last user message may hold:
     please fail        the library fails for good at the third token (RuntimeError)
     please break the tokenizer    the intake thread meets a MemoryError
     roll N dice      the answer is N digits that the request's seed gives
+    which adapter      the answer is the id of the adapter that it is computed under, or "none"
 In an input of an embedding `please be slow`, `please crash` and `please fail` do the like.
 Two questions of the kiosk's page are answered as a clerk would; anything else is answered with "ok".
 The scripted token has by far the largest logit, the others have small ones; a bias is added to them.
@@ -32,7 +33,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from appliance.engine.messages import DIGEST_BYTES, LoadModel, Sampling, Setup, Trial, Tuning
+from appliance.engine.messages import DIGEST_BYTES, LoadModel, Setup, Trial, Tuning
+from appliance.engine.question import Sampling
 from appliance.engine.worker.backend import BatchItem, DecodeStatus, Model, Pool
 from appliance.engine.worker.embedder import EmbeddingShape, RerankShape
 from appliance.engine.worker.sampling import Bias
@@ -92,6 +94,8 @@ class FakeBackend:
                 pooling="mean",
                 rerank=RerankShape(middle=(END,), tail=(END,)),
             ),
+            adapters=frozenset(each.id for each in load.adapters),
+            writes=load.purpose == "chat",
         )
         self.n_ctx = self.model.n_ctx
         self.apart: Pool | None = None
@@ -104,6 +108,9 @@ class FakeBackend:
         self.num_computed = 0
         self.num_restored = 0
         self._num_named = 0
+        self.adapter = ""  # that computes
+        self.num_changes = 0  # of adapters
+        self._under: dict[int, str] = {}  # real cells, by the adapter that computed them
         self.rows: dict[int, list[int]] = {}  # row → what the sequence held up to there
         self.num_samplers = 0
         self.fail_next_decode = False
@@ -143,6 +150,12 @@ class FakeBackend:
     def control_texts(self) -> Sequence[str]:
         return sorted(_CONTROLS, key=len, reverse=True)
 
+    def use(self, adapter: str) -> None:
+        if adapter and adapter not in self.model.adapters:
+            raise RuntimeError("an adapter that was not loaded")
+        self.num_changes += adapter != self.adapter
+        self.adapter = adapter
+
     def decode(self, batch: Sequence[BatchItem]) -> DecodeStatus:
         if self.fail_next_decode or self.num_cells + len(batch) > self.model.n_ctx:
             self.fail_next_decode = False
@@ -154,9 +167,11 @@ class FakeBackend:
             cells = self.cells.setdefault(item.seq_id, [])
             if item.position != len(cells):
                 raise RuntimeError("positions must go on where the sequence ends")
+            if any(self._under[cell] != self.adapter for cell in self.physical.get(item.seq_id, [])):
+                raise RuntimeError("cells that were computed under another adapter")
             cells.append(item.token)
             self.num_computed += 1
-            self.physical.setdefault(item.seq_id, []).append(self._new_cell())
+            self.physical.setdefault(item.seq_id, []).append(self._new_cell(self.adapter))
             if item.wants_logits:
                 self.rows[row] = list(cells)
         running = [bytes_of(cells) for seq_id, cells in self.cells.items() if seq_id < self.model.n_seq_max]
@@ -170,10 +185,12 @@ class FakeBackend:
         self.num_samplers += 1
         return FakeSampler(self, sampling)
 
-    def open_lane(self, setup: Setup) -> FakeBackend:
+    def open_lane(self, setup: Setup, adapter: str) -> FakeBackend:
         if setup.n_ctx > 10 * self._load.n_ctx:
             raise MemoryError("no memory for so many cells")
-        return FakeBackend(msgspec.structs.replace(self._load, n_seq_max=1), n_cells=setup.n_ctx)
+        lane = FakeBackend(msgspec.structs.replace(self._load, n_seq_max=1), n_cells=setup.n_ctx)
+        lane.use(adapter)
+        return lane
 
     def digest(self, row: int) -> bytes:
         return hashlib.sha256(repr(self.rows[row]).encode()).digest()[:DIGEST_BYTES]
@@ -194,24 +211,27 @@ class FakeBackend:
     def save(self, seq_id: int) -> npt.NDArray[np.uint8]:
         if seq_id > self.model.n_seq_max:
             raise RuntimeError("only what can be decoded can be saved")
-        return np.array(self.cells[seq_id], np.int32).view(np.uint8)
+        under = sorted(self.model.adapters | {""}).index(self._under[self.physical[seq_id][0]])
+        return np.array([under, *self.cells[seq_id]], np.int32).view(np.uint8)
 
     def restore(self, seq_id: int, data: npt.NDArray[np.uint8]) -> bool:
-        tokens = [int(token) for token in data.view(np.int32)]
+        under, *tokens = (int(token) for token in data.view(np.int32))
         if self.cells.get(seq_id):
             raise RuntimeError("a restore onto something")
         if self.num_cells + len(tokens) > self.model.n_ctx:
             return False
         self.cells[seq_id] = tokens
-        self.physical[seq_id] = [self._new_cell() for _ in tokens]
+        adapter = sorted(self.model.adapters | {""})[under]
+        self.physical[seq_id] = [self._new_cell(adapter) for _ in tokens]
         self.num_restored += len(tokens)
         return True
 
     def close(self) -> None:
         self.cells.clear()
 
-    def _new_cell(self) -> int:
+    def _new_cell(self, adapter: str) -> int:
         self._num_named += 1
+        self._under[self._num_named] = adapter
         return self._num_named
 
     @property
@@ -256,7 +276,7 @@ class FakeSampler:
             os.kill(os.getpid(), signal.SIGKILL)
         if written >= 2 and b"please fail" in asked:
             raise RuntimeError("the library failed")
-        script = answer_to(asked, self._seed)
+        script = answer_to(asked, self._seed, self._backend.adapter)
         return script[written] if written < len(script) else END
 
     def choose(self, row: int, allowed: npt.NDArray[np.bool_] | None) -> int:
@@ -280,7 +300,7 @@ def bytes_of(tokens: Sequence[int]) -> bytes:
     return bytes(token if token < WORD else 10 for token in tokens)
 
 
-def answer_to(asked: bytes, seed: int = 0) -> list[int]:
+def answer_to(asked: bytes, seed: int = 0, adapter: str = "") -> list[int]:
     """The tokens of the scripted answer to the last turn."""
     last = asked.rstrip(b"\n").rsplit(b"\n", 1)[-1]
     if b"echo: " in last:
@@ -289,4 +309,6 @@ def answer_to(asked: bytes, seed: int = 0) -> list[int]:
         return [WORD] * int(match[1])
     if match := re.search(rb"roll ([0-9]+) dice", last):
         return [*random.Random(seed).choices(b"123456", k=int(match[1]))]
+    if b"which adapter" in last:
+        return list((adapter or "none").encode())
     return list(CLERK.get(last.strip(), "ok").encode())

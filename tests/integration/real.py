@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance.engine.messages import (
-    Delta,
-    Generate,
-    Sampling,
-    ToGateway,
-    Turn,
-)
+from appliance.engine.messages import Delta, Generate, ToGateway
+from appliance.engine.question import Sampling, Turn
 from appliance.engine.worker.backend import BatchItem, DecodeStatus
 from appliance.engine.worker.core import EngineCore
 from appliance.engine.worker.llama import LlamaBackend

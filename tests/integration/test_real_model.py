@@ -10,13 +10,8 @@ import numpy as np
 import pytest
 from llguidance import LLParserLimits
 
-from appliance.engine.messages import (
-    Failed,
-    Finished,
-    LoadModel,
-    Rejected,
-    Turn,
-)
+from appliance.engine.messages import Failed, Finished, LoadModel, Rejected
+from appliance.engine.question import Turn
 from appliance.engine.worker.backend import BatchItem, DecodeStatus
 from appliance.engine.worker.llama import LlamaBackend, LoadError
 from appliance.engine.worker.prompt import PromptBuilder

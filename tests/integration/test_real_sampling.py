@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from appliance.engine.messages import Delta, Generate, Logprob, Sampling
+from appliance.engine.messages import Delta, Generate, Logprob
+from appliance.engine.question import Sampling
 from appliance.engine.worker.llama import LlamaBackend
 from appliance.engine.worker.sequence import Sequence
 from tests.integration.real import Bench, last_logits, vary

@@ -9,7 +9,8 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from appliance.dialects import reader
-from appliance.engine.messages import Finished, Generate, Tools, ToolSpec, Turn
+from appliance.engine.messages import Finished, Generate
+from appliance.engine.question import Tools, ToolSpec, Turn
 from appliance.engine.worker.llama import LlamaBackend
 from appliance.engine.worker.sequence import Sequence
 from tests.dialects import merged

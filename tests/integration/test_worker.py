@@ -28,13 +28,12 @@ from appliance.engine.messages import (
     Pulse,
     Ready,
     Rejected,
-    Sampling,
     Shutdown,
     Started,
     ToGateway,
     ToWorker,
-    Turn,
 )
+from appliance.engine.question import Sampling, Turn
 from tests.fakes.fake_backend import ASSISTANT
 
 LOAD = LoadModel("fake", "", 4096, 2, 64, 1, 1, 0, 4, 150_000, 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.engine.messages import Sampling
+from appliance.engine.question import Sampling
 from appliance.engine.worker.routing import MIN_ROUTED_TOKENS, choose
 from appliance.engine.worker.sequence import Sequence
 from appliance.fitting import divide

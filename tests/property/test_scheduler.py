@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from appliance.engine.messages import Sampling
+from appliance.engine.question import Sampling
 from appliance.engine.worker.actions import Action, Copy, Forget, Free, Restore, Spill
 from appliance.engine.worker.scheduler import Chunk, Scheduler
 from appliance.engine.worker.sequence import Sequence, Status
@@ -51,12 +51,18 @@ class Machine(RuleBasedStateMachine):
         size=st.integers(1, 60),
         max_tokens=st.integers(1, 24),
         tenant=st.integers(0, 1),
+        adapter=st.sampled_from(["", "", "one", "two"]),
     )
-    def add(self, prefix: int, size: int, max_tokens: int, tenant: int) -> None:
+    def add(self, prefix: int, size: int, max_tokens: int, tenant: int, adapter: str) -> None:
         self.number += 1
         prompt = ([prefix] * 30 + [self.number] * 60)[30 - min(30, size) :][:size]
         sequence = Sequence(
-            str(self.number), prompt, min(max_tokens, NUM_CELLS - size), GREEDY, tenant=str(tenant)
+            str(self.number),
+            prompt,
+            min(max_tokens, NUM_CELLS - size),
+            GREEDY,
+            tenant=str(tenant),
+            adapter=adapter,
         )
         waiting = self.scheduler.num_waiting
         accepted = self.scheduler.add(sequence)
@@ -72,7 +78,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def library_has_no_room(self) -> None:
         if self.scheduler.num_running > 1:
-            done = self.scheduler.schedule()
+            done = self.scheduler.schedule(adapter=self.scheduler.adapters[0])
             self.act(done.actions)
             if done.chunks and self.scheduler.num_running > 1:
                 self.act(self.scheduler.give_back(done.chunks))
@@ -89,22 +95,24 @@ class Machine(RuleBasedStateMachine):
     def restores_fail(self, fails: bool) -> None:  # noqa: FBT001
         self.restores_fail_now = fails
 
-    @rule(budget=st.integers(1, BUDGET))
-    def step(self, budget: int = BUDGET) -> None:
-        decoding = [each for each in self.live if each.status is Status.DECODE]
-        done = self.scheduler.schedule(budget)
+    @rule(budget=st.integers(1, BUDGET), turn=st.integers(0, 2))
+    def step(self, budget: int = BUDGET, turn: int = 0) -> None:
+        at_work = self.scheduler.adapters or [""]
+        adapter = at_work[turn % len(at_work)]
+        decoding = [each for each in self.live if each.status is Status.DECODE and each.adapter == adapter]
+        done = self.scheduler.schedule(budget, adapter)
         self.act(done.actions)
         tokens = sum(chunk.num_tokens for chunk in done.chunks)
         drafts = sum(len(chunk.draft) for chunk in done.chunks)
         assert drafts <= 3
         assert tokens <= max(budget, len(decoding) + drafts + 1) <= BUDGET
-        assert all(chunk.num_tokens > 0 for chunk in done.chunks)
+        assert all(chunk.num_tokens > 0 and chunk.sequence.adapter == adapter for chunk in done.chunks)
         assert max(Counter(id(chunk.sequence) for chunk in done.chunks).values(), default=1) == 1
         scheduled = {chunk.sequence.request_id for chunk in done.chunks}
         # Decode first: whoever wrote before writes now, unless it had to give way.
         assert all(each.request_id in scheduled or each.status is Status.WAITING for each in decoding)
         restores = any(isinstance(action, Restore) for action in done.actions)
-        assert bool(done.chunks) or restores or not self.live
+        assert bool(done.chunks) or restores or not self.live or len(at_work) > 1
         self.compute(done.chunks)
 
     def act(self, actions: Iterable[Action]) -> None:
@@ -191,10 +199,10 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         # No starvation: without newcomers everybody comes to an end.
-        for _ in range(3000):
+        for turn in range(3000):
             if not self.live:
                 break
-            self.step()
+            self.step(turn=turn)
         assert not self.live
         assert not self.scheduler.has_work
         assert self.scheduler.num_cells_used == self.scheduler.num_cells_cached <= 40
@@ -208,6 +216,15 @@ class Machine(RuleBasedStateMachine):
                 mine = self.physical.get(one.seq_id, [])
                 theirs = set(self.physical.get(other.seq_id, []))
                 assert sum(cell in theirs for cell in mine) in {0, 30}
+
+
+    @invariant()
+    def adapters_share_nothing(self) -> None:
+        for one in self.live:
+            for other in self.live:
+                if one.adapter != other.adapter and -1 not in {one.seq_id, other.seq_id}:
+                    mine = self.physical.get(one.seq_id, [])
+                    assert not set(mine) & set(self.physical.get(other.seq_id, []))
 
 
 TestScheduler = Machine.TestCase

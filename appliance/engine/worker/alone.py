@@ -43,6 +43,7 @@ class Alone:
         self._digests = bytearray()
         self._lane: Lane | None = None
         self._setup: Setup | None = None
+        self._adapter = ""  # of the lane
 
     @property
     def has_work(self) -> bool:
@@ -102,9 +103,9 @@ class Alone:
         sequence = self._waiting.popleft()
         if sequence.setup is None:
             raise RuntimeError("a request without a setup is not reproducible")
-        if self._setup != sequence.setup or self._lane is None:
+        if (self._setup, self._adapter) != (sequence.setup, sequence.adapter) or self._lane is None:
             try:
-                self._open(sequence.setup)
+                self._open(sequence.setup, sequence.adapter)
             except Exception as error:  # the library's refusal: this request's failure, nobody else's
                 self._lane = self._setup = None
                 self._emit([Failed(sequence.request_id, "out_of_memory", str(error))])
@@ -116,12 +117,12 @@ class Alone:
         self._running = sequence
         return sequence
 
-    def _open(self, setup: Setup) -> None:
+    def _open(self, setup: Setup, adapter: str) -> None:
         if self._lane is not None:
             self._lane.close()
             self._lane = None
-        self._lane = self._backend.open_lane(setup)
-        self._setup = setup
+        self._lane = self._backend.open_lane(setup, adapter)
+        self._setup, self._adapter = setup, adapter
 
     def _advance(self, sequence: Sequence, lane: Lane, row: int) -> None:
         if self._writer is None:

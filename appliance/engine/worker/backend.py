@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from appliance.engine.messages import Sampling, Setup, Trial, Tuning
+from appliance.engine.messages import Setup, Trial, Tuning
+from appliance.engine.question import Sampling
 from appliance.engine.worker.embedder import Embedder, EmbeddingShape
 
 Logits = npt.NDArray[np.float32]
@@ -51,6 +52,8 @@ class Model:
     on_gpu: bool = False  # whether a GPU answers
     fallback: str = ""  # why none does, though its backend is installed (devices.py)
     fallback_says: str = ""
+    adapters: frozenset[str] = frozenset()  # the ids that `use` takes
+    writes: bool = True  # False for a model that only embeds or ranks: it has no pool to decode in
 
     @property
     def max_tokens(self) -> int:
@@ -120,6 +123,10 @@ class Pool(Protocol):
 
     n_ctx: int  # cells
 
+    def use(self, adapter: str) -> None:
+        """What is decoded from here on is computed under this adapter, or none. Cells stay as they are."""
+        ...
+
     def decode(self, batch: Sequence[BatchItem]) -> DecodeStatus:
         """Compute one batch. RuntimeError where the library fails for good."""
         ...
@@ -184,8 +191,10 @@ class Backend(Pool, Protocol):
         """The texts of all control tokens, longest first."""
         ...
 
-    def open_lane(self, setup: Setup) -> Lane:
-        """A context of its own for reproducible requests. Any error: it can not be had."""
+    def open_lane(self, setup: Setup, adapter: str) -> Lane:
+        """A context of its own for reproducible requests, under this adapter alone. Any error: it can
+        not be had.
+        """
         ...
 
     def new_embedder(self) -> Embedder:

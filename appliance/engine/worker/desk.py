@@ -21,9 +21,8 @@ from appliance.engine.messages import (
     ToGateway,
     Tokenize,
     Tokenized,
-    Tools,
-    Turn,
 )
+from appliance.engine.question import Tools, Turn
 from appliance.engine.worker import ranking
 from appliance.engine.worker.backend import Backend
 from appliance.engine.worker.embedding import Job

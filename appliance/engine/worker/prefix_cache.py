@@ -1,9 +1,10 @@
-"""What was computed and may serve again: leaves by tenant, found by their longest common prefix.
+"""What was computed and may serve again: leaves by owner, found by their longest common prefix.
 
 Pure. A leaf is a finished sequence under a tag, an id that the library keeps cells for but never
 decodes. Sharing copies no cell. A tenant finds only its own leaves: what another one asked can not be
 learnt by timing. The exception is what the operator declared shared (system prompts in the
-configuration): that much of a leaf, and no token more, serves everybody.
+configuration): that much of a leaf, and no token more, serves everybody. What was computed under one
+adapter serves nobody under another.
 
 A leaf that must go, and whose cells nobody else holds, is worth keeping in the host's memory: coming
 back from there costs milliseconds, computing it again seconds. At most a few hundred leaves of a few
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from appliance.engine.worker.actions import Action, Forget, Free, Spill
 from appliance.engine.worker.cells import CellPool
+from appliance.engine.worker.sequence import Owner
 
 MIN_SHARED_TOKENS = 16  # below it a copy is not worth its call
 MIN_SPILLED_CELLS = 128  # below it computing again is as quick
@@ -37,7 +39,7 @@ class Leaf:
     """A computed token sequence that waits to be useful again: in cells, or spilled (`tag` None)."""
 
     tag: int | None
-    tenant: str
+    owner: Owner
     tokens: Tokens = field(repr=False)
     cells: list[int] = field(repr=False)
     handle: int = 0  # of a spilled leaf: the name of its bytes
@@ -75,14 +77,14 @@ class PrefixCache:
         """Cells' worth of leaves in the host's memory."""
         return self._num_spilled_cells
 
-    def find(self, tenant: str, tokens: Tokens, num_declared: int = 0) -> Source | None:
+    def find(self, owner: Owner, tokens: Tokens, num_declared: int = 0) -> Source | None:
         """The leaf with the longest usable prefix; always at least one token is left to compute.
 
         `num_declared` tokens of the prompt are declared shared: so much may come from any tenant.
         """
         best: Source | None = None
         for leaf in [*self._leaves, *self._shelf]:
-            length = usable_length(tenant, tokens, num_declared, leaf.tenant, leaf.tokens)
+            length = usable_length(owner, tokens, num_declared, leaf.owner, leaf.tokens)
             # Cells cost nothing; what the shelf has more must be worth a restore.
             needed, more = (MIN_SHARED_TOKENS, 1) if leaf.tag is not None else (MIN_SPILLED_CELLS,) * 2
             if length >= needed and (best is None or length >= best.length + more):
@@ -94,12 +96,12 @@ class PrefixCache:
         self._ticks += 1
         leaf.used_at = self._ticks
 
-    def publish(self, tenant: str, tokens: Tokens, cells: list[int]) -> tuple[int | None, list[Action]]:
+    def publish(self, owner: Owner, tokens: Tokens, cells: list[int]) -> tuple[int | None, list[Action]]:
         """Keep a finished sequence. The tag to copy it to (None: not kept), and what to do first."""
         actions: list[Action] = []
         if len(tokens) < MIN_SHARED_TOKENS or not self._max_cells:
             return None, actions
-        for leaf in [each for each in self._leaves if each.tenant == tenant]:
+        for leaf in [each for each in self._leaves if each.owner == owner]:
             length = common_prefix(leaf.tokens, tokens)
             if length == len(tokens):  # nothing new: the leaf that has it lives on
                 self.touch(leaf)
@@ -109,13 +111,13 @@ class PrefixCache:
         said_again = [
             leaf
             for leaf in self._shelf
-            if leaf.tenant == tenant and common_prefix(leaf.tokens, tokens) == len(leaf.tokens)
+            if leaf.owner == owner and common_prefix(leaf.tokens, tokens) == len(leaf.tokens)
         ]
         actions += [self._forget(leaf) for leaf in said_again]
         if not self._free_tags:
             actions += self.evict()
         tag = self._free_tags.pop()
-        leaf = Leaf(tag, tenant, tokens, cells)
+        leaf = Leaf(tag, owner, tokens, cells)
         self._pool.share_cached(cells)
         self._leaves.append(leaf)
         self.touch(leaf)
@@ -125,7 +127,9 @@ class PrefixCache:
         """What to do until the cache is within its bound, which is closer while anybody runs."""
         actions: list[Action] = []
         bound = self._max_cells if is_idle else min(self._max_cells, IDLE_CELLS_BESIDE_RUNNING)
-        while self._pool.num_cached_only > bound and any(leaf.tenant != DECLARED for leaf in self._leaves):
+        while self._pool.num_cached_only > bound and any(
+            leaf.owner.tenant != DECLARED for leaf in self._leaves
+        ):
             actions += self.evict()
         return actions
 
@@ -152,7 +156,7 @@ class PrefixCache:
 
     def _shelve(self, leaf: Leaf, tag: int) -> list[Action]:
         self._num_handles += 1
-        spilled = Leaf(None, leaf.tenant, leaf.tokens, [], self._num_handles, leaf.used_at)
+        spilled = Leaf(None, leaf.owner, leaf.tokens, [], self._num_handles, leaf.used_at)
         self._shelf.append(spilled)
         self._num_spilled_cells += len(leaf.tokens)
         actions: list[Action] = [Spill(tag, len(leaf.tokens), spilled.handle)]
@@ -164,7 +168,7 @@ class PrefixCache:
     def _covers(self, spilled: Leaf, leaf: Leaf) -> bool:
         """Whether what the shelf has of this leaf leaves too little to be worth its own place."""
         common = common_prefix(spilled.tokens, leaf.tokens)
-        return spilled.tenant == leaf.tenant and len(leaf.tokens) - common < MIN_SPILLED_CELLS
+        return spilled.owner == leaf.owner and len(leaf.tokens) - common < MIN_SPILLED_CELLS
 
     def _forget(self, leaf: Leaf) -> Forget:
         self._shelf.remove(leaf)
@@ -182,13 +186,15 @@ class PrefixCache:
 
 def _usefulness(leaf: Leaf) -> tuple[bool, int]:
     """What goes first is the least: declared leaves last, the others by when they served."""
-    return leaf.tenant == DECLARED, leaf.used_at
+    return leaf.owner.tenant == DECLARED, leaf.used_at
 
 
-def usable_length(tenant: str, tokens: Tokens, num_declared: int, holder: str, held: Tokens) -> int:
-    """How much of what `holder` computed a prompt of `tenant` may take; one token is always left."""
+def usable_length(owner: Owner, tokens: Tokens, num_declared: int, holder: Owner, held: Tokens) -> int:
+    """How much of what `holder` computed a prompt of `owner` may take; one token is always left."""
+    if owner.adapter != holder.adapter:
+        return 0
     common = min(common_prefix(held, tokens), len(tokens) - 1)
-    if tenant == holder:
+    if owner == holder:
         return common
     # Of a stranger only what is declared, and only whole: a part would tell of the stranger's prompt.
     return num_declared if 0 < num_declared <= common else 0

@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 from itertools import takewhile
 
-from appliance.engine.messages import Generate, Rejected, Tools, Turn
+from appliance.engine.messages import Generate, Rejected
+from appliance.engine.question import Tools, Turn
 from appliance.engine.worker import grammar
 from appliance.engine.worker.backend import Backend
 from appliance.engine.worker.constraints import Constraints, UnsupportedError
@@ -95,6 +96,7 @@ class Preparer:
         return sequence
 
     def _sequence(self, message: Generate) -> Sequence:
+        self._check_model(message.adapter)
         self._check_bias(message.sampling.logit_bias)
         rendered = self._prompt(message)
         prompt = rendered.tokens
@@ -119,6 +121,7 @@ class Preparer:
             spelt=self._constraints.spelt(calls=message.tools is not None) if is_chat else frozenset(),
             begins_thinking=rendered.begins_thinking,
             setup=message.setup,
+            adapter=message.adapter,
             num_system=_num_system(message.messages, message.tools, len(prompt)),
         )
 
@@ -140,6 +143,13 @@ class Preparer:
         if not prompt:
             raise _Wrong("invalid_value", "an empty prompt can not be gone on from by this model", "prompt")
         return Prompt(prompt)
+
+    def _check_model(self, adapter: str) -> None:
+        model = self._backend.model
+        if not model.writes:
+            raise _Wrong("unsupported_model", "this model writes no answers: it embeds or ranks", "model")
+        if adapter and adapter not in model.adapters:
+            raise _Wrong("adapter_not_loaded", "the model was loaded without this adapter", "model")
 
     def _check_bias(self, logit_bias: tuple[tuple[int, float], ...]) -> None:
         self._check_tokens([token for token, _ in logit_bias], "logit_bias")

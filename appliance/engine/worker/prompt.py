@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from appliance import dialects
-from appliance.engine.messages import Tools, Turn
+from appliance.engine.question import Tools, Turn
 from appliance.engine.worker.backend import Backend
 from appliance.engine.worker.swapping import PLACEHOLDER, Controls, Swapper, TooDeepError
 from appliance.engine.worker.templates import ChatTemplate, TemplateRefusedError

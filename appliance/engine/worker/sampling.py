@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from appliance.engine.messages import Sampling
+from appliance.engine.question import Sampling
 
 DEFAULT_TOP_K = 1000
 

@@ -1,6 +1,9 @@
 """Who computes what in the next step. Pure: no library, no clock, no I/O; it owns queues and cells.
 
-Numbered decision tree of `schedule`:
+A step computes the sequences of one adapter, which the caller names (`rota`); the others keep their
+cells meanwhile. Who is admitted does not depend on it.
+
+Numbered decision tree of `schedule`, where "the sequences" are those of the step's adapter:
 1. where the decoding sequences would not all find a free cell, cached leaves go, the least recently
    used first; where none is left, the newest running sequence is preempted: it gives its cells back
    and goes to the head of the queue, to be computed again later
@@ -13,7 +16,8 @@ Numbered decision tree of `schedule`:
    b. one that does not fit holds the line, so that nobody starves behind smaller requests
    c. the others are admitted, on top of the longest prefix that their tenant has in memory, or has
       spilled to the host's memory: such a one is restored in this step and read on in the next
-5. an admitted request gets its first chunk from what is left of the budget
+5. an admitted request gets its first chunk from what is left of the budget, or, under another adapter,
+   in a step of its own
 
 The library's pool is mirrored by `CellPool`, cell by cell, so that `decode` is never asked for more
 than there is.
@@ -137,12 +141,21 @@ class Scheduler:
 
     @property
     def decoding(self) -> list[Sequence]:
-        """The sequences that write one token a step."""
+        """The sequences that write, one token in each step of their adapter."""
         return [each for each in self._running if each.status is Status.DECODE]
 
     @property
     def num_decoding(self) -> int:
         return len(self.decoding)
+
+    def writing(self, adapter: str) -> list[Sequence]:
+        """Those of one adapter."""
+        return [each for each in self.decoding if each.adapter == adapter]
+
+    @property
+    def adapters(self) -> list[str]:
+        """Under which there is something to compute: of those who run, or else of who is admitted next."""
+        return list(dict.fromkeys(each.adapter for each in self._running or self._candidates()[:1]))
 
     def add(self, sequence: Sequence) -> bool:
         """Queue a request; False where the queue is full."""
@@ -156,24 +169,25 @@ class Scheduler:
         """How many of its first tokens its tenant has here: computed, being computed, or to be."""
         if not self._shares:
             return 0
-        cached = self._cache.find(sequence.tenant, sequence.prompt_array, self._num_declared(sequence))
+        cached = self._cache.find(sequence.owner, sequence.prompt_array, self._num_declared(sequence))
         others = (self._in_common(sequence, each) for each in (*self._running, *self._waiting))
         return max(cached.length if cached else 0, *others, 0)
 
-    def schedule(self, budget: int | None = None) -> Step:
-        """The next step's work. No chunks only where nobody is there, or all that came is restored first.
+    def schedule(self, budget: int | None = None, adapter: str = "") -> Step:
+        """The next step's work under one adapter. No chunks only where nobody is there, all that came is
+        restored first, or those under other adapters hold every cell.
 
         `budget` bounds the tokens of this step, within the budget of the whole.
         """
         actions: list[Action] = []
         chunks: list[Chunk] = []
-        self._make_room(actions)  # 1
-        self._continue(chunks)  # 2
+        self._make_room(adapter, actions)  # 1
+        self._continue(adapter, chunks)  # 2
         num_tokens = sum(chunk.num_tokens for chunk in chunks)
         left = max(1, min(self._budget, budget or self._budget) - num_tokens)
         left = min(left, self._budget - num_tokens)
         for each in self._running:  # 3
-            if each.status is Status.PREFILL and left > 0:
+            if each.status is Status.PREFILL and each.adapter == adapter and left > 0:
                 left -= self._read(each, left, actions, chunks)
         for candidate in self._candidates():  # 4
             if left <= 0 or not self._free_ids:
@@ -186,7 +200,8 @@ class Scheduler:
             self._admit(candidate, source, actions)  # 4c
             if source is not None and source.seq_id is None:
                 continue
-            left -= self._read(candidate, left, actions, chunks)  # 5
+            if candidate.adapter == adapter:
+                left -= self._read(candidate, left, actions, chunks)  # 5
         return Step(tuple(actions), tuple(chunks))
 
     def computed(self, chunk: Chunk, num_right: int) -> None:
@@ -212,7 +227,7 @@ class Scheduler:
         self._return_unused(sequence)
         if self._shares and sequence.num_computed:
             tokens = np.array(sequence.known(0, sequence.num_computed), np.int32)
-            tag, freed = self._cache.publish(sequence.tenant, tokens, sequence.cells)
+            tag, freed = self._cache.publish(sequence.owner, tokens, sequence.cells)
             actions += freed
             if tag is not None:
                 actions.append(Copy(sequence.seq_id, tag, sequence.num_computed))
@@ -230,8 +245,8 @@ class Scheduler:
             self._preempt_newest(actions)
         return actions
 
-    def _make_room(self, actions: list[Action]) -> None:
-        while self._pool.num_free < self.num_decoding:
+    def _make_room(self, adapter: str, actions: list[Action]) -> None:
+        while self._pool.num_free < len(self.writing(adapter)):
             evicted = self._cache.evict()
             if evicted:
                 actions += evicted
@@ -270,9 +285,9 @@ class Scheduler:
             self._chunk(sequence, size, chunks)
         return size
 
-    def _continue(self, chunks: list[Chunk]) -> None:
+    def _continue(self, adapter: str, chunks: list[Chunk]) -> None:
         """One token for everybody who writes; guesses for as long as nobody goes without."""
-        decoding = self.decoding
+        decoding = self.writing(adapter)
         room = self._pool.num_free - len(decoding)
         room = max(0, min(room, self._max_drafts, self._budget - len(decoding)))
         for each in decoding:
@@ -294,7 +309,7 @@ class Scheduler:
         if not self._shares:
             return None
         prompt = sequence.prompt_array
-        best = self._cache.find(sequence.tenant, prompt, sequence.num_declared)
+        best = self._cache.find(sequence.owner, prompt, sequence.num_declared)
         for each in self._running:
             length = min(self._in_common(sequence, each), each.num_computed)
             # A restore costs little, but cells that are there already cost nothing.
@@ -314,7 +329,7 @@ class Scheduler:
     def _in_common(self, sequence: Sequence, other: Sequence) -> int:
         """What of the other's prompt, computed or still to be, the sequence may take."""
         return usable_length(
-            sequence.tenant, sequence.prompt_array, sequence.num_declared, other.tenant, other.prompt_array
+            sequence.owner, sequence.prompt_array, sequence.num_declared, other.owner, other.prompt_array
         )
 
     def _num_declared(self, sequence: Sequence) -> int:

@@ -8,7 +8,8 @@ from enum import Enum, auto
 import numpy as np
 import numpy.typing as npt
 
-from appliance.engine.messages import Finished, Sampling, Setup
+from appliance.engine.messages import Finished, Setup
+from appliance.engine.question import Sampling
 from appliance.engine.worker.grammar import Grammar
 
 
@@ -18,6 +19,16 @@ class Status(Enum):
     WAITING = auto()
     PREFILL = auto()
     DECODE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose cells these are, and under which adapter they were computed: under another one they would
+    hold other numbers.
+    """
+
+    tenant: str
+    adapter: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +48,7 @@ class Sequence:
     num_declared: int = 0  # leading tokens of the prompt that the operator declared shared
     draft: list[int] = field(default_factory=list, repr=False)  # guesses to be checked in the next step
     setup: Setup | None = None  # reproducible: it is computed alone
+    adapter: str = ""  # under which it is computed; empty: the model as it is
     status: Status = Status.WAITING
     seq_id: int = -1
     num_computed: int = 0  # tokens whose cells are filled: the next position
@@ -48,6 +60,11 @@ class Sequence:
     started_us: int = 0  # first prefill
     decoding_us: int = 0  # first token
     _prompt_array: npt.NDArray[np.int32] | None = field(default=None, repr=False)
+
+    @property
+    def owner(self) -> Owner:
+        """What may be shared with whom."""
+        return Owner(self.tenant, self.adapter)
 
     @property
     def num_prompt(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from appliance.engine.worker.budget import StepCost
 from appliance.engine.worker.prefix_cache import Tokens
-from appliance.engine.worker.sequence import Sequence
+from appliance.engine.worker.sequence import Owner, Sequence
 
 MAX_ANSWERS = 512
 MIN_REMEMBERED, MAX_REMEMBERED = 4, 2048  # tokens of an answer
@@ -28,13 +28,14 @@ _RETRY = 0.02  # what acceptance regains with each step without a guess
 
 
 class AnswerMemory:
-    """What a tenant was answered to exactly the same prompt: the best guess when it asks again.
+    """What a tenant was answered to exactly the same prompt: the best guess when it asks again, under
+    the same adapter.
 
     Token ids only, the latest first to stay; prompts are remembered by their digest. Owner: the core.
     """
 
     def __init__(self) -> None:
-        self._answers: dict[tuple[str, bytes], Tokens] = {}
+        self._answers: dict[tuple[Owner, bytes], Tokens] = {}
 
     def remember(self, sequence: Sequence) -> None:
         """An answer that has come to its own end."""
@@ -51,8 +52,8 @@ class AnswerMemory:
         return self._answers.get(self._key(sequence))
 
     @staticmethod
-    def _key(sequence: Sequence) -> tuple[str, bytes]:
-        return sequence.tenant, hashlib.sha256(sequence.prompt_array.tobytes()).digest()
+    def _key(sequence: Sequence) -> tuple[Owner, bytes]:
+        return sequence.owner, hashlib.sha256(sequence.prompt_array.tobytes()).digest()
 
 
 class Acceptance:

@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.clock import Clock
-from appliance.engine.messages import Delta, Failed, Finished, Sampling, Started, ToGateway
+from appliance.engine.messages import Delta, Failed, Finished, Started, ToGateway
+from appliance.engine.question import Sampling
 from appliance.engine.worker.actions import Action, Copy, Forget, Free, Restore, Spill
 from appliance.engine.worker.backend import MAX_SEQUENCE_IDS, Backend, BatchItem, DecodeStatus, Pool
-from appliance.engine.worker.budget import Crowd, StepBudget, StepCost
+from appliance.engine.worker.budget import LARGE_STEP, Crowd, StepBudget, StepCost
 from appliance.engine.worker.grammar import GrammarExhausted
 from appliance.engine.worker.prefix_cache import DECLARED, Tokens
+from appliance.engine.worker.rota import Rota
 from appliance.engine.worker.scheduler import Chunk, Scheduler
 from appliance.engine.worker.sequence import Sequence, Status, finished
 from appliance.engine.worker.speculation import AnswerMemory, draft_length, propose
@@ -83,6 +85,8 @@ class Together:
         )
         self._budget = StepBudget(target_us=limits.step_target_us, max_tokens=model.n_batch)
         self._cost = StepCost()
+        self._rota = Rota()
+        self._adapter = ""  # that lies over the pool's context
         self._memory = memory
         self._tally = tally
         self._sequences: dict[str, Sequence] = {}
@@ -149,12 +153,14 @@ class Together:
             self._emit([self._finish(sequence, "aborted")])
 
     def step(self, beside: Crowd) -> list[ToGateway]:
-        """One forward pass for everybody in this pool, and what there is to say."""
+        """One forward pass for everybody under one adapter in this pool, and what there is to say."""
         began_us = self._clock.monotonic_us()
-        self._guess()
-        step = self._scheduler.schedule(self._budget.tokens(self.crowd, beside))
+        adapter = self._rota.choose(self._scheduler.adapters)
+        self._guess(adapter)
+        step = self._scheduler.schedule(self._budget.tokens(self.crowd, beside), adapter)
         self._act(step.actions)
-        if not step.chunks:  # whoever was left has gone, or waits for what is being restored
+        if not step.chunks:  # whoever was left has gone, or waits for cells, or what is being restored
+            self._rota.could_not()
             return []
         batch, rows = self._batch(step.chunks)
         if not self._decode(batch, step.chunks):
@@ -162,12 +168,14 @@ class Together:
         messages: list[ToGateway] = []
         for chunk, row in zip(step.chunks, rows, strict=True):
             messages += self._advance(chunk, row)
-        self._tally.step(self._clock.monotonic_us() - began_us)
+        took_us = self._clock.monotonic_us() - began_us
+        self._tally.step(took_us)
+        self._rota.ran(took_us)
         return messages
 
-    def _guess(self) -> None:
+    def _guess(self, adapter: str) -> None:
         """Drafts for those who write, where they make the room quicker."""
-        decoding = self._scheduler.decoding if self._speculates else []
+        decoding = self._scheduler.writing(adapter) if self._speculates else []
         for sequence in decoding:
             writer = self._writers[sequence.request_id]
             rate = writer.acceptance.rate(from_reference=sequence.reference is not None)
@@ -178,11 +186,20 @@ class Together:
 
     def _decode(self, batch: list[BatchItem], chunks: tuple[Chunk, ...]) -> bool:
         began_us = self._clock.monotonic_us()
+        adapter = chunks[0].sequence.adapter
+        has_changed = adapter != self._adapter
+        if has_changed:
+            self._pool.use(adapter)
+            self._adapter = adapter
         if self._pool.decode(batch) is DecodeStatus.NO_ROOM:
             # The library changed nothing (llama.h, llama_decode): make room, and try again.
             self._act(self._scheduler.give_back(chunks))
             return False
         took_us = self._clock.monotonic_us() - began_us
+        if has_changed:  # what this step cost says nothing about others
+            if self._cost.is_known and len(batch) <= LARGE_STEP:
+                self._rota.changed(took_us - self._cost.step_us(len(batch)))
+            return True
         # Prompt tokens are those of chunks whose sequence has written nothing yet.
         num_prefill = sum(each.num_tokens for each in chunks if each.sequence.status is Status.PREFILL)
         self._budget.observe(num_tokens=len(batch), num_prefill=num_prefill, took_us=took_us)

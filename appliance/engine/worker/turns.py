@@ -17,7 +17,7 @@ import msgspec
 
 from appliance.core import Tool, ToolCall, Tooling
 from appliance.dialects import Speech, words
-from appliance.engine.messages import Call, Tools, Turn
+from appliance.engine.question import Call, Tools, Turn
 from appliance.engine.worker.swapping import Swapper
 
 Message = dict[str, Any]

@@ -10,7 +10,8 @@ import jsonschema  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
-from appliance.engine.messages import Generate, Sampling, Tools, Turn
+from appliance.engine.messages import Generate
+from appliance.engine.question import Sampling, Tools, Turn
 from appliance.engine.worker.grammar import Grammar
 from appliance.engine.worker.prepare import Preparer
 from appliance.engine.worker.prompt import PromptBuilder

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from appliance.engine.messages import Failed, Finished, Generate, Rejected, Sampling, ToGateway, Turn
+from appliance.engine.messages import Failed, Finished, Generate, Rejected, ToGateway
+from appliance.engine.question import Sampling, Turn
 from appliance.engine.worker.compiling import Compiling
 from appliance.engine.worker.prepare import Read
 from appliance.engine.worker.sequence import Sequence

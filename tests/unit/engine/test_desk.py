@@ -18,8 +18,8 @@ from appliance.engine.messages import (
     TaskMessage,
     Tokenize,
     Tokenized,
-    Turn,
 )
+from appliance.engine.question import Turn
 from appliance.engine.worker import ranking
 from appliance.engine.worker.desk import Desk
 from appliance.engine.worker.embedder import EmbeddingShape, RerankShape

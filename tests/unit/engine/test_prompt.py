@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.engine.messages import LoadModel, Turn
+from appliance.engine.messages import LoadModel
+from appliance.engine.question import Turn
 from appliance.engine.worker import templates
 from appliance.engine.worker.prompt import PromptBuilder, PromptError
 from tests.fakes.fake_backend import FakeBackend, bytes_of

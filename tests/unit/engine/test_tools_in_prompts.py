@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.engine.messages import Call, Count, Counted, Rejected, Tools, ToolSpec, Turn
+from appliance.engine.messages import Count, Counted, Rejected
+from appliance.engine.question import Call, Tools, ToolSpec, Turn
 from appliance.engine.worker.desk import Desk
 from appliance.engine.worker.prompt import PromptBuilder, PromptError
 from appliance.engine.worker.swapping import Controls, Swapper

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from appliance.engine.messages import DIGEST_BYTES, Sampling, Setup
+from appliance.engine.messages import DIGEST_BYTES, Setup
+from appliance.engine.question import Sampling
 from appliance.engine.worker.backend import BatchItem, DecodeStatus, Sampler
 from appliance.engine.worker.llama import memory, samplers
+from appliance.engine.worker.llama.adapters import Adapters
 from appliance.engine.worker.llama.context import Context, ContextShape
 from appliance.engine.worker.llama.model import LoadedModel
 
@@ -15,7 +17,7 @@ from appliance.engine.worker.llama.model import LoadedModel
 class LlamaLane:
     """Not unified, one id, as many threads for one token as for many. Owner: the step thread."""
 
-    def __init__(self, model: LoadedModel, setup: Setup) -> None:
+    def __init__(self, model: LoadedModel, setup: Setup, adapters: Adapters, adapter: str) -> None:
         memory.check_context(
             n_ctx=setup.n_ctx,
             cell_bytes=model.cell_bytes,
@@ -35,6 +37,7 @@ class LlamaLane:
                 flash_attn=setup.flash_attn,
             ),
         )
+        adapters.lay(self._context.pointer, adapter)
 
     def decode(self, batch: Sequence[BatchItem]) -> DecodeStatus:
         return self._context.decode(batch)

@@ -10,20 +10,23 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from appliance.engine.messages import LoadModel, Sampling, Setup, Trial
+from appliance.engine.messages import LoadModel, Setup, Trial
+from appliance.engine.question import Sampling
 from appliance.engine.worker.backend import BatchItem, DecodeStatus, Lane, Logits, Model, Pool, Sampler
 from appliance.engine.worker.embedder import EmbeddingShape
 from appliance.engine.worker.llama import library, memory, tune
+from appliance.engine.worker.llama.adapters import Adapters
 from appliance.engine.worker.llama.alone import LlamaLane
 from appliance.engine.worker.llama.context import ContextShape
 from appliance.engine.worker.llama.embedding import EmbeddingContext, EmbeddingLimits, pooling_of
 from appliance.engine.worker.llama.library import LoadError
-from appliance.engine.worker.llama.model import LoadedModel
+from appliance.engine.worker.llama.model import LoadedModel, files_of
 from appliance.engine.worker.llama.pool import LlamaPool
+from appliance.engine.worker.llama.words import Words
 from appliance.fitting.wanted import MAX_DRAFTS, REPRODUCIBLE_CHUNK, divide
 
 
-class LlamaBackend:
+class LlamaBackend(Words):
     """One model and its main context, unified, so that sequences share cells; and the pool apart."""
 
     def __init__(self, load: LoadModel) -> None:
@@ -34,8 +37,13 @@ class LlamaBackend:
         )
         on_host = not self._computing.gpus
         if on_host:
-            memory.check_weights(load.path)
-        self._loaded = LoadedModel(load.path, n_gpu_layers=0 if on_host else load.n_gpu_layers)
+            memory.check_weights(files_of(load))
+        loaded = LoadedModel(
+            load.path, n_gpu_layers=0 if on_host else load.n_gpu_layers, parts=load.parts
+        )
+        super().__init__(loaded)
+        if not loaded.is_causal:
+            raise LoadError("this model embeds, and writes no answers: it is no model for chat")
         if not self._loaded.template:
             raise LoadError("the model's file has no chat template")
         outputs = load.n_seq_max + MAX_DRAFTS
@@ -74,14 +82,17 @@ class LlamaBackend:
             kv_unified=True,
             flash_attn=self.tuning.flash_attn,
         )
-        self._context = LlamaPool(self._loaded, shape)
+        self._adapters = Adapters(loaded.pointer, load.parts or (load.path,), load.adapters)
+        self._context = LlamaPool(loaded, shape, self._adapters)
         self.n_ctx = self._context.n_ctx
         self._apart = (
-            LlamaPool(self._loaded, dataclasses.replace(shape, n_ctx=n_ctx_apart, flash_attn=True))
+            LlamaPool(loaded, dataclasses.replace(shape, n_ctx=n_ctx_apart, flash_attn=True), self._adapters)
             if n_ctx_apart
             else None
         )
         self.apart: Pool | None = self._apart
+        for each in self._adapters.ids:
+            self._context.try_adapter(each)
         self._limits = EmbeddingLimits(
             max_tokens=min(load.embedding_n_ctx, self._loaded.n_ctx_train),
             n_batch=load.embedding_n_batch,
@@ -99,29 +110,6 @@ class LlamaBackend:
             flash_attn=False,  # its kernels change with the number of tokens and of threads
         )
 
-    def tokenize(self, text: str, *, parse_special: bool, add_bos: bool) -> list[int]:
-        return self._loaded.tokenize(text, parse_special=parse_special, add_bos=add_bos)
-
-    def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        return self._loaded.encode(text, add_special=add_special, parse_special=parse_special)
-
-    def piece(self, token: int) -> bytes:
-        return self._loaded.piece(token)
-
-    def spell(self, token: int) -> bytes:
-        return self._loaded.read_piece(token, special=True)
-
-    def is_end(self, token: int) -> bool:
-        return self._loaded.is_end(token)
-
-    def vocabulary(self) -> tuple[list[bytes], list[int]]:
-        tokens = range(self._loaded.n_vocab)
-        pieces = [b"" if self._loaded.is_control(token) else self._loaded.piece(token) for token in tokens]
-        return pieces, [token for token in tokens if self._loaded.is_end(token)]
-
-    def control_texts(self) -> list[str]:
-        return self._loaded.control_texts()
-
     def decode(self, batch: Sequence[BatchItem]) -> DecodeStatus:
         return self._context.decode(batch)
 
@@ -131,8 +119,11 @@ class LlamaBackend:
     def new_sampler(self, sampling: Sampling) -> Sampler:
         return self._context.new_sampler(sampling)
 
-    def open_lane(self, setup: Setup) -> Lane:
-        return LlamaLane(self._loaded, setup)
+    def use(self, adapter: str) -> None:
+        self._context.use(adapter)
+
+    def open_lane(self, setup: Setup, adapter: str) -> Lane:
+        return LlamaLane(self._loaded, setup, self._adapters, adapter)
 
     def copy(self, source: int, target: int, length: int) -> None:
         self._context.copy(source, target, length)
@@ -190,4 +181,5 @@ class LlamaBackend:
                 pooling=pooling_of(context.pointer),
                 rerank=loaded.rerank,
             ),
+            adapters=self._adapters.ids,
         )

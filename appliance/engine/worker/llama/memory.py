@@ -6,6 +6,7 @@ Inside the library a failed allocation is a null pointer at best and the end of 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from appliance.engine import held
@@ -23,14 +24,16 @@ def available_bytes() -> int:
     return free if group is None else min(free, group)
 
 
-def check_weights(path: str) -> None:
-    """LoadError where the weights are larger than the memory."""
-    try:
-        needed = Path(path).stat().st_size
-    except OSError as error:
-        raise LoadError(f"the model's file can not be read: {error.strerror}") from error
-    if not os.access(path, os.R_OK):  # a worker in a sandbox has a user of its own
-        raise LoadError("the model's file can not be read by the worker's user: chmod a+r")
+def check_weights(paths: Iterable[str]) -> None:
+    """LoadError where the weights in all these files are larger than the memory."""
+    needed = 0
+    for path in paths:
+        try:
+            needed += Path(path).stat().st_size
+        except OSError as error:
+            raise LoadError(f"the model's file can not be read: {error.strerror}") from error
+        if not os.access(path, os.R_OK):  # a worker in a sandbox has a user of its own
+            raise LoadError("the model's file can not be read by the worker's user: chmod a+r")
     free = available_bytes()
     if needed + _RESERVE_BYTES > free:
         raise LoadError(

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from llama_cpp import llama_cpp as lib
 
+from appliance.engine.messages import LoadModel
 from appliance.engine.worker.embedder import RerankShape
 from appliance.engine.worker.llama.library import LoadError
 
@@ -19,13 +21,26 @@ _PIECE_BYTES = 256
 _META_BYTES = 256
 
 
+def files_of(load: LoadModel) -> list[str]:
+    """Everything that is read for a model."""
+    return list(dict.fromkeys([*(load.parts or (load.path,)), *(each.path for each in load.adapters)]))
+
+
 class LoadedModel:
     """Owner of the library's model. Close every context before it."""
 
-    def __init__(self, path: str, *, n_gpu_layers: int) -> None:
+    def __init__(self, path: str, *, n_gpu_layers: int, parts: Sequence[str] = ()) -> None:
+        """`parts` are the files of a split model in their order. Their names need not tell it: the store
+        names files by their content.
+        """
         params = lib.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
-        self.pointer: Any = lib.llama_model_load_from_file(os.fsencode(path), params)
+        self.pointer: Any
+        if len(parts) > 1:
+            paths = (ctypes.c_char_p * len(parts))(*map(os.fsencode, parts))
+            self.pointer = lib.llama_model_load_from_splits(paths, len(parts), params)
+        else:
+            self.pointer = lib.llama_model_load_from_file(os.fsencode(path), params)
         if not self.pointer:
             raise LoadError("llama.cpp can not load this file; its own words stand above")
         self.vocab: Any = lib.llama_model_get_vocab(self.pointer)

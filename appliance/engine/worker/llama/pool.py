@@ -1,20 +1,38 @@
-"""A pool besides the main one: a unified context that also makes samplers. Owner: the step thread."""
+"""A unified context that also makes samplers, under one adapter or another. Owner: the step thread."""
 
 from __future__ import annotations
 
-from appliance.engine.messages import Sampling
-from appliance.engine.worker.backend import Sampler
+import numpy as np
+
+from appliance.engine.question import Sampling
+from appliance.engine.worker.backend import BatchItem, DecodeStatus, Sampler
 from appliance.engine.worker.llama import samplers
+from appliance.engine.worker.llama.adapters import Adapters
 from appliance.engine.worker.llama.context import Context, ContextShape
+from appliance.engine.worker.llama.library import LoadError
 from appliance.engine.worker.llama.model import LoadedModel
 
 
 class LlamaPool(Context):
     """`Pool`, as the core knows it."""
 
-    def __init__(self, model: LoadedModel, shape: ContextShape) -> None:
+    def __init__(self, model: LoadedModel, shape: ContextShape, adapters: Adapters) -> None:
         super().__init__(model, shape)
         self._num_tokens = model.n_vocab
+        self._adapters = adapters
 
     def new_sampler(self, sampling: Sampling) -> Sampler:
         return samplers.new_sampler(self, self._num_tokens, sampling)
+
+    def use(self, adapter: str) -> None:
+        """The id of one that was loaded; empty: none."""
+        self._adapters.lay(self.pointer, adapter)
+
+    def try_adapter(self, adapter: str) -> None:
+        """Compute one token under it: what can not be computed shows here, and not in somebody's answer."""
+        self.use(adapter)
+        status = self.decode([BatchItem(0, 0, 0, wants_logits=True)])
+        if status is not DecodeStatus.OK or not np.isfinite(self.logits(0)).all():
+            raise LoadError(f"the adapter {adapter} computes no numbers with this model")
+        self.remove(0)
+        self.use("")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from llama_cpp import llama_cpp as lib
 
-from appliance.engine.messages import Sampling
+from appliance.engine.question import Sampling
 from appliance.engine.worker.backend import Logits, Sampler
 from appliance.engine.worker.llama.context import Context
 from appliance.engine.worker.sampling import DEFAULT_TOP_K, Bias, is_greedy, wants_penalties
