@@ -217,7 +217,6 @@ class Machine(RuleBasedStateMachine):
                 theirs = set(self.physical.get(other.seq_id, []))
                 assert sum(cell in theirs for cell in mine) in {0, 30}
 
-
     @invariant()
     def adapters_share_nothing(self) -> None:
         for one in self.live:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def _llama(load: LoadModel) -> Backend:
     # Imported only here: the library takes a second and is of no use to anybody else.
-    from appliance.engine.worker.llama import LlamaBackend  # noqa: PLC0415
+    from appliance.engine.worker import llama  # noqa: PLC0415
 
-    return LlamaBackend(load)
+    return llama.loaded(load)
 
 
 if __name__ == "__main__":

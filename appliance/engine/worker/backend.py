@@ -57,8 +57,8 @@ class Model:
 
     @property
     def max_tokens(self) -> int:
-        """Of one request, prompt and answer together."""
-        return min(self.n_ctx, self.n_ctx_train)
+        """Of one request, prompt and answer together; of one input where no answers are written."""
+        return self.embedding.max_tokens if not self.writes else min(self.n_ctx, self.n_ctx_train)
 
 
 @dataclass(frozen=True, slots=True)

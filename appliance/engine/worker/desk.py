@@ -122,6 +122,8 @@ class Desk:
     def _prompt(
         self, turns: Sequence[Turn], param: str, tools: Tools | None = None, effort: str = ""
     ) -> list[int]:
+        if not self._model.template:
+            raise _Wrong("unsupported_model", "this model has no chat template", "model")
         try:
             return self._builder.prompt(turns, tools, effort).tokens
         except PromptError as error:

@@ -55,6 +55,10 @@ class EmbeddingCore:
     def has_work(self) -> bool:
         return bool(self._jobs)
 
+    def prepare(self) -> None:
+        """Make the context that the first job would make. CanNotEmbed."""
+        self._make()
+
     def add(self, job: Job) -> None:
         """Queue a job, or say at once why it can not be."""
         if len(self._jobs) >= self._max_waiting:

@@ -78,26 +78,29 @@ def serve(
             ),
             clock=clock,
             emit=lambda each: channel.send(*each),
-            declared=[builder.declared_prefix(text) for text in load.shared_prefixes],
+            declared=[builder.declared_prefix(text) for text in load.shared_prefixes if backend.model.writes],
             resident=resident.own,
         )
         preparer = Preparer(builder, backend, pipes)
         preparer.rehearse()
+        embedding = EmbeddingCore(
+            backend,
+            max_waiting=load.max_waiting,
+            step_target_us=load.step_target_us,
+            clock=clock,
+            emit=lambda each: channel.send(*each),
+        )
+        if not backend.model.writes:  # what it is for must fit, and is told with its memory
+            embedding.prepare()
         layers = sandbox.seal(on_gpu=backend.model.on_gpu)
     except Exception as error:  # the process edge: whatever it is, the operator must hear of it
         said = f"{type(error).__name__}: {error}"
         channel.send(LoadFailed(said, error.code) if isinstance(error, LoadError) else LoadFailed(said))
         return 1
-    embedding = EmbeddingCore(
-        backend,
-        max_waiting=load.max_waiting,
-        step_target_us=load.step_target_us,
-        clock=clock,
-        emit=lambda each: channel.send(*each),
-    )
     inbox: Inbox = queue.SimpleQueue()
     pulses = Pulses(clock)
-    channel.send(_ready(backend, builder.speech, layers, clock.monotonic_us() - began_us), pulses.take())
+    load_us = clock.monotonic_us() - began_us
+    channel.send(_ready(load, backend, builder.speech, layers, load_us), pulses.take())
     compiling = Compiling(preparer, max_waiting=load.max_waiting, deliver=inbox.put, say=channel.send)
     threading.Thread(target=_compile, args=(compiling,), name="compiling", daemon=True).start()
     threading.Thread(
@@ -199,7 +202,7 @@ def _answer(channel: Channel, answer: ToGateway, request_id: str) -> None:
         channel.send(Rejected(request_id, "invalid_value", "the answer would be too large"))
 
 
-def _ready(backend: Backend, speech: Speech, layers: tuple[str, ...], load_us: int) -> Ready:
+def _ready(load: LoadModel, backend: Backend, speech: Speech, layers: tuple[str, ...], load_us: int) -> Ready:
     model = backend.model
     return Ready(
         n_ctx=model.max_tokens,
@@ -226,5 +229,7 @@ def _ready(backend: Backend, speech: Speech, layers: tuple[str, ...], load_us: i
         sandbox=layers,
         fallback=model.fallback or None,
         fallback_says=model.fallback_says,
+        purpose=load.purpose,
+        adapters=tuple(sorted(model.adapters)),
         can_skip_thinking=speech.thinks and speech.can_refuse_effort and bool(speech.effort_variables),
     )

@@ -23,7 +23,7 @@ def test_one_alone_never_changes() -> None:
 
 
 def test_a_turn_is_worth_its_change() -> None:
-    """Steps of a quarter of what changes must be worth are computed sixteen in a row, then comes the other."""
+    """Sixteen steps are worth four changes of four steps each: then comes the other."""
     rota = Rota()
     rota.changed(8_000)
     order = turns(rota, ["one", "two"], step_us=2_000, steps=64)

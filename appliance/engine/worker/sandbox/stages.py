@@ -112,7 +112,8 @@ class Sandbox:
         # For as long as a file below it may be asked for: a folder of this kind is made anew otherwise,
         # and the rule would be about another one.
         self._held = os.open("/proc/self", os.O_PATH | os.O_CLOEXEC)
-        models = [Path(load.path)] if load.path else []
+        given = [load.path, *load.parts, *(each.path for each in load.adapters)]
+        models = [Path(each) for each in given if each]
         files.confine(abi, readable=[*files.own_code(), *models], on_gpu=self._on_gpu)
         self._layers.append(f"{LANDLOCK}_{abi}")
 
