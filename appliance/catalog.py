@@ -158,6 +158,11 @@ class Catalog:
         found = self._names.get(name)
         return None if found is None or found.purpose is Purpose.ADAPTER else found
 
+    def adapters_of(self, model_id: str) -> list[Adapter]:
+        """The LoRA files that aliases lay over a model: each at each strength once."""
+        laid = [each.adapter for each in self._names.values() if each.id == model_id]
+        return list(dict.fromkeys(each for each in laid if each is not None))
+
     def find(self, model_id: str) -> ModelSpec | None:
         """What is known under exactly this id, a LoRA file too."""
         return next((each for each in self._all if each.id == model_id), None)
@@ -167,8 +172,8 @@ class Catalog:
         return list(self._all)
 
     def verify(self, spec: ModelSpec, progress: Progress | None = None) -> None:
-        """Size and SHA-256 of every file as pinned, and the adapter's SHA-256. SetupError where a file is
-        missing, VerificationError where it is another one.
+        """Size and SHA-256 of every file as pinned, and of every adapter that lies over the model. SetupError
+        where a file is missing, VerificationError where it is another one.
         """
         whole = (ModelPart(spec.path, spec.sha256, spec.size_bytes),)
         done = 0
@@ -176,8 +181,7 @@ class Catalog:
         for each in spec.parts or whole:
             _verify(spec.id, each, _from(done, total, progress))
             done += each.size_bytes
-        if spec.adapter is not None:
-            laid = spec.adapter
+        for laid in self._laid_over(spec):
             _verify(laid.id, ModelPart(laid.path, laid.sha256, laid.size_bytes))
 
     def put(self, spec: ModelSpec, source: Path) -> None:
@@ -200,12 +204,16 @@ class Catalog:
     def open_to_workers(self, spec: ModelSpec, home: Home) -> None:
         """Let the users of sandboxes read the model: weights are no secret, and the home stays closed."""
         files = [each.path for each in spec.parts] or [spec.path]
-        if spec.adapter is not None:
-            files.append(spec.adapter.path)
+        files += [each.path for each in self._laid_over(spec)]
         folders = {each for file in files for each in file.parents if each.is_relative_to(home.models)}
         for path, mode in [*((each, 0o755) for each in folders), *((each, 0o444) for each in files)]:
             if path.stat().st_mode & mode != mode:
                 path.chmod(path.stat().st_mode | mode)
+
+    def _laid_over(self, spec: ModelSpec) -> list[Adapter]:
+        """The files that a worker reads besides the model's: of each one, at whatever strength."""
+        own = [spec.adapter] if spec.adapter is not None else []
+        return list({each.path: each for each in (*self.adapters_of(spec.id), *own)}.values())
 
 
 def _verify(name: str, part: ModelPart, progress: Progress | None = None) -> None:

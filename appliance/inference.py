@@ -209,7 +209,9 @@ class Inference:
     def _stream(self, exchange: Exchange) -> AsyncGenerator[Started | Delta | Finished, None]:
         engine = self._engines[exchange.model.id]
         if isinstance(exchange.request, InferenceRequest):
-            return engine.generate(exchange.request, tenant=exchange.principal.tenant)
+            return engine.generate(
+                exchange.request, tenant=exchange.principal.tenant, adapter=exchange.model.adapter
+            )
         return engine.perform(exchange.request)
 
     async def _send(self, exchange: Exchange, answer: Answer) -> None:

@@ -21,6 +21,7 @@ from appliance.audit.questions import question_of
 from appliance.catalog import Catalog
 from appliance.clock import SystemClock
 from appliance.core import (
+    Adapter,
     Delta,
     Finished,
     InferenceRequest,
@@ -46,6 +47,8 @@ class Recorded:
     text: str = field(repr=False)
     trace: Trace | None = field(repr=False)
     outcome: str = ""
+    adapter_sha256: str = ""  # empty: none lay over the model
+    adapter_thousandths: int = 1000  # how strongly
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,8 @@ def recorded_of(opened: Sequence[Opened]) -> Recorded:
         text=answer_of(opened).get(0, ""),
         trace=trace,
         outcome=str(closing.record.public["outcome"]),
+        adapter_sha256=str(opening.record.public.get("adapter_sha256", "")),
+        adapter_thousandths=int(opening.record.public.get("adapter_thousandths", 1000)),
     )
 
 
@@ -104,12 +109,12 @@ async def replay(
     command: Sequence[str] = DEFAULT_COMMAND,
 ) -> Comparison:
     """Compute the answer again. SetupError where the model is not here, or can not be loaded."""
-    spec = next((each for each in catalog.list() if each.sha256 == recorded.model_sha256), None)
-    if spec is None:
-        raise SetupError(
-            f"the model with digest {recorded.model_sha256[:16]}… is not in the catalogue",
-            code="model_not_found",
-        )
+    spec = _found(catalog, recorded.model_sha256)
+    if recorded.adapter_sha256:
+        laid = _found(catalog, recorded.adapter_sha256)
+        scale = recorded.adapter_thousandths / 1000
+        adapter = Adapter(laid.id, laid.sha256, laid.path, laid.size_bytes, scale)
+        spec = dataclasses.replace(spec, adapter=adapter)
     catalog.verify(spec)
     setup = recorded.request.setup
     if setup is None:
@@ -135,6 +140,15 @@ async def replay(
     finally:
         await engine.stop()
     return compare(recorded, text, finished, _differences(setup, now))
+
+
+def _found(catalog: Catalog, sha256: str) -> ModelSpec:
+    found = next((each for each in catalog.list() if each.sha256 == sha256), None)
+    if found is None:
+        raise SetupError(
+            f"the file with digest {sha256[:16]}… is not in the catalogue", code="model_not_found"
+        )
+    return found
 
 
 def compare(
@@ -170,7 +184,8 @@ def _first_difference(one: Sequence[Any], two: Sequence[Any]) -> int | None:
 async def _answer(engine: Engine, request: InferenceRequest, spec: ModelSpec) -> tuple[str, Finished]:
     pieces: list[str] = []
     finished: Finished | None = None
-    async for item in engine.generate(dataclasses.replace(request, model=spec.id)):
+    asked = dataclasses.replace(request, model=spec.id)
+    async for item in engine.generate(asked, adapter=spec.adapter):
         if isinstance(item, Delta):
             pieces.append(item.text)
         elif isinstance(item, Finished):

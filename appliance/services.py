@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -137,6 +138,7 @@ async def run_services(
             on_event=recorder.on_event,
             command=worker_command or DEFAULT_COMMAND,
             tunings=Tunings(home.tuning, n_gpu_layers=settings.engine.n_gpu_layers),
+            adapters=functools.partial(catalog.adapters_of, spec.id),
         )
         engines = {spec.id: engine}
         inference = Inference(

@@ -111,6 +111,7 @@ def opened(request: InferenceRequest, principal: Principal, caller: Caller, mode
             "endpoint": str(request.endpoint),
             "model": model.id,
             "model_sha256": model.sha256,
+            **laid_over(model),
             "stream": int(request.stream),
             **marked(principal.terms.capture),
         },
@@ -126,6 +127,18 @@ def opened(request: InferenceRequest, principal: Principal, caller: Caller, mode
         address=caller.address,
         subject=subject_of(principal, request.annotations),
     )
+
+
+def laid_over(model: ModelSpec) -> dict[str, str | int]:
+    """What headers say of the adapter that answers; nothing where none does, as in earlier releases."""
+    adapter = model.adapter
+    if adapter is None:
+        return {}
+    return {
+        "adapter": adapter.id,
+        "adapter_sha256": adapter.sha256,
+        "adapter_thousandths": round(adapter.scale * 1000),
+    }
 
 
 def with_notes(said: Entry, notes: Mapping[str, Any]) -> Entry:

@@ -148,7 +148,9 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.SHARES_EXPIRED: frozenset({"num_removed"}),
     Kind.SHARES_RESTORED: frozenset({"backup_sha256", "num_shares", "num_erased"}),
     Kind.CONFIG_CHANGED: frozenset({"config_sha256", "previous_sha256"}),
-    Kind.REQUEST_OPENED: frozenset({"endpoint", "model", "model_sha256", "stream", "capture"}),
+    Kind.REQUEST_OPENED: _MODEL
+    | {"endpoint", "stream", "capture"}
+    | {"adapter", "adapter_sha256", "adapter_thousandths"},  # where an adapter answers
     Kind.REQUEST_SEGMENT: frozenset({"index", "num_tokens", "capture"}),
     Kind.REQUEST_CLOSED: frozenset(
         {

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
 
-from appliance.core import Delta, Finished, InferenceRequest, Started
+from appliance.core import Adapter, Delta, Finished, InferenceRequest, Started
 from appliance.engine import choices, messages, task_wire, wire
 from appliance.engine.channel import AsyncChannel
 from appliance.errors import Unavailable
@@ -30,14 +30,17 @@ class Conversations:
         return len(self._inboxes)
 
     async def generate(
-        self, request: InferenceRequest, *, tenant: str
+        self, request: InferenceRequest, *, tenant: str, adapter: Adapter | None
     ) -> AsyncGenerator[Started | Delta | Finished, None]:
         """`Started` when a choice's prompt was taken, pieces, and one `Finished`."""
         if request.num_choices == 1:
-            streams = [self._choice(wire.to_wire(request, tenant))]
+            streams = [self._choice(wire.to_wire(request, tenant, adapter=adapter))]
         else:
             ids = [f"{request.request_id}.{choice}" for choice in range(request.num_choices)]
-            asked = [wire.to_wire(request, tenant, request_id=each, choice=at) for at, each in enumerate(ids)]
+            asked = [
+                wire.to_wire(request, tenant, request_id=each, choice=at, adapter=adapter)
+                for at, each in enumerate(ids)
+            ]
             streams = [self._choice(each, at) for at, each in enumerate(asked)]
         stream = streams[0] if len(streams) == 1 else choices.merged(streams, request.n)
         async with contextlib.aclosing(stream) as heard:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from appliance.clock import Clock
 from appliance.core import (
+    Adapter,
     Delta,
     Finished,
     InferenceRequest,
@@ -62,6 +63,7 @@ class Engine:
         command: Sequence[str] = DEFAULT_COMMAND,
         tunings: TuningStore | None = None,
         thorough: bool = False,
+        adapters: Callable[[], Sequence[Adapter]] = tuple,
     ) -> None:
         self.spec = spec
         self._settings = settings
@@ -70,6 +72,7 @@ class Engine:
         self._command = command
         self._tunings = tunings
         self._thorough = thorough  # measure anew, and longer
+        self._adapters = adapters  # asked before each load: what questions may name besides the spec's own
         self._state = State.STOPPED
         self._ready: messages.Ready | None = None
         self._changed = asyncio.Event()
@@ -95,6 +98,11 @@ class Engine:
     def status(self) -> EngineStatus:
         told = (self._last_error, self._stats, self._code)
         return EngineStatus(self._state, self._ready, self._restarts, *told)
+
+    def carries(self, adapter: Adapter | None) -> bool:
+        """Whether the worker that is ready was loaded with it."""
+        loaded = self._ready.adapters if self._ready is not None else ()
+        return adapter is None or wire.adapter_id(adapter) in loaded
 
     @property
     def worker_pid(self) -> int | None:
@@ -162,15 +170,15 @@ class Engine:
         self._on_event(ModelUnloaded(self.spec))
 
     def generate(
-        self, request: InferenceRequest, *, tenant: str = ""
+        self, request: InferenceRequest, *, tenant: str = "", adapter: Adapter | None = None
     ) -> AsyncGenerator[Started | Delta | Finished, None]:
         """`Started` when a choice's prompt was taken, pieces, and one `Finished`.
 
-        `tenant` shares prefixes with its own requests only. RequestError where the worker refuses the
-        prompt, Unavailable where it can not answer.
+        `tenant` shares prefixes with its own requests only, and under the same adapter. RequestError where
+        the worker refuses the prompt, Unavailable where it can not answer, or has not loaded the adapter.
         Closing the generator early aborts the request.
         """
-        return self._conversations.generate(request, tenant=tenant)
+        return self._conversations.generate(request, tenant=tenant, adapter=adapter)
 
     def perform(self, task: Task) -> AsyncGenerator[Answered, None]:
         """A task's one answer. Errors, and closing it early, as with `generate`."""
@@ -325,7 +333,9 @@ class Engine:
         tuning = None
         if not self._thorough and self._tunings is not None:
             tuning = self._tunings.find(self.spec)
-        return wire.load_message(self.spec, self._settings, tuning, thorough=self._thorough)
+        return wire.load_message(
+            self.spec, self._settings, tuning, thorough=self._thorough, adapters=self._adapters()
+        )
 
 
 def _with_words(problem: str, worker: _Worker) -> str:

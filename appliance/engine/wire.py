@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from appliance.core import (
+    Adapter,
     ChatMessage,
     Delta,
     Finished,
     FinishReason,
     InferenceRequest,
     ModelSpec,
+    Purpose,
     Setup,
     Started,
     Timings,
@@ -24,13 +28,26 @@ from appliance.engine_settings import Engine as EngineSettings
 from appliance.errors import RequestError, Unavailable
 from appliance.metrics import WorkerFigures
 
+_PURPOSES: Mapping[Purpose, Literal["chat", "embedding", "rerank"]] = {
+    Purpose.CHAT: "chat",
+    Purpose.EMBEDDING: "embedding",
+    Purpose.RERANK: "rerank",
+}
 SEEDS = 0xFFFF_FFFF  # the library reads 2**32 - 1 as "choose one": never hand that value down
 
 
 def load_message(
-    spec: ModelSpec, settings: EngineSettings, tuning: messages.Tuning | None, *, thorough: bool
+    spec: ModelSpec,
+    settings: EngineSettings,
+    tuning: messages.Tuning | None,
+    *,
+    thorough: bool,
+    adapters: Iterable[Adapter] = (),
 ) -> messages.LoadModel:
-    """What a worker is told first. Without a tuning it measures one."""
+    """What a worker is told first. Without a tuning it measures one. `adapters` are what questions may
+    name besides the spec's own.
+    """
+    laid = {adapter_id(each): each for each in (*adapters, *([spec.adapter] if spec.adapter else []))}
     return messages.LoadModel(
         model_id=spec.id,
         path=str(spec.path),
@@ -54,7 +71,17 @@ def load_message(
         sandbox=settings.sandbox,
         device=settings.device,
         cpu_variant=settings.cpu_variant,
+        purpose=_PURPOSES[spec.purpose],
+        parts=tuple(str(each.path) for each in spec.parts),
+        adapters=tuple(
+            messages.AdapterFile(name, str(each.path), each.scale) for name, each in sorted(laid.items())
+        ),
     )
+
+
+def adapter_id(adapter: Adapter | None) -> str:
+    """What a worker calls a LoRA file at this strength; empty for none. Other bytes have another name."""
+    return f"{adapter.id}@{adapter.sha256[:16]}*{adapter.scale:g}" if adapter is not None else ""
 
 
 def figures_of(stats: messages.Stats, ready: messages.Ready) -> WorkerFigures:
@@ -108,7 +135,12 @@ def _with_given_threads(tuning: messages.Tuning | None, settings: EngineSettings
 
 
 def to_wire(
-    request: InferenceRequest, tenant: str, *, request_id: str = "", choice: int = 0
+    request: InferenceRequest,
+    tenant: str,
+    *,
+    request_id: str = "",
+    choice: int = 0,
+    adapter: Adapter | None = None,
 ) -> messages.Generate:
     """One choice of a question, on its way to the worker.
 
@@ -140,6 +172,7 @@ def to_wire(
         prompt=request.prompts[choice // request.n] if request.prompts else None,
         tools=tools_to_wire(request.tooling),
         effort=request.effort,
+        adapter=adapter_id(adapter),
     )
 
 
@@ -189,6 +222,8 @@ def to_core(message: messages.ToGateway, *, choice: int = 0) -> Started | Delta 
                 reasons=(reason,),
                 stops=(message.stop,),
             )
+        case messages.Rejected(code="adapter_not_loaded"):  # the caller named an alias: not its mistake
+            raise Unavailable(message.message, code=message.code, retry_after_seconds=2)
         case messages.Rejected():
             raise RequestError(message.message, code=message.code, param=message.param)
         case messages.Failed():

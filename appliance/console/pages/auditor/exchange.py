@@ -166,6 +166,8 @@ def _facts(opening: Opened | None, closing: Opened | None) -> dict[str, str]:
     names = {
         "model": "Model",
         "model_sha256": "Model's SHA-256",
+        "adapter": "Adapter",
+        "adapter_sha256": "Adapter's SHA-256",
         "endpoint": "Endpoint",
         "code": "Code",
         "num_segments": "Pieces",

@@ -6,14 +6,15 @@ import ctypes
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from llama_cpp import llama_cpp as lib
 
 from appliance.engine.messages import AdapterFile
-from appliance.engine.worker import adapter_file
-from appliance.engine.worker.adapter_file import AdapterError
 from appliance.engine.worker.llama.library import LoadError
+from appliance.gguf import lora
+from appliance.gguf.lora import AdapterError
 
 
 class Adapters:
@@ -23,13 +24,13 @@ class Adapters:
         """`model` is the library's, `paths` the files that it was loaded from. LoadError names the id."""
         self._laid: dict[str, tuple[Any, float]] = {}
         loaded: dict[str, Any] = {}
-        arch, shapes = adapter_file.shapes_of(paths) if files else ("", {})
+        arch, shapes = lora.shapes_of(map(Path, paths)) if files else ("", {})
         for each in files:
             if not each.id or each.id in self._laid or not math.isfinite(each.scale):
                 raise LoadError(f"the adapter {each.id!r} has no id or strength of its own")
             if each.path not in loaded:
                 try:
-                    adapter_file.check(each.path, arch, shapes)
+                    lora.check(Path(each.path), arch, shapes)
                 except AdapterError as error:
                     raise LoadError(f"the adapter {each.id} does not fit this model: {error}") from error
                 loaded[each.path] = lib.llama_adapter_lora_init(model, os.fsencode(each.path))

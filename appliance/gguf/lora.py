@@ -1,4 +1,4 @@
-"""Whether a LoRA file fits its model, before the library reads it. Pure but for reading headers.
+"""Whether a LoRA file fits its model: asked before an alias names it, and before the library reads it.
 
 llama.cpp refuses most of what is refused here in the same words for all of it, ends the process for some
 of it (a rank that differs between the two halves of an embedding's pair), and passes over some in silence
@@ -27,7 +27,7 @@ class AdapterError(Exception):
     """The file can not be laid over this model; the text says why."""
 
 
-def shapes_of(paths: Iterable[str]) -> tuple[str, dict[str, Shape]]:
+def shapes_of(paths: Iterable[Path]) -> tuple[str, dict[str, Shape]]:
     """A model's architecture, and the shapes of its tensors. AdapterError where it can not be read."""
     shapes: dict[str, Shape] = {}
     arch = ""
@@ -38,7 +38,7 @@ def shapes_of(paths: Iterable[str]) -> tuple[str, dict[str, Shape]]:
     return arch, shapes
 
 
-def check(path: str, arch: str, shapes: Mapping[str, Shape]) -> None:
+def check(path: Path, arch: str, shapes: Mapping[str, Shape]) -> None:
     """AdapterError unless every tensor of the file is a half of a pair that fits a tensor of the model."""
     found = _read(path)
     if (found.text("general.type"), found.text("adapter.type")) != ("adapter", "lora"):
@@ -94,9 +94,9 @@ def _check_pair(name: str, first: Tensor, second: Tensor, shape: Shape) -> None:
         raise AdapterError(f"the two halves for {name} have no rank in common, or one above {MAX_RANK}")
 
 
-def _read(path: str) -> Header:
+def _read(path: Path) -> Header:
     try:
-        return header.read(Path(path))
+        return header.read(path)
     except RequestError as error:
         raise AdapterError(str(error)) from error
 
