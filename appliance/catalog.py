@@ -158,10 +158,10 @@ class Catalog:
         found = self._names.get(name)
         return None if found is None or found.purpose is Purpose.ADAPTER else found
 
-    def adapters_of(self, model_id: str) -> list[Adapter]:
+    def adapters_of(self, model_id: str) -> tuple[Adapter, ...]:
         """The LoRA files that aliases lay over a model: each at each strength once."""
         laid = [each.adapter for each in self._names.values() if each.id == model_id]
-        return list(dict.fromkeys(each for each in laid if each is not None))
+        return tuple(dict.fromkeys(each for each in laid if each is not None))
 
     def find(self, model_id: str) -> ModelSpec | None:
         """What is known under exactly this id, a LoRA file too."""
@@ -210,10 +210,10 @@ class Catalog:
             if path.stat().st_mode & mode != mode:
                 path.chmod(path.stat().st_mode | mode)
 
-    def _laid_over(self, spec: ModelSpec) -> list[Adapter]:
+    def _laid_over(self, spec: ModelSpec) -> tuple[Adapter, ...]:
         """The files that a worker reads besides the model's: of each one, at whatever strength."""
         own = [spec.adapter] if spec.adapter is not None else []
-        return list({each.path: each for each in (*self.adapters_of(spec.id), *own)}.values())
+        return tuple({each.path: each for each in (*self.adapters_of(spec.id), *own)}.values())
 
 
 def _verify(name: str, part: ModelPart, progress: Progress | None = None) -> None:
