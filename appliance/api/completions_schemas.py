@@ -58,7 +58,7 @@ class CompletionRequest(Sampled):
         self._refuse_unsupported(prompts, n)
         return InferenceRequest(
             request_id=request_id,
-            model=model.id if model else self.model,
+            model=self.model,
             messages=(),
             prompts=prompts,
             sampling=self.sampling(

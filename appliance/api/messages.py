@@ -76,7 +76,7 @@ def _question(
 ) -> InferenceRequest:
     return InferenceRequest(
         request_id=request_id,
-        model=model.id if model else asked.model,
+        model=asked.model,
         messages=turns_of(asked),
         sampling=sampling_of(
             model,

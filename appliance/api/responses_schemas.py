@@ -325,7 +325,7 @@ class ResponseRequest(Prompting):
         """The question, behind what was stored of the conversation."""
         return InferenceRequest(
             request_id=request_id,
-            model=model.id if model else self.model,
+            model=self.model,
             messages=self.messages(earlier),
             sampling=self.sampling(model),
             endpoint=Endpoint.RESPONSES,

@@ -116,7 +116,7 @@ class ChatCompletionRequest(Sampled):
         limit = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
         return InferenceRequest(
             request_id=request_id,
-            model=model.id if model else self.model,
+            model=self.model,
             messages=conversation(self.messages),
             sampling=self.sampling(
                 model,
