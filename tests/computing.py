@@ -25,13 +25,12 @@ from appliance.engine.messages import (
     LoadFailed,
     LoadModel,
     Ready,
-    Sampling,
     ToGateway,
     ToWorker,
     Tuning,
-    Turn,
 )
 from appliance.engine.process import VARIABLES
+from appliance.engine.question import Sampling, Turn
 
 LIBRARIES = Path(llama_cpp.__file__).parent / "lib"
 TUNING = Tuning(flash_attn=False, n_threads=1, n_threads_batch=1)

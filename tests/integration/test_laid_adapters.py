@@ -85,7 +85,7 @@ def test_replay_lays_the_recorded_adapter(
 @pytest.mark.model
 @pytest.mark.timeout(300)
 def test_real_adapters_behind_the_seal(tmp_path: Path, starter_model_path: Path) -> None:
-    """The sandboxed worker reads the adapters' files, and its answers are replayed bit by bit; a file that was
+    """The sandboxed worker reads the files of adapters, its answers are replayed bit by bit; a file that was
     altered since is refused when the model is loaded.
     """
     home = make_home(tmp_path / "home", toml="[engine]\nn_ctx = 2048\nsandbox = 'required'\n")

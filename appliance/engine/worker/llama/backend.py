@@ -38,9 +38,7 @@ class LlamaBackend(Words):
         on_host = not self._computing.gpus
         if on_host:
             memory.check_weights(files_of(load))
-        loaded = LoadedModel(
-            load.path, n_gpu_layers=0 if on_host else load.n_gpu_layers, parts=load.parts
-        )
+        loaded = LoadedModel(load.path, n_gpu_layers=0 if on_host else load.n_gpu_layers, parts=load.parts)
         super().__init__(loaded)
         if not loaded.is_causal:
             raise LoadError("this model embeds, and writes no answers: it is no model for chat")

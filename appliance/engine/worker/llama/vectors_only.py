@@ -38,9 +38,7 @@ class VectorBackend(Words):
         on_host = not computing.gpus
         if on_host:
             memory.check_weights(files_of(load))
-        loaded = LoadedModel(
-            load.path, n_gpu_layers=0 if on_host else load.n_gpu_layers, parts=load.parts
-        )
+        loaded = LoadedModel(load.path, n_gpu_layers=0 if on_host else load.n_gpu_layers, parts=load.parts)
         super().__init__(loaded)
         cores = len(os.sched_getaffinity(0))
         self.tuning = Tuning(
