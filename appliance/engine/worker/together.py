@@ -87,6 +87,7 @@ class Together:
         self._cost = StepCost()
         self._rota = Rota()
         self._adapter = ""  # that lies over the pool's context
+        pool.use("")
         self._memory = memory
         self._tally = tally
         self._sequences: dict[str, Sequence] = {}
