@@ -13,6 +13,12 @@ Value = str | int | float | bool | Sequence[str] | Sequence[float] | Sequence[in
 ALIGNMENT = 32
 
 
+class Signed(tuple[int, ...]):
+    """Numbers of an array that are signed, as the types of tokens are."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Field:
     """A field's place, and what it is: `count`, `length`, `kind`, `text`, `number`, `dimension`, `offset`."""
@@ -62,6 +68,8 @@ class File:
         self.put("<I", 9, "kind", key)
         first = items[0] if items else 0
         kind = 8 if isinstance(first, str) else 6 if isinstance(first, float) else 4
+        if isinstance(items, Signed):
+            kind = 5
         self.put("<I", kind, "item kind", key)
         self.put("<Q", len(items), "count", key)
         for each in items:

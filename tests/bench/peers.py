@@ -102,16 +102,25 @@ def server_program() -> Path:
 
 
 @contextlib.contextmanager
-def llama_server(root: Path, choice: Choice) -> Iterator[Server]:
-    """llama-server with these settings."""
+def llama_server(
+    root: Path,
+    choice: Choice,
+    *,
+    model: Path | None = None,
+    program: Path | None = None,
+    options: Sequence[str] = (),
+    cells: int = CELLS,
+) -> Iterator[Server]:
+    """llama-server with these settings; the starter model and the built program, where none is given."""
     port = _free_port()
     command = [
-        str(server_program()),
-        *("--model", str(starter_model())),
+        str(program or server_program()),
+        *("--model", str(model or starter_model())),
         *("--host", "127.0.0.1", "--port", str(port)),
-        *("--ctx-size", str(CELLS)),
+        *("--ctx-size", str(cells)),
         *("--offline", "--no-ui", "--log-verbosity", "1"),
         *choice.options(),
+        *options,
     ]
     with _process(root, command, f"http://127.0.0.1:{port}/health", cwd=root) as pid:
         yield Server("llama-server", f"http://127.0.0.1:{port}", pid)

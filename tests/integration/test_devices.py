@@ -13,7 +13,7 @@ from appliance.audit.kinds import Kind
 from appliance.core import Role
 from appliance.engine.messages import LoadFailed, Ready, Trial, Tuning
 from appliance.engine.worker.llama import LlamaBackend, library, tune
-from tests import computing
+from tests import computing, synthetic
 from tests.harness import Gateway, keep_tuning
 from tests.homes import make_home
 from tests.records import place
@@ -81,6 +81,15 @@ def test_a_tuning_of_another_backend_is_measured_anew(
         backend.close()
         assert len(measured) == times
     assert backend.tuning == computing.tuning_of(own)
+
+
+def test_a_model_of_noise_is_a_model(tmp_path: Path) -> None:
+    """What the figures on a GPU are measured with (tests/gpu), in a small shape: it loads and writes."""
+    model = synthetic.make(tmp_path / "noise.gguf", synthetic.TINY)
+    with computing.worker(computing.load_of(model)) as (channel, said):
+        assert isinstance(said, Ready)
+        assert said.n_vocab == synthetic.TINY.vocabulary
+        assert computing.answer(channel)
 
 
 @pytest.mark.parametrize("name", ["no_such_variant", "another_processors"])
