@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.engine.messages import Delta, Finished, Generate, Logprob, Ready, Sampling, Turn
+from appliance.engine.messages import Delta, Finished, Generate, Logprob, Ready
+from appliance.engine.question import Sampling, Turn
 from tests import computing
 
 pytestmark = [pytest.mark.gpu, pytest.mark.model]
