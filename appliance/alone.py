@@ -29,6 +29,7 @@ from appliance.config import Home, Settings
 from appliance.core import Role
 from appliance.custody import Custody
 from appliance.databases.base import Database
+from appliance.evaluations import Evaluations
 from appliance.exporting import Exporting
 from appliance.hosting import Hosted
 from appliance.modelling import Modelling
@@ -55,6 +56,7 @@ class Alone:
     publishing: Publishing
     modelling: Modelling
     aliasing: Aliasing
+    evaluations: Evaluations
 
 
 def _load_keys(database: Database) -> list[ApiKey]:
@@ -165,6 +167,7 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
             aliasing=Aliasing(
                 audit=audit, modelling=modelling, directory=directory, settings=settings, clock=clock
             ),
+            evaluations=Evaluations(audit=audit, modelling=modelling, clock=clock),
         )
     finally:
         audit.close()

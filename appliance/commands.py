@@ -14,10 +14,13 @@ from appliance.alias_commands import AliasCommand
 from appliance.audit.verdict import Verification
 from appliance.catalog import ModelId, Sha256
 from appliance.core import Genre, Purpose, Role
+from appliance.evaluating.questions import Name, Named, Question, Texts
+from appliance.evaluating.scores import FULL, MAX_CASES, Mark
 from appliance.keyslots import Action, SlotName
 from appliance.models.cards import Card, File
 
 Field = Literal["key", "user", "session", "addr"]  # what entries have blind indexes of
+Thousandths = Annotated[int, Meta(ge=0, le=FULL)]
 ShareId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 
 
@@ -263,6 +266,41 @@ class SelfTest(_Message, frozen=True):
     generate: bool = True
 
 
+class AskModel(_Message, frozen=True):
+    """`appliance model eval`: one case's question, by a model's id or an alias."""
+
+    model: Name
+    question: Question
+
+
+class EmbedTexts(_Message, frozen=True):
+    """`appliance model eval`: what an answer and the texts of its case mean."""
+
+    model: Name
+    texts: Texts
+
+
+class Compared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another model, as it did in the same cases."""
+
+    model: ModelId
+    sha256: Sha256
+    score_thousandths: Thousandths
+
+
+class RecordEvaluation(_Message, frozen=True):
+    """`appliance model eval`: what came of a suite. The score is reckoned where it is recorded."""
+
+    model: ModelId
+    sha256: Sha256
+    suite: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    suite_sha256: Sha256
+    marks: Annotated[list[Mark], Meta(min_length=1, max_length=MAX_CASES)]
+    floor_thousandths: Thousandths
+    against: Compared | None = None
+    embeddings: Named | None = None
+
+
 class Look(_Message, frozen=True):
     """`appliance doctor`: what the running gateway says at `/readyz`."""
 
@@ -306,6 +344,7 @@ class RecordBundle(_Message, frozen=True):
 
 DocumentCommand = PublishDocument | ListDocuments | ShowDocument | WithdrawDocument
 ModelCommand = ImportModel | RefuseModel | RemoveModel | ListModels
+LiveCommand = SelfTest | AskModel | EmbedTexts | Look | OpenDoors  # only a running gateway can
 Command = (
     CreateKey
     | ChangeKey
@@ -332,9 +371,8 @@ Command = (
     | Verified
     | AddWitness
     | TakeCosignatures
-    | SelfTest
-    | Look
-    | OpenDoors
+    | LiveCommand
+    | RecordEvaluation
     | RecordBundle
     | RecordCertificate
     | RecordSecrets

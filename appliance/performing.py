@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from appliance import aliased, controlled, modelling, publishing
 from appliance.accounts import terms_form
 from appliance.admitting import Admitting
@@ -18,6 +20,7 @@ from appliance.backups import Copied
 from appliance.commands import (
     AddWitness,
     Answer,
+    AskModel,
     BackUp,
     BlindIndexes,
     ChangeKey,
@@ -28,10 +31,12 @@ from appliance.commands import (
     DisableAccount,
     DocumentCommand,
     Done,
+    EmbedTexts,
     Erase,
     LiftHold,
     ListAccounts,
     ListKeys,
+    LiveCommand,
     Look,
     ModelCommand,
     OpenDoors,
@@ -39,6 +44,7 @@ from appliance.commands import (
     Problem,
     RecordBundle,
     RecordCertificate,
+    RecordEvaluation,
     RecordReading,
     RecordSecrets,
     Recover,
@@ -53,6 +59,8 @@ from appliance.commands import (
 )
 from appliance.doors import Doors
 from appliance.errors import ApplianceError, RequestError, SetupError, Unavailable
+from appliance.evaluating.asking import Asking
+from appliance.evaluating.questions import Embedded, Reply
 from appliance.readiness import Readiness
 from appliance.selftest import SelfTest as OwnTest
 
@@ -78,6 +86,7 @@ class Live:
     readiness: Readiness
     admitting: Admitting
     loading: Loading
+    asking: Asking
 
 
 async def perform(command: Command, alone: Alone, live: Live | None = None) -> Answer:
@@ -95,16 +104,27 @@ async def perform(command: Command, alone: Alone, live: Live | None = None) -> A
         return Problem(code=error.code, message=error.message, hint=error.hint, family=type(error).__name__)
 
 
-async def _perform_live(command: SelfTest | OpenDoors | Look, live: Live | None) -> dict[str, Any]:
+async def _perform_live(command: LiveCommand, live: Live | None) -> dict[str, Any]:
     if live is None:
         raise SetupError("no gateway runs", code="not_running", hint="start the service, or: appliance serve")
-    if isinstance(command, SelfTest):
-        return await live.test.run(generate=command.generate)
-    if isinstance(command, Look):
-        return await live.readiness.told()
-    was_open = live.doors.is_open
-    live.doors.open()
-    return {"was_open": was_open}
+    match command:
+        case SelfTest():
+            return await live.test.run(generate=command.generate)
+        case AskModel():
+            return _plain(await live.asking.ask(command.model, command.question))
+        case EmbedTexts():
+            return _plain(await live.asking.embed(command.model, command.texts))
+        case Look():
+            return await live.readiness.told()
+        case OpenDoors():
+            was_open = live.doors.is_open
+            live.doors.open()
+            return {"was_open": was_open}
+
+
+def _plain(told: Reply | Embedded) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(told)
+    return plain
 
 
 def _told(command: RecordBundle | RecordCertificate | RecordSecrets) -> entry.Entry:
@@ -160,9 +180,11 @@ async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[st
         return await aliased.perform(command, alone.aliasing, alone.people, loading)
     if isinstance(command, ModelCommand):
         return await modelling.perform(command, alone.modelling)
+    if isinstance(command, LiveCommand):
+        return await _perform_live(command, live)
+    if isinstance(command, RecordEvaluation):
+        return await alone.evaluations.record(command)
     match command:
-        case SelfTest() | OpenDoors() | Look():
-            return await _perform_live(command, live)
         case RecordBundle() | RecordCertificate() | RecordSecrets():
             return {"record": (await alone.audit.append(_told(command))).record}
         case CreateKey():

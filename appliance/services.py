@@ -35,6 +35,7 @@ from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
 from appliance.engine.tunings import Tunings
 from appliance.errors import InternalError, SetupError
+from appliance.evaluating.asking import Asking
 from appliance.exporting import Exporting
 from appliance.guarding import Guarding
 from appliance.hosting import Hosted
@@ -181,6 +182,7 @@ async def run_services(
                 readiness,
                 inference.admitting,
                 OneModel(engines),
+                Asking(inference),
             ),
         )
         services = Services(

@@ -198,7 +198,9 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.MODEL_IMPORTED: _ROW | _MODEL | {"purpose", "num_parts"},
     Kind.MODEL_REFUSED: frozenset({"code", "model_sha256"}),  # of what was offered; empty: not hashed yet
     Kind.MODEL_REMOVED: _ROW | _MODEL,
-    Kind.MODEL_EVALUATED: _ROW | _MODEL | {"suite_sha256", "num_cases", "num_passed"},
+    Kind.MODEL_EVALUATED: _ROW
+    | _MODEL
+    | {"suite_sha256", "num_cases", "num_passed", "score_thousandths", "floor_thousandths", "against_sha256"},
     Kind.ALIAS_ACTIVATED: _ROW | _ALIAS | {"override"},  # 1: in spite of its evaluation
     Kind.ALIAS_ROLLED_BACK: _ROW | _ALIAS,
     Kind.ALIAS_CHANGED: _ROW | _ALIAS | {"change"},

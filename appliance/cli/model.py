@@ -10,22 +10,24 @@ from appliance import config
 from appliance.catalog import Catalog
 from appliance.cli import activating
 from appliance.cli.base import home_option, json_option, show, table
+from appliance.cli.later import Later
 from appliance.config import Home
 from appliance.core import ModelSpec
 from appliance.errors import RequestError
-from appliance.modelling import catalog_of
 
 _MIB = 1024 * 1024
 
 
-@click.group()
+@click.group(cls=Later)
 def model() -> None:
-    """Models: list, show, verify, activate, roll back."""
+    """Models: list, show, verify, evaluate, measure, activate, roll back."""
 
 
 model.add_command(activating.activate)
 model.add_command(activating.rollback)
 model.add_command(activating.alias)
+model.add_later("eval", "appliance.cli.evaluating", "evaluate")
+model.add_later("bench", "appliance.cli.measuring", "bench")
 
 
 @model.command(name="list")
@@ -74,6 +76,8 @@ def verify(name: str, home: Home, *, as_json: bool) -> None:
 
 def _catalog(home: Home) -> Catalog:
     settings = config.load(home)
+    from appliance.modelling import catalog_of  # noqa: PLC0415 - it loads the database
+
     return catalog_of(home, settings)
 
 
