@@ -202,7 +202,9 @@ class Aliasing:
     def _gate(self, wanted: Wanted, now: Pointed, before: Pointed | None) -> Allow:
         catalog = self.modelling.catalog
         until_now = catalog.find(before.model) if before is not None else None
-        found = self.modelling.register.evaluations(now.model, now.sha256)
+        # With an adapter it is the adapter that was asked: the model by itself says nothing about it.
+        asked = (now.adapter, now.adapter_sha256) if now.adapter else (now.model, now.sha256)
+        found = self.modelling.register.evaluations(*asked)
         decision = activation.decide(
             aliases.spec_of(catalog, now).purpose,
             until_now.purpose if until_now is not None else None,

@@ -283,16 +283,14 @@ class EmbedTexts(_Message, frozen=True):
 class Compared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Another model, as it did in the same cases."""
 
-    model: ModelId
-    sha256: Sha256
+    model: Named
     score_thousandths: Thousandths
 
 
 class RecordEvaluation(_Message, frozen=True):
     """`appliance model eval`: what came of a suite. The score is reckoned where it is recorded."""
 
-    model: ModelId
-    sha256: Sha256
+    model: Named
     suite: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     suite_sha256: Sha256
     marks: Annotated[list[Mark], Meta(min_length=1, max_length=MAX_CASES)]

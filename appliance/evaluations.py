@@ -29,9 +29,13 @@ class Evaluations:
         self._clock = clock
 
     async def record(self, command: RecordEvaluation) -> dict[str, Any]:
-        """The score follows from the marks, here. RequestError where the model is not known."""
-        spec = self._modelling.catalog.find(command.model)
-        if spec is None or spec.sha256 != command.sha256:
+        """The score follows from the marks, here. Of a model with an adapter it is the adapter's: the model
+        itself was not asked. RequestError where the file is not known.
+        """
+        asked = command.model
+        name, sha256 = (asked.adapter, asked.adapter_sha256) if asked.adapter else (asked.id, asked.sha256)
+        spec = self._modelling.catalog.find(name)
+        if spec is None or spec.sha256 != sha256:
             raise RequestError(
                 "no model is known by this id with this digest",
                 code="model_not_found",
@@ -40,8 +44,8 @@ class Evaluations:
         score = scores.score(command.marks)
         known = Evaluation(
             id=secrets.token_hex(16),
-            model=command.model,
-            sha256=command.sha256,
+            model=name,
+            sha256=sha256,
             suite=command.suite,
             suite_sha256=command.suite_sha256,
             num_cases=score.num_cases,
@@ -67,7 +71,7 @@ class Evaluations:
                     "num_passed": known.num_passed,
                     "score_thousandths": known.score_thousandths,
                     "floor_thousandths": known.floor_thousandths,
-                    "against_sha256": command.against.sha256 if command.against is not None else "",
+                    "against_sha256": command.against.model.sha256 if command.against is not None else "",
                 },
                 content={"suite": known.suite, "report": msgspec.json.decode(known.report)},
                 effects=lambda connection, _seq: db.put_row(connection, tables.evaluation, row),
@@ -80,6 +84,7 @@ class Evaluations:
 def _report(command: RecordEvaluation) -> str:
     """Which cases failed, at which checks, and where each stands on the record; no words of theirs."""
     told = {
+        "model": command.model,
         "against": command.against,
         "embeddings": command.embeddings,
         "failed": [each for each in command.marks if not each.has_passed],

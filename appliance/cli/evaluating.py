@@ -22,7 +22,7 @@ from appliance.config import Home, Settings
 from appliance.errors import RequestError, Unavailable
 from appliance.evaluating import cases, reporting, running, scores
 from appliance.evaluating.cases import Suite
-from appliance.evaluating.questions import Embedded, Question, Reply, Texts
+from appliance.evaluating.questions import Embedded, Named, Question, Reply, Texts
 from appliance.evaluating.reporting import Outcome
 from appliance.evaluating.scores import Change, Score
 from appliance.modelling import catalog_of
@@ -192,15 +192,12 @@ def _record_of(outcome: Outcome) -> RecordEvaluation:
     old = outcome.old
     beside = outcome.old_score
     return RecordEvaluation(
-        model=outcome.new.model.id,
-        sha256=outcome.new.model.sha256,
+        model=outcome.new.model,
         suite=outcome.suite.name,
         suite_sha256=outcome.suite.sha256,
         marks=list(outcome.new.marks),
         floor_thousandths=outcome.floor,
-        against=None
-        if old is None or beside is None
-        else Compared(old.model.id, old.model.sha256, beside.thousandths),
+        against=None if old is None or beside is None else Compared(old.model, beside.thousandths),
         embeddings=outcome.new.judge,
     )
 
@@ -208,26 +205,27 @@ def _record_of(outcome: Outcome) -> RecordEvaluation:
 def _lines(outcome: Outcome, record: str) -> list[str]:
     """Points by tag, then what came out otherwise, then whether it is good enough."""
     new, old = outcome.new, outcome.old
+    names = [_called(each.model) for each in (old, new) if each is not None]
     lines = [
         f"{outcome.suite.name} ({len(outcome.suite.cases)} cases, sha256 {outcome.suite.sha256[:16]}…)",
-        *table(("", *([old.model.id] if old is not None else []), new.model.id), _points(outcome)),
+        *table(("", *names), _points(outcome)),
     ]
     if old is not None:
         rows = [
             (each.case, *(("failed", "passed") if each.is_gained else ("passed", "failed")), _checks(each))
             for each in outcome.changes
         ]
-        lines += (
-            table(("CASE", old.model.id, new.model.id, "CHECKS THAT FAILED"), rows)
-            if rows
-            else ["no case changed"]
-        )
+        lines += table(("CASE", *names, "CHECKS THAT FAILED"), rows) if rows else ["no case changed"]
     else:
         failed = [(each.case, ", ".join(each.failures)) for each in new.marks if not each.has_passed]
         lines += table(("CASE", "CHECKS THAT FAILED"), failed) if failed else []
     verdict = "good enough" if outcome.is_good_enough else "NOT good enough"
     reached = f"{_share(outcome.score)}, its floor is {outcome.floor / scores.FULL:.3f}"
-    return [*lines, f"{new.model.id} is {verdict}: {reached}", f"recorded as {record}"]
+    return [*lines, f"{names[-1]} is {verdict}: {reached}", f"recorded as {record}"]
+
+
+def _called(model: Named) -> str:
+    return f"{model.id} with {model.adapter}" if model.adapter else model.id
 
 
 def _points(outcome: Outcome) -> list[tuple[str, ...]]:

@@ -16,6 +16,7 @@ from appliance.core import (
     Finished,
     FinishReason,
     InferenceRequest,
+    ModelSpec,
     Principal,
     Role,
     SamplingParams,
@@ -60,7 +61,7 @@ class Asking:
             exchange = self._inference.begin(request, PRINCIPAL, _CALLER)
         except Busy as error:
             raise _later(error) from error
-        named = Named(exchange.model.id, exchange.model.sha256)
+        named = _named(exchange.model)
         said: list[str] = []
         reason = ""
         try:
@@ -70,13 +71,15 @@ class Asking:
                 else:
                     reason = str(event.reason)
         except (RequestError, Refused) as error:
-            return _unanswered(named, error, exchange.receipt.record if exchange.receipt else "")
+            if exchange.receipt is None:  # it came to nothing before it was opened: so would every other
+                raise
+            return _unanswered(named, error, exchange.receipt.record)
         except Busy as error:  # its turn did not come
             raise _later(error) from error
         except Unavailable as error:
-            if error.code not in _TOO_LONG:
+            if error.code not in _TOO_LONG or exchange.receipt is None:
                 raise
-            return _unanswered(named, error, exchange.receipt.record if exchange.receipt else "")
+            return _unanswered(named, error, exchange.receipt.record)
         return Reply(
             model=named,
             text="".join(said),
@@ -99,8 +102,12 @@ class Asking:
             raise _later(error) from error
         if not isinstance(last, Answered) or not isinstance(last.result, Vectors):
             raise InternalError("a task of embeddings ended without vectors")
-        named = Named(exchange.model.id, exchange.model.sha256)
-        return Embedded(named, tuple(last.result.rows()))
+        return Embedded(_named(exchange.model), tuple(last.result.rows()))
+
+
+def _named(model: ModelSpec) -> Named:
+    laid = model.adapter
+    return Named(model.id, model.sha256, laid.id if laid else "", laid.sha256 if laid else "")
 
 
 def _unanswered(named: Named, error: ApplianceError, record: str) -> Reply:

@@ -45,10 +45,12 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A model as it answered."""
+    """A model as it answered; with the adapter that its alias lays over it."""
 
     id: str
     sha256: str
+    adapter: str = ""
+    adapter_sha256: str = ""
 
 
 class Reply(msgspec.Struct, frozen=True):

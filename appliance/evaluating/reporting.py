@@ -96,6 +96,8 @@ def _run(run: Run) -> dict[str, Any]:
     return {
         "model": run.model.id,
         "model_sha256": run.model.sha256,
+        "adapter": run.model.adapter or None,
+        "adapter_sha256": run.model.adapter_sha256 or None,
         **_score(scores.score(run.marks)),
         "tags": {tag: _score(each) for tag, each in scores.by_tag(run.marks).items()},
         "embeddings": None if run.judge is None else {"model": run.judge.id, "sha256": run.judge.sha256},

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from appliance.errors import Unavailable, VerificationError
+from appliance.errors import RequestError, Unavailable, VerificationError
 from appliance.evaluating.cases import Suite
 from appliance.evaluating.checks import failures
 from appliance.evaluating.questions import Answering, Named, Reply, Texts
@@ -21,6 +21,8 @@ from appliance.evaluating.scores import Mark
 MAX_TRIES: Final = 60  # of one question, while others go first or the model is being loaded
 PAUSE_SECONDS: Final = 2.0
 _PASSING: Final = frozenset({"busy", "model_not_ready"})  # they pass by themselves
+
+_TOO_LONG: Final = "context_length_exceeded"
 
 Progress = Callable[[int, int], None]
 _T = TypeVar("_T")
@@ -64,7 +66,12 @@ async def run(
     for case, reply in zip(suite.cases, replies, strict=True):
         if case.expected.similar and reply.text:
             texts = Texts(suite.sha256, case.id, (reply.text, *case.expected.similar))
-            embedded = await _patiently(answering.embed, judge, texts, pause_seconds)
+            try:
+                embedded = await _patiently(answering.embed, judge, texts, pause_seconds)
+            except RequestError as error:
+                if error.code != _TOO_LONG:
+                    raise
+                continue  # more than the judge can read: there is nothing to compare
             judged_by = _same(judged_by, embedded.model)
             cosines[case.id] = nearest(embedded.vectors[0], embedded.vectors[1:])
     if named is None:

@@ -105,3 +105,20 @@ async def test_an_alias_that_is_moved_ends_the_evaluation() -> None:
     """Half a score of each model is a score of none."""
     with pytest.raises(VerificationError, match="another model answers"):
         await run(Parrot(models=(NEW, Named("newer", "3" * 64))))
+
+
+async def test_what_is_too_long_to_be_compared_has_failed() -> None:
+    """The judge reads less than the model writes: that case fails, and the others go on."""
+
+    class Short(Parrot):
+        async def embed(self, model: str, texts: Texts) -> Embedded:
+            del model, texts
+            raise RequestError("too long", code="context_length_exceeded")
+
+    done = await run(Short())
+
+    assert [each.failures for each in done.marks] == [
+        (),
+        ("similarity (nothing to compare, at least 0.90)",),
+        ("exact",),
+    ]
