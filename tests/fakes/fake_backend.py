@@ -110,6 +110,7 @@ class FakeBackend:
         self._num_named = 0
         self.adapter = ""  # that computes
         self.num_changes = 0  # of adapters
+        self.change_us = 0
         self._under: dict[int, str] = {}  # real cells, by the adapter that computed them
         self.rows: dict[int, list[int]] = {}  # row → what the sequence held up to there
         self.num_samplers = 0

@@ -122,6 +122,7 @@ class Pool(Protocol):
     """Cells that many sequences share, and the context that computes in them. Owned by the step thread."""
 
     n_ctx: int  # cells
+    change_us: int  # what a change of adapters adds to the batch behind it, as it was measured
 
     def use(self, adapter: str) -> None:
         """What is decoded from here on is computed under this adapter, or none. Cells stay as they are."""

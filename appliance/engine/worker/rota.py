@@ -17,24 +17,18 @@ from collections.abc import Sequence
 
 TURNS_WORTH = 4  # a turn, in changes
 MAX_TURN_US = 250_000  # somebody reads what is written under the others
-_WEIGHT = 0.2  # of the newest change in the running mean
 
 
 class Rota:
-    """Whose turn it is in one pool. Owner: the step thread."""
+    """Whose turn it is in one pool, where a change costs so much. Owner: the step thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, change_us: float) -> None:
+        self._turn_us = min(TURNS_WORTH * change_us, MAX_TURN_US)
         self._current = ""
         self._spent_us = 0.0  # of this turn
         self._is_over = False
-        self._change_us = 0.0
         self._num_turns = 0
         self._last: dict[str, int] = {}  # the number of each adapter's last turn
-
-    @property
-    def change_us(self) -> float:
-        """What a change of adapters costs here, as far as it was seen."""
-        return self._change_us
 
     def choose(self, at_work: Sequence[str]) -> str:
         """The next step's adapter, out of those under which there is something to do (at least one)."""
@@ -55,12 +49,6 @@ class Rota:
         """Nothing could be computed: the others have what is needed for it."""
         self._is_over = True
 
-    def changed(self, more_us: float) -> None:
-        """The first step after a change took so much longer than others of its size."""
-        more_us = max(0.0, more_us)
-        known = self._change_us
-        self._change_us = known + _WEIGHT * (more_us - known) if known else more_us
-
     @property
     def _turn_is_over(self) -> bool:
-        return self._is_over or self._spent_us >= min(TURNS_WORTH * self._change_us, MAX_TURN_US)
+        return self._is_over or self._spent_us >= self._turn_us

@@ -16,7 +16,7 @@ from appliance.engine.messages import Delta, Failed, Finished, Started, ToGatewa
 from appliance.engine.question import Sampling
 from appliance.engine.worker.actions import Action, Copy, Forget, Free, Restore, Spill
 from appliance.engine.worker.backend import MAX_SEQUENCE_IDS, Backend, BatchItem, DecodeStatus, Pool
-from appliance.engine.worker.budget import LARGE_STEP, Crowd, StepBudget, StepCost
+from appliance.engine.worker.budget import Crowd, StepBudget, StepCost
 from appliance.engine.worker.grammar import GrammarExhausted
 from appliance.engine.worker.prefix_cache import DECLARED, Tokens
 from appliance.engine.worker.rota import Rota
@@ -85,7 +85,7 @@ class Together:
         )
         self._budget = StepBudget(target_us=limits.step_target_us, max_tokens=model.n_batch)
         self._cost = StepCost()
-        self._rota = Rota()
+        self._rota = Rota(pool.change_us)
         self._adapter = ""  # that lies over the pool's context
         pool.use("")
         self._memory = memory
@@ -197,10 +197,8 @@ class Together:
             self._act(self._scheduler.give_back(chunks))
             return False
         took_us = self._clock.monotonic_us() - began_us
-        if has_changed:  # what this step cost says nothing about others
-            if self._cost.is_known and len(batch) <= LARGE_STEP:
-                self._rota.changed(took_us - self._cost.step_us(len(batch)))
-            return True
+        if has_changed:
+            took_us = max(1, took_us - self._pool.change_us)
         # Prompt tokens are those of chunks whose sequence has written nothing yet.
         num_prefill = sum(each.num_tokens for each in chunks if each.sequence.status is Status.PREFILL)
         self._budget.observe(num_tokens=len(batch), num_prefill=num_prefill, took_us=took_us)

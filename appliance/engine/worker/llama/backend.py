@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from appliance.clock import SystemClock
 from appliance.engine.messages import LoadModel, Setup, Trial
 from appliance.engine.question import Sampling
 from appliance.engine.worker.backend import BatchItem, DecodeStatus, Lane, Logits, Model, Pool, Sampler
@@ -89,8 +90,10 @@ class LlamaBackend(Words):
             else None
         )
         self.apart: Pool | None = self._apart
-        for each in self._adapters.ids:
-            self._context.try_adapter(each)
+        self._context.try_adapters(SystemClock())
+        self.change_us = self._context.change_us
+        if self._apart is not None:
+            self._apart.change_us = self.change_us
         self._limits = EmbeddingLimits(
             max_tokens=min(load.embedding_n_ctx, self._loaded.n_ctx_train),
             n_batch=load.embedding_n_batch,

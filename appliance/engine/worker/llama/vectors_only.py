@@ -28,6 +28,7 @@ class VectorBackend(Words):
     apart: Pool | None = None
     trials: tuple[Trial, ...] = ()
     n_ctx = 0
+    change_us = 0
 
     def __init__(self, load: LoadModel) -> None:
         if load.adapters:
