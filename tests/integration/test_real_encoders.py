@@ -10,7 +10,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from appliance.catalog import file_digest
 from appliance.clock import SystemClock
+from appliance.core import ChatMessage, InferenceRequest, ModelPart, ModelSpec, Purpose, SamplingParams
 from appliance.engine.messages import (
     AdapterFile,
     Count,
@@ -27,12 +29,16 @@ from appliance.engine.messages import (
     Tokenized,
 )
 from appliance.engine.question import Turn
+from appliance.engine.supervisor import Engine
 from appliance.engine.worker import llama
 from appliance.engine.worker.desk import Desk
 from appliance.engine.worker.embedding import EmbeddingCore, Job
 from appliance.engine.worker.llama import LoadError, VectorBackend
 from appliance.engine.worker.prepare import Preparer
 from appliance.engine.worker.prompt import PromptBuilder
+from appliance.engine_settings import Engine as EngineSettings
+from appliance.errors import RequestError
+from appliance.tasks import EmbedTask, Vectors
 from tests import weights
 from tests.integration.real import GREEDY
 
@@ -164,3 +170,38 @@ def test_a_model_that_writes_can_be_loaded_to_embed_only(starter_model_path: Pat
     assert isinstance(answer, Embedded)
     assert answer.n_embd == 576
     assert made.backend.model.n_ctx == 0
+
+
+async def test_a_split_encoder_in_its_sandbox(tmp_path: Path) -> None:
+    """The worker reads all parts, and nothing else; it says what it is for, embeds, and writes no answers."""
+    whole = weights.encoder(tmp_path / "whole.gguf")
+    paths = weights.split(whole, tmp_path, count=3, named="{at}{at}{at}")
+    parts = tuple(ModelPart(each, file_digest(each), each.stat().st_size) for each in paths)
+    spec = ModelSpec("small", "0" * 64, 1, paths[0], purpose=Purpose.EMBEDDING, parts=parts)
+    settings = msgspec.structs.replace(EngineSettings(), sandbox="required")
+    engine = Engine(spec, settings, clock=SystemClock(), on_event=lambda _event: None)
+    await engine.start()
+    try:
+        assert await engine.wait_ready(60), engine.status.last_error
+        (answer,) = [
+            each
+            async for each in engine.perform(
+                EmbedTask(request_id="e", model="small", inputs=("the cat", "a dog"))
+            )
+        ]
+        with pytest.raises(RequestError) as refused:
+            _ = [
+                each
+                async for each in engine.generate(
+                    InferenceRequest("q", "small", (ChatMessage("user", "the cat"),), SamplingParams())
+                )
+            ]
+        ready = engine.status.ready
+    finally:
+        await engine.stop()
+
+    assert isinstance(answer.result, Vectors)
+    assert (answer.result.n_embd, len(answer.result.data)) == (32, 2 * 32 * 4)
+    assert ready is not None
+    assert (ready.purpose, ready.n_ctx, ready.n_cells) == ("embedding", 64, 0)
+    assert refused.value.code == "unsupported_model"

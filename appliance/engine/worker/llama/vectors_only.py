@@ -97,7 +97,8 @@ class VectorBackend(Words):
         self._loaded.close()
 
     def use(self, adapter: str) -> None:
-        raise _unasked(adapter)
+        if adapter:
+            raise _unasked(adapter)
 
     def decode(self, batch: Sequence[BatchItem]) -> DecodeStatus:
         raise _unasked(batch)
