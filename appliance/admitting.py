@@ -4,6 +4,10 @@
 model. Who waits is not on the record yet: it has no opening before it is its turn (the sentence says
 *admitted* first), and ends on it as a refusal where its turn does not come.
 
+Turns are given only while the model is open (`fleet`): what is asked of one that is not in memory waits in
+its line for the load. Time in which it is not open is not held against those who wait: they wait for it as
+long as an answer may take.
+
 A place is given back when the worker is done, whether or not the caller has read the answer by then. What
 a key had today outlives a crash: at the start it is counted from the record (`audit.usage`).
 """
@@ -17,11 +21,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from appliance.audit.usage import Used
+from appliance.claims import Claim
 from appliance.clock import Clock
 from appliance.config import Settings
 from appliance.core import InferenceRequest, ModelSpec, Principal, Role
-from appliance.engine.supervisor import Engine
 from appliance.errors import ApplianceError, Busy, RequestError, Unavailable
+from appliance.fleet import Fleet
 from appliance.metrics import Metrics
 from appliance.policy import limits as policy
 from appliance.policy.limits import Asked, Bucket, Exceeded, Had
@@ -56,10 +61,13 @@ class Place:
 
     key_id: str
     role: Role
+    model: ModelSpec
     limits: Limits
     asked: Asked
     day: int
     came_us: int
+    own_us: int | None  # how long its caller would wait at most
+    claim: Claim | None = None  # on its model
     ticket: Ticket | None = None  # none: it costs the model no time, and waits for nobody
     line: Line | None = None
     turn: asyncio.Future[None] | None = None  # where it waits: done when that is over
@@ -74,7 +82,7 @@ class Admitting:
         self,
         settings: Settings,
         *,
-        engines: Mapping[str, Engine],
+        fleet: Fleet,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -83,9 +91,11 @@ class Admitting:
         self.is_stopping = False
         self._num_sequences = settings.engine.n_seq_max
         self._max_wait_us = settings.limits.max_wait_seconds * 1_000_000
+        self._max_answer_us = settings.engine.request_timeout_seconds * 1_000_000
         roles = settings.limits
         self._roles = {Role.KIOSK: roles.kiosk.terms, Role.DEVELOPER: roles.developer.terms}
-        self._engines = engines
+        self._fleet = fleet
+        fleet.listen(self)
         self._clock = clock
         self._metrics = metrics
         self._lines: dict[str, Line] = {}  # by model
@@ -113,18 +123,32 @@ class Admitting:
         )
         if exceeded is not None:
             raise _exceeded(exceeded)
-        place = Place(principal.key_id, principal.role, limits, asked, had.day, now_us)
-        if isinstance(request, _QUICK):
+        own_us = _own_time_us(request)
+        place = Place(principal.key_id, principal.role, model, limits, asked, had.day, now_us, own_us)
+        if isinstance(request, _QUICK) and self._fleet.is_open(model.id):
             if self._num_quick >= self.max_inside:
                 raise Busy("too many requests are running", code="overloaded", wait_us=self._turn_us())
             self._num_quick += 1
+            place.claim = self._fleet.want(model)
+            self._fleet.serve(place.claim)
         else:
-            self._queue(place, self._line(model), _own_time_us(request))
+            self._queue(place, self._line(model.id))
         # Anew: whose time was over may have been of the same key.
         self._had[place.key_id] = policy.admitted(self._now(place.key_id, limits), asked)
         if place.line is not None:
-            self._grant(place.line)
+            self._grant(self._line(model.id))  # anew: what it asks for may have closed the model
         return place
+
+    def changed(self, model_id: str) -> None:
+        """Whether the model begins answers may be another thing now."""
+        if model_id in self._lines:
+            self._grant(self._line(model_id))
+
+    def failed(self, model_id: str, error: ApplianceError) -> None:
+        """The model can not be had: nobody waits for it any longer."""
+        for place in [each for each in self._places.values() if each.model.id == model_id]:
+            if place.turn is not None and not place.turn.done():
+                self._refuse(place, error)
 
     async def wait(self, place: Place, ended: asyncio.Event) -> None:
         """Until it is this one's turn. Raises why it does not come; `ended`: nobody waits any longer."""
@@ -197,34 +221,58 @@ class Admitting:
             is_known=self._knows_day(),
         )
 
-    def _queue(self, place: Place, line: Line, own_us: int | None) -> None:
+    def _queue(self, place: Place, line: Line) -> None:
         """Into the line, which may refuse it, or somebody else for its sake."""
-        self._expire(line)
-        wait_us = self._max_wait_us if own_us is None else min(own_us, self._max_wait_us)
+        model_id = place.model.id
+        self._expire(model_id)
+        wait_us = min(self._max_wait_us, self._longest_us(place))
         priority = place.limits.priority or 0
         ticket = Ticket(place.key_id, priority, place.asked.num_answers, place.came_us + wait_us)
         displaced = line.offer(ticket, place.came_us)
         if ticket.state is not State.WAITING:
             raise self._full(ticket, line)
         place.ticket, place.line = ticket, line
+        place.claim = self._fleet.want(place.model)
         self._places[ticket] = place
         place.turn = asyncio.get_running_loop().create_future()
         self._metrics.waits(place.role, 1)
         for each in displaced:
             position = line.position(each)
             self._refuse(self._places[each], self._busy("queue_share_exceeded", position))
-        asyncio.get_running_loop().call_later(wait_us / 1e6 + _LATE_SECONDS, self._expire, line)
+        self._expire_after(model_id, wait_us)
 
     def _grant(self, line: Line) -> None:
         now_us = self._clock.monotonic_us()
         for ticket in line.grant(now_us):
-            self._end_wait(self._places[ticket])
+            place = self._places[ticket]
+            if place.claim is not None:
+                self._fleet.serve(place.claim)
+            self._end_wait(place)
 
-    def _expire(self, line: Line) -> None:
+    def _longest_us(self, place: Place) -> int:
+        """For so long it may wait for a model that is not open."""
+        return self._max_answer_us if place.own_us is None else min(place.own_us, self._max_answer_us)
+
+    def _expire_after(self, model_id: str, wait_us: int) -> None:
+        asyncio.get_running_loop().call_later(wait_us / 1e6 + _LATE_SECONDS, self._expire, model_id)
+
+    def _prolong(self, line: Line, model_id: str) -> None:
+        """The model is not there: nobody's turn could come, so nobody's time is over before their own is."""
+        now_us = self._clock.monotonic_us()
+        for ticket in line.waiting():
+            place = self._places[ticket]
+            last_us = place.came_us + self._longest_us(place)
+            if ticket.until_us <= now_us < last_us:
+                ticket.until_us = min(last_us, now_us + self._max_wait_us)
+                self._expire_after(model_id, ticket.until_us - now_us)
+
+    def _expire(self, model_id: str) -> None:
+        line = self._line(model_id)
+        if not self._fleet.is_open(model_id):
+            self._prolong(line, model_id)
         for ticket in line.expired(self._clock.monotonic_us()):
             place = self._places[ticket]
-            own = ticket.until_us - place.came_us < self._max_wait_us
-            if own:
+            if place.own_us is not None and ticket.until_us - place.came_us >= place.own_us:
                 self._refuse(place, Unavailable("the answer took too long", code="timeout"))
             else:
                 self._refuse(place, self._busy("queue_timeout", line.position(ticket)))
@@ -245,6 +293,8 @@ class Admitting:
 
     def _give_back(self, place: Place) -> None:
         place.is_over = True
+        if place.claim is not None:
+            self._fleet.drop(place.claim)
         if place.ticket is None or place.line is None:
             self._num_quick -= 1
             return
@@ -252,14 +302,18 @@ class Admitting:
         del self._places[place.ticket]
         self._grant(place.line)
 
-    def _line(self, model: ModelSpec) -> Line:
-        """The line before a model. Its worker gets a little more than it runs, and so is never idle between
-        two of them; one key alone leaves an eighth of what runs to others that ask.
+    def _line(self, model_id: str) -> Line:
+        """The line before a model; nobody goes while that is not open. Its worker gets a little more than it
+        runs, and so is never idle between two of them; one key alone leaves an eighth of what runs to others
+        that ask.
         """
-        line = self._lines.get(model.id)
+        line = self._lines.get(model_id)
         if line is None:
-            line = self._lines[model.id] = Line(max_inside=self.max_inside, places=1)
-        ready = self._engines[model.id].status.ready
+            line = self._lines[model_id] = Line(max_inside=self.max_inside, places=0)
+        if not self._fleet.is_open(model_id):
+            line.places = 0
+            return line
+        ready = self._fleet.engines[model_id].status.ready
         pools = 2 if ready is not None and ready.tuning.apart else 1
         beyond = max(1, self._num_sequences // 4)
         line.places = pools * self._num_sequences + beyond

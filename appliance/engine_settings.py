@@ -38,7 +38,17 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Longest input of an embedding in tokens, and tokens of one batch of them.
     embedding_n_ctx: Annotated[int, Meta(ge=64, le=131_072)] = 2048
     embedding_n_batch: Annotated[int, Meta(ge=64, le=8192)] = 256
-    max_waiting: Positive = 256
+    # Of all models in memory together; 0: what the machine has, less a reserve.
+    memory_mib: Annotated[int, Meta(ge=0)] = 0
+    # Models, by id or alias, that are loaded at the start and stay; `default` always is.
+    pinned: tuple[str, ...] = ()
+    idle_minutes: Annotated[int, Meta(ge=0, le=10_080)] = (
+        0  # 0: a model goes only where another needs the room
+    )
+    turn_seconds: Annotated[int, Meta(ge=1, le=600)] = (
+        20  # then a busy model makes room for one that is asked
+    )
+    max_waiting: Positive = 256  # of each model
     load_timeout_seconds: Positive = 300
     request_timeout_seconds: Positive = 600
     restart_backoff_max_seconds: Positive = 30

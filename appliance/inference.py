@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 
 from appliance import entries
 from appliance.admitting import Admitting, Place
@@ -42,11 +42,13 @@ from appliance.errors import (
     Unavailable,
 )
 from appliance.exchange import Exchange
-from appliance.guarding import Guarding
+from appliance.fleet import Fleet
+from appliance.guarding import Guarded, Guarding
 from appliance.log import get_logger
 from appliance.metrics import Metrics
 from appliance.policy import permits
 from appliance.policy.admission import Load, Refuse, decide
+from appliance.standing import Standing
 from appliance.tasks import Task, endpoint_of
 
 log = get_logger(__name__)
@@ -60,7 +62,7 @@ class Inference:
         *,
         audit: AuditLog,
         catalog: Catalog,
-        engines: Mapping[str, Engine],
+        fleet: Fleet,
         admitting: Admitting,
         guarding: Guarding,
         engine_settings: EngineSettings,
@@ -70,7 +72,7 @@ class Inference:
     ) -> None:
         self._audit = audit
         self._catalog = catalog
-        self._engines = engines
+        self._fleet = fleet
         self.admitting = admitting
         self._guarding = guarding
         self._timeout_seconds = engine_settings.request_timeout_seconds
@@ -95,7 +97,7 @@ class Inference:
         permits.require(principal.terms, self._catalog.resolve(request.model), request)
         model = self._model_for(request)
         if isinstance(request, InferenceRequest) and request.reproducible:
-            request = self._reproducible(request, model)
+            request = self._reproducible(request)
         guarded = self._guarding.begin(request, principal)
         place = self.admitting.enter(guarded.request, principal, model)
         created = self._clock.now_us() // 1_000_000
@@ -106,8 +108,8 @@ class Inference:
         task.add_done_callback(lambda ended: self._after(exchange, place, ended))
         return exchange
 
-    def _reproducible(self, request: InferenceRequest, model: ModelSpec) -> InferenceRequest:
-        """With everything that a replay needs: the setup, and a seed where the caller named none.
+    def _reproducible(self, request: InferenceRequest) -> InferenceRequest:
+        """With a seed where the caller named none; the setup is the worker's that answers.
 
         RequestError for several choices: each would have to be computed alone, with a trace of its own.
         """
@@ -120,7 +122,7 @@ class Inference:
         sampling = request.sampling
         if sampling.seed is None:
             sampling = dataclasses.replace(sampling, seed=secrets.randbelow(SEEDS))
-        return dataclasses.replace(request, sampling=sampling, setup=self._engines[model.id].setup)
+        return dataclasses.replace(request, sampling=sampling)
 
     async def drain(self, grace_seconds: float) -> None:
         """Wait until every running exchange is closed, at most `grace_seconds`."""
@@ -140,6 +142,7 @@ class Inference:
         exchange.began_us = self._clock.monotonic_us()
         try:
             await self.admitting.wait(place, exchange.ended)
+            exchange.hold_to(self._with_setup(exchange))
         except ApplianceError as error:
             exchange.fail(error)  # it has no opening: the border records a refusal
             return
@@ -184,7 +187,7 @@ class Inference:
     async def _decode(self, exchange: Exchange, place: Place) -> Answer:
         """Tokens from the worker to the caller; in strict mode each piece by way of the record."""
         guarded = exchange.guarded
-        answer = Answer(exchange.request, self._engines[exchange.model.id].dialect, guarded.output)
+        answer = Answer(exchange.request, self._engine_of(exchange).dialect, guarded.output)
         if guarded.refusal is not None:
             answer.error = guarded.refusal
             return answer
@@ -207,12 +210,29 @@ class Inference:
         return answer
 
     def _stream(self, exchange: Exchange) -> AsyncGenerator[Started | Delta | Finished, None]:
-        engine = self._engines[exchange.model.id]
+        engine = self._engine_of(exchange)
         if isinstance(exchange.request, InferenceRequest):
             return engine.generate(
                 exchange.request, tenant=exchange.principal.tenant, adapter=exchange.model.adapter
             )
         return engine.perform(exchange.request)
+
+    def _engine_of(self, exchange: Exchange) -> Engine:
+        """Of a model that has given this question its turn: it stays until the worker is done with it."""
+        engine = self._fleet.engine_of(exchange.model)
+        if engine is None:
+            raise InternalError("the model has left while it was leased")
+        return engine
+
+    def _with_setup(self, exchange: Exchange) -> Guarded:
+        """What the model is told; a reproducible question names the setup of the worker that is ready."""
+        request = exchange.guarded.request
+        if not isinstance(request, InferenceRequest) or not request.reproducible:
+            return exchange.guarded
+        setup = self._engine_of(exchange).setup
+        if setup is None:
+            raise Unavailable("the model is restarting", code="model_not_ready", retry_after_seconds=2)
+        return dataclasses.replace(exchange.guarded, request=dataclasses.replace(request, setup=setup))
 
     async def _send(self, exchange: Exchange, answer: Answer) -> None:
         """What waits, on its way out. Law 2: in strict mode its segments are durable first.
@@ -299,14 +319,18 @@ class Inference:
     def _model_for(self, request: InferenceRequest | Task) -> ModelSpec:
         """The model that can answer this now, whoever asks. Raises what speaks against it."""
         model = self._catalog.resolve(request.model)
-        engine = self._engines.get(model.id) if model else None
+        if model is not None and not self._fleet.is_known(model):
+            model = None
+        standing = self._fleet.standing(model) if model is not None else Standing("unloaded")
         decision = decide(
-            model if engine is not None else None,
+            model,
             Load(
                 stopping=self.admitting.is_stopping,
                 audit_ready=self._audit.is_ready,
                 disk_low=self._audit.is_low,
-                model_ready=engine is not None and engine.is_ready,
+                model_ready=standing.can_be_asked,
+                model_again_seconds=standing.retry_after_seconds,
+                too_large=standing.says if standing.state == "too_large" else "",
                 max_inside=self.admitting.max_inside,
                 stopped_for_seconds=self.admitting.grace_seconds,
             ),

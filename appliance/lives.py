@@ -54,6 +54,8 @@ def _entries_of(event: EngineEvent) -> list[Entry]:
                         "backend": event.ready.backend,
                         "library": event.ready.library,
                         "load_us": event.ready.load_us,
+                        "verify_us": event.verify_us,
+                        "why": event.why,
                         "sandbox": " ".join(event.ready.sandbox),
                         "fallback": event.ready.fallback or "",
                     },
@@ -65,4 +67,5 @@ def _entries_of(event: EngineEvent) -> list[Entry]:
                 return [failed]
             return [failed, Entry(kind=Kind.LOG_ALARM, public={"code": event.code})]
         case ModelUnloaded():
-            return [Entry(kind=Kind.MODEL_UNLOADED, public={"model": event.model.id})]
+            public = {"model": event.model.id, "model_sha256": event.model.sha256, "why": event.why}
+            return [Entry(kind=Kind.MODEL_UNLOADED, public=public)]

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from appliance.core import Outcome, Role, Usage
+from appliance.model_metrics import ModelMetrics
 from appliance.terms import Endpoint
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -158,18 +159,7 @@ class Metrics:
             "1 while the ballast for the last entries on a full disk is there",
             registry=self._registry,
         )
-        self._engine_ready = Gauge(
-            "appliance_model_ready",
-            "1 while the model's worker answers",
-            ("model",),
-            registry=self._registry,
-        )
-        self._engine_restarts = Gauge(
-            "appliance_model_restarts",
-            "Restarts of the model's worker since the start",
-            ("model",),
-            registry=self._registry,
-        )
+        self.models = ModelMetrics(self._registry)
         self._first_token = Histogram(
             "appliance_time_to_first_token_seconds",
             "From admission to the first token that the worker gave",
@@ -271,21 +261,9 @@ class Metrics:
         self._disk_low.set(low)
         self._ballast.set(ballast)
 
-    def engine(self, model: str, *, ready: bool, restarts: int, backend: str = "") -> None:
-        """One worker's state at the moment of the scrape; `backend`: what computes, where it is ready."""
-        if backend:
-            self._workers.backends[model] = backend
-        else:
-            self._workers.backends.pop(model, None)
-        self._engine_ready.labels(model).set(ready)
-        self._engine_restarts.labels(model).set(restarts)
-
-    def worker(self, model: str, figures: WorkerFigures | None) -> None:
-        """The worker's newest picture of itself; None while there is none."""
-        if figures is None:
-            self._workers.figures.pop(model, None)
-        else:
-            self._workers.figures[model] = figures
+    def workers(self, figures: Mapping[str, WorkerFigures | None]) -> None:
+        """Every worker's newest picture of itself, by model; None where one has told nothing."""
+        self._workers.figures = {model: each for model, each in figures.items() if each is not None}
 
     def counts(self) -> Counts:
         """Everything that trends are drawn from."""
@@ -312,7 +290,6 @@ class _Workers(Collector):
 
     def __init__(self) -> None:
         self.figures: dict[str, WorkerFigures] = {}
-        self.backends: dict[str, str] = {}
 
     def collect(self) -> Iterator[Metric]:
         """Called at each scrape."""
@@ -342,14 +319,7 @@ class _Workers(Collector):
             for kind, count in each.tokens.items():
                 tokens.add_metric((model, kind), count)
             steps.add_metric((model,), buckets=_cumulative(each), sum_value=each.step_us / 1e6)
-        computes = GaugeMetricFamily(
-            "appliance_model_backend",
-            "1 for what a ready model computes with: its devices, and the variant for the processor",
-            labels=("model", "backend"),
-        )
-        for model, backend in self.backends.items():
-            computes.add_metric((model, backend), 1)
-        yield from (sequences, cells, tokens, steps, computes)
+        yield from (sequences, cells, tokens, steps)
 
 
 def _by_label(counter: Counter, label: str) -> dict[str, int]:

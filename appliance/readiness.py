@@ -19,6 +19,7 @@ that make them are pure; `Readiness` gathers what they look at.
     gpu_not_found           yes     the same
     cpu_variant             yes     by itself, with a variant that this processor runs
     gpu_not_used            no      by itself, once a GPU answers
+    model_does_not_fit      yes     with more memory, a smaller model, or fewer that are pinned
     worker_died, _hung, …   yes     by itself: the worker is started anew
     worker_given_up         yes     with a restart: its sandbox ended it too often
     certificate_over        yes     by itself, with a new certificate or the right time
@@ -27,12 +28,14 @@ that make them are pure; `Readiness` gathers what they look at.
     clock_stepped           no      by itself, an hour after the last step; a large one with the next start
     witness_stale           no      by itself, with the next visit
     stopping                yes     with the next start
+
+What is wrong with a model stops the appliance where that is the default one. Another's is told, and stops
+nobody who does not ask it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,10 +45,11 @@ from appliance.audit.space import Level, Room
 from appliance.catalog import Catalog
 from appliance.certifying import Certifying, state_of
 from appliance.clock import Clock
+from appliance.core import ModelSpec
 from appliance.engine import devices
 from appliance.engine.conduct import GIVEN_UP
 from appliance.engine.status import EngineStatus, State
-from appliance.engine.supervisor import Engine
+from appliance.fleet import DOES_NOT_FIT, Fleet
 from appliance.tls.serving import RENEWAL
 from appliance.verification import Last, Verifications
 from appliance.witnessing import Visits, Witnessing
@@ -101,14 +105,16 @@ def disk(room: Room) -> list[Trouble]:
 _FREE: Final = "free room in the home's file system"
 
 
-_NOT_LOADED: Final = frozenset({"load_failed", "spawn_failed", "supervisor_failed"})
+_NOT_LOADED: Final = frozenset(
+    {"load_failed", "spawn_failed", "supervisor_failed", "model_altered", "model_missing"}
+)
 
 
 _ANEW: Final = "it is started anew by itself; where that does not help: appliance doctor, and the log"
 
 
 def worker(status: EngineStatus) -> Trouble | None:
-    """Why the default model does not answer."""
+    """Why a model does not answer."""
     if status.state is State.READY:
         return None
     said = status.last_error.splitlines()[0] if status.last_error else ""
@@ -186,7 +192,7 @@ class Readiness:
         *,
         audit: AuditLog,
         catalog: Catalog,
-        engines: Mapping[str, Engine],
+        fleet: Fleet,
         certifying: Certifying | None,
         verifications: Verifications,
         witnessing: Witnessing,
@@ -194,7 +200,7 @@ class Readiness:
     ) -> None:
         self._audit = audit
         self._catalog = catalog
-        self._engines = engines
+        self._fleet = fleet
         self._certifying = certifying
         self._verifications = verifications
         self._witnessing = witnessing
@@ -205,8 +211,8 @@ class Readiness:
         state = await self._audit.checked()
         found = [
             None if state.is_ready else closed_log(state.reason),
-            self._model(),
-            next(filter(None, (computing(each.status) for each in self._engines.values())), None),
+            *self._models(),
+            next(filter(None, (computing(each.status) for each in self._fleet.engines.values())), None),
             self._served(),
             *disk(self._audit.room),
             clock(self._audit.times.steps, self._clock.monotonic_us()),
@@ -219,12 +225,29 @@ class Readiness:
         """The same, for the program on this host."""
         return {"troubles": [dataclasses.asdict(each) for each in await self.look()]}
 
-    def _model(self) -> Trouble | None:
-        spec = self._catalog.resolve("default")
-        engine = self._engines.get(spec.id) if spec is not None else None
-        if engine is None:
-            return Trouble("model_failed", "there is no default model", "see default_model in appliance.toml")
-        return worker(engine.status)
+    def _models(self) -> list[Trouble]:
+        default = self._catalog.resolve("default")
+        if default is None:
+            says = "there is no default model"
+            return [Trouble("model_failed", says, "see default_model in appliance.toml")]
+        found = [self._model(default)]
+        for spec in self._fleet.served():
+            each = self._model(spec) if spec.id != default.id else None
+            if each is not None and each.code != "model_loading":
+                found.append(dataclasses.replace(each, says=f"{spec.id}: {each.says}", stops=False))
+        return [each for each in found if each is not None]
+
+    def _model(self, spec: ModelSpec) -> Trouble | None:
+        engine = self._fleet.engine_of(spec)
+        if engine is not None:
+            return worker(engine.status)
+        standing = self._fleet.standing(spec)
+        if standing.state == "too_large":
+            hint = "see engine.memory_mib, engine.n_ctx and engine.pinned in appliance.toml"
+            return Trouble(DOES_NOT_FIT, f"it does not fit: {standing.says}", hint)
+        if standing.state == "failed":
+            return Trouble("model_failed", standing.says, "appliance doctor, and the log")
+        return Trouble("model_loading", "the model is being loaded", "wait")
 
     def _served(self) -> Trouble | None:
         if self._certifying is None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 from appliance.clock import Clock
-from appliance.engine.supervisor import Engine
+from appliance.fleet import Fleet
 from appliance.metrics import Metrics
 from appliance.trends import SAMPLE_SECONDS, Trends
 
 
-async def sample_for_ever(
-    trends: Trends, metrics: Metrics, engines: Mapping[str, Engine], clock: Clock
-) -> None:
+async def sample_for_ever(trends: Trends, metrics: Metrics, fleet: Fleet, clock: Clock) -> None:
     """Until it is cancelled. What it reads lies in memory."""
     while True:
-        for model, engine in engines.items():
-            metrics.worker(model, engine.figures)
+        figures_of_workers(metrics, fleet)
         trends.add(clock.now_us(), metrics.counts())
         await asyncio.sleep(SAMPLE_SECONDS)
+
+
+def figures_of_workers(metrics: Metrics, fleet: Fleet) -> None:
+    """What the workers last told of themselves; a model that has left tells nothing."""
+    metrics.workers({model: engine.figures for model, engine in fleet.engines.items()})

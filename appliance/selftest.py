@@ -7,14 +7,13 @@ It goes the way of every request (`inference`), opening and closing included, as
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from typing import Any, Final
 
 from appliance.audit.log import AuditLog
 from appliance.catalog import Catalog
 from appliance.core import Caller, ChatMessage, Delta, InferenceRequest, Principal, Role, SamplingParams
-from appliance.engine.supervisor import Engine
 from appliance.errors import AuditUnavailable, Unavailable
+from appliance.fleet import Fleet
 from appliance.inference import Inference
 from appliance.terms import PRIORITIES, Limits, Terms
 
@@ -30,18 +29,16 @@ _SAMPLING: Final = SamplingParams(temperature=0.0, seed=1, max_tokens=4)
 class SelfTest:
     """Answers for a running gateway."""
 
-    def __init__(
-        self, *, audit: AuditLog, catalog: Catalog, engines: Mapping[str, Engine], inference: Inference
-    ) -> None:
+    def __init__(self, *, audit: AuditLog, catalog: Catalog, fleet: Fleet, inference: Inference) -> None:
         self._audit = audit
         self._catalog = catalog
-        self._engines = engines
+        self._fleet = fleet
         self._inference = inference
 
     async def run(self, *, generate: bool) -> dict[str, Any]:
         """What was found. Unavailable or AuditUnavailable says what is not as it must be."""
         spec = self._catalog.resolve("default")
-        engine = self._engines.get(spec.id) if spec is not None else None
+        engine = self._fleet.engine_of(spec) if spec is not None else None
         if not (await self._audit.checked()).is_ready:
             raise AuditUnavailable("the audit log can not commit")
         if spec is None or engine is None or not engine.is_ready:

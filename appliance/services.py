@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -31,18 +30,18 @@ from appliance.copies import Copies
 from appliance.core import ModelSpec
 from appliance.custody import Custody
 from appliance.doors import Doors
+from appliance.engine import memory
 from appliance.engine.process import DEFAULT_COMMAND
-from appliance.engine.supervisor import Engine
-from appliance.engine.tunings import Tunings
 from appliance.errors import InternalError, SetupError
 from appliance.evaluating.asking import Asking
 from appliance.exporting import Exporting
+from appliance.fleet import Fleet
 from appliance.guarding import Guarding
+from appliance.hands import OwnHands
 from appliance.hosting import Hosted
 from appliance.idempotency import Retries
 from appliance.inference import Inference
 from appliance.lives import Lives
-from appliance.loading import OneModel
 from appliance.metrics import Metrics
 from appliance.modelling import Modelling, catalog_of
 from appliance.people import People
@@ -80,7 +79,7 @@ class Services:
     reviewing: Reviewing
     searches: Searches
     catalog: Catalog
-    engines: dict[str, Engine]
+    fleet: Fleet
     metrics: Metrics
     trends: Trends
     refusals: Refusals
@@ -96,10 +95,6 @@ class Services:
     readiness: Readiness
     certifying: Certifying | None  # where TLS is configured
     _background: set[asyncio.Task[None]] = field(default_factory=set)
-
-    def served(self) -> list[ModelSpec]:
-        """The models that have a worker, in the catalogue's order."""
-        return [spec for spec in self.catalog.list() if spec.id in self.engines]
 
 
 def services_of(app: FastAPI) -> Services:
@@ -132,21 +127,31 @@ async def run_services(
             await certifying.begin()
         metrics = Metrics()
         recorder = Lives(alone.audit)
-        engine = Engine(
-            spec,
-            settings.engine,
+
+        def pinned_names() -> list[str]:
+            return [each.name for each in alone.modelling.register.aliases() if each.pinned]
+
+        fleet = Fleet(
+            catalog=catalog,
+            settings=settings.engine,
+            budget_bytes=memory.budget_of(settings.engine),
             clock=clock,
-            on_event=recorder.on_event,
-            command=worker_command or DEFAULT_COMMAND,
-            tunings=Tunings(home.tuning, n_gpu_layers=settings.engine.n_gpu_layers),
-            adapters=functools.partial(catalog.adapters_of, spec.id),
+            hands=OwnHands(
+                home,
+                settings.engine,
+                catalog,
+                pinned_names,
+                clock,
+                worker_command or DEFAULT_COMMAND,
+                metrics,
+                recorder.on_event,
+            ),
         )
-        engines = {spec.id: engine}
         inference = Inference(
             audit=alone.audit,
             catalog=catalog,
-            engines=engines,
-            admitting=Admitting(settings, engines=engines, clock=clock, metrics=metrics),
+            fleet=fleet,
+            admitting=Admitting(settings, fleet=fleet, clock=clock, metrics=metrics),
             guarding=Guarding(alone.publishing.library, metrics),
             engine_settings=settings.engine,
             audit_settings=settings.audit,
@@ -167,7 +172,7 @@ async def run_services(
         readiness = Readiness(
             audit=alone.audit,
             catalog=catalog,
-            engines=engines,
+            fleet=fleet,
             certifying=certifying,
             verifications=alone.administration.verifications,
             witnessing=alone.witnessing,
@@ -178,10 +183,10 @@ async def run_services(
             alone,
             Live(
                 doors,
-                SelfTest(audit=alone.audit, catalog=catalog, engines=engines, inference=inference),
+                SelfTest(audit=alone.audit, catalog=catalog, fleet=fleet, inference=inference),
                 readiness,
                 inference.admitting,
-                OneModel(engines),
+                fleet,
                 Asking(inference),
             ),
         )
@@ -212,7 +217,7 @@ async def run_services(
             ),
             searches=Searches(audit=alone.audit, database=db.of(home, settings), clock=clock),
             catalog=catalog,
-            engines=engines,
+            fleet=fleet,
             metrics=metrics,
             trends=Trends(),
             refusals=refusals,
@@ -239,12 +244,12 @@ async def run_services(
             ),
             asyncio.create_task(services.retries.forget_for_ever(clock)),
             asyncio.create_task(alone.uses.keep_for_ever()),
-            asyncio.create_task(sampling.sample_for_ever(services.trends, metrics, engines, clock)),
+            asyncio.create_task(sampling.sample_for_ever(services.trends, metrics, fleet, clock)),
         ]
         if certifying is not None:
             keepers.append(asyncio.create_task(certifying.watch_for_ever()))
         alone.administration.verifications.start()
-        await engine.start()
+        fleet.start(verified=spec)
         try:
             yield services
         finally:
@@ -255,7 +260,7 @@ async def run_services(
             await alone.administration.verifications.stop()
             await control.stop()
             await inference.stop(settings.server.shutdown_grace_seconds)
-            await engine.stop()
+            await fleet.stop()
             await inference.drain(settings.audit.commit_timeout_seconds + 1)
             await refusals.stop()
             await recorder.settle()

@@ -69,7 +69,7 @@ def stamp_of(services: Services, exchange: Exchange) -> Stamp:
     return Stamp(
         created=exchange.created,
         model=exchange.model.id,
-        fingerprint=fingerprint_of(exchange.model, services.engines[exchange.model.id].status.ready),
+        fingerprint=fingerprint_of(exchange.model, services.fleet.told(exchange.model)),
     )
 
 

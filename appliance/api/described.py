@@ -146,6 +146,7 @@ _ASKING: Final = (
     "model_not_allowed",
     "model_not_found",
     "model_not_ready",
+    "model_does_not_fit",
     "overloaded",
     "disk_low",
     "engine_failed",

@@ -13,7 +13,10 @@ from appliance import readiness
 from appliance.accounts.roles import Permission
 from appliance.api.access import require
 from appliance.certifying import state_of
+from appliance.core import ModelSpec
+from appliance.fleet import Fleet
 from appliance.metrics import CONTENT_TYPE
+from appliance.sampling import figures_of_workers
 from appliance.services import Services, services_of
 from appliance.witnessing import Visits
 
@@ -63,9 +66,16 @@ class WitnessReadiness(BaseModel):
 
 
 class ModelReadiness(BaseModel):
-    """One worker's state, its sandbox's layers that hold, and what computes; empty while none is ready."""
+    """How a model is, and the layers of its worker's sandbox that hold, and what computes; empty while none
+    is ready.
+
+    `bytes`: of memory that it holds, or is reckoned to need; none before anybody asked it.
+    """
 
     state: str
+    says: str
+    pinned: bool
+    bytes: int | None
     restarts: int
     last_error: str
     sandbox: list[str] = []
@@ -100,6 +110,7 @@ class Readiness(BaseModel):
     audit: AuditReadiness
     witness: WitnessReadiness
     models: dict[str, ModelReadiness]
+    memory_bytes: int  # that all models together may have
     certificate: CertificateReadiness | None = None  # where TLS is configured
 
 
@@ -143,17 +154,24 @@ async def readyz(request: Request, response: Response) -> Readiness:
             ),
         ),
         witness=_witness(services.witnessing.visits()),
-        models={
-            model: ModelReadiness(
-                state=engine.status.state.lower(),
-                restarts=engine.status.restarts,
-                last_error=engine.status.last_error,
-                sandbox=list(engine.status.ready.sandbox) if engine.status.ready else [],
-                backend=engine.status.ready.backend if engine.status.ready else "",
-            )
-            for model, engine in services.engines.items()
-        },
+        models={spec.id: _model(services.fleet, spec) for spec in services.fleet.served()},
+        memory_bytes=services.fleet.rules.budget_bytes,
         certificate=_certificate(services),
+    )
+
+
+def _model(fleet: Fleet, spec: ModelSpec) -> ModelReadiness:
+    standing, engine = fleet.standing(spec), fleet.engine_of(spec)
+    ready = engine.status.ready if engine else None
+    return ModelReadiness(
+        state=standing.state,
+        says=standing.says,
+        pinned=fleet.is_pinned(spec),
+        bytes=fleet.bytes_of(spec),
+        restarts=engine.status.restarts if engine else 0,
+        last_error=engine.status.last_error if engine else "",
+        sandbox=list(ready.sandbox) if ready else [],
+        backend=ready.backend if ready else "",
     )
 
 
@@ -194,9 +212,16 @@ async def metrics(request: Request) -> Response:
     services.metrics.disk(
         free_bytes=room.free_bytes, used=room.used, low=services.audit.is_low, ballast=room.has_ballast
     )
-    for model, engine in services.engines.items():
-        status = engine.status
-        backend = status.ready.backend if status.ready is not None else ""
-        services.metrics.engine(model, ready=engine.is_ready, restarts=status.restarts, backend=backend)
-        services.metrics.worker(model, engine.figures)
+    fleet = services.fleet
+    services.metrics.models.memory(fleet.rules.budget_bytes)
+    for spec in fleet.served():
+        engine = fleet.engine_of(spec)
+        services.metrics.models.engine(
+            spec.id,
+            ready=engine is not None and engine.is_ready,
+            restarts=engine.status.restarts if engine else 0,
+            num_bytes=(fleet.bytes_of(spec) or 0) if engine else 0,
+            backend=engine.status.ready.backend if engine and engine.status.ready else "",
+        )
+    figures_of_workers(services.metrics, fleet)
     return Response(services.metrics.render(), media_type=CONTENT_TYPE)

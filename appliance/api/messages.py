@@ -98,11 +98,12 @@ def _question(
 
 
 def _effort(services: Services, asked: Conversation, model: ModelSpec | None) -> Effort:
-    """What this model can be told of thinking; of one that is not ready admission says so."""
-    engine = services.engines.get(model.id) if model else None
-    ready = engine.status.ready if engine else None
+    """What this model can be told of thinking. One that is not loaded yet is told what was asked: its worker
+    refuses what it can not do.
+    """
+    ready = services.fleet.told(model) if model else None
     if ready is None:
-        return ""
+        return asked.effort(thinks=True, can_skip=False)
     return asked.effort(thinks=ready.thinks, can_skip=ready.can_skip_thinking)
 
 

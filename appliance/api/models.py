@@ -58,9 +58,11 @@ class Model(BaseModel):
     root: str  # the model's own id; differs from `id` where that is an alias
     sha256: str
     licence: str
+    # ready, loading, unloaded (it is loaded when it is asked), unloading, failed, too_large
     state: str
+    pinned: bool  # it is loaded at the start, and stays
     context_length: int
-    # Of one model's own page, while it is loaded.
+    # Of one model's own page; the capacity while it is loaded, the others once it has been.
     capacity: Capacity | None = None
     tools: ToolSupport | None = None
     reasoning: bool | None = None  # it thinks before it answers, and `reasoning_effort` says how long
@@ -78,7 +80,7 @@ async def list_models(request: Request) -> ModelList:
     """Every model that this key may use, and its aliases."""
     services = services_of(request.app)
     terms = visit_of(request.scope).known_principal.terms
-    shown = [each for each in services.served() if allows_model(terms, each)]
+    shown = [each for each in services.fleet.served() if allows_model(terms, each)]
     return ModelList(
         data=[_model(services, spec, name) for spec in shown for name in (spec.id, *spec.aliases)]
     )
@@ -89,29 +91,30 @@ async def retrieve_model(request: Request, name: str) -> Model:
     """One model by its id or an alias; ids may hold slashes."""
     services = services_of(request.app)
     spec = services.catalog.resolve(name)
-    if spec is None or spec.id not in services.engines:
+    if spec is None or not services.fleet.is_known(spec):
         raise RequestError("this model is not installed", code="model_not_found", param="model")
     if not allows_model(visit_of(request.scope).known_principal.terms, spec):
         raise Refused("this key may not use this model", code="model_not_allowed", param="model")
-    status = services.engines[spec.id].status
-    model = _model(services, spec, name, capacity=_capacity(status))
-    if status.ready is not None:
-        native = status.ready.calls_natively
-        model.tools = ToolSupport(format=status.ready.dialect if native else "in_words", native=native)
-        model.reasoning = status.ready.thinks
+    engine = services.fleet.engine_of(spec)
+    model = _model(services, spec, name, capacity=_capacity(engine.status) if engine else None)
+    if (told := services.fleet.told(spec)) is not None:
+        native = told.calls_natively
+        model.tools = ToolSupport(format=told.dialect if native else "in_words", native=native)
+        model.reasoning = told.thinks
     return model
 
 
 def _model(services: Services, spec: ModelSpec, name: str, *, capacity: Capacity | None = None) -> Model:
-    status = services.engines[spec.id].status
+    told = services.fleet.told(spec)
     return Model(
         id=name,
         created=spec.created,
         root=spec.id,
         sha256=spec.sha256,
         licence=spec.licence,
-        state=status.state.lower(),
-        context_length=status.ready.n_ctx if status.ready else spec.n_ctx,
+        state=services.fleet.standing(spec).state,
+        pinned=services.fleet.is_pinned(spec),
+        context_length=told.n_ctx if told else spec.n_ctx,
         capacity=capacity,
     )
 

@@ -191,10 +191,10 @@ PUBLIC_FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.CERTIFICATE_SERVED: frozenset({"certificate_sha256", "not_after"}),
     Kind.SECRETS_CHANGED: frozenset({"action", "num_passphrases", "num_credentials"}),
     Kind.MODEL_LOADED: frozenset(
-        {"model", "model_sha256", "backend", "library", "load_us", "sandbox", "fallback"}
+        {"model", "model_sha256", "backend", "library", "load_us", "verify_us", "why", "sandbox", "fallback"}
     ),
     Kind.MODEL_FAILED: frozenset({"model", "code"}),
-    Kind.MODEL_UNLOADED: frozenset({"model"}),
+    Kind.MODEL_UNLOADED: frozenset({"model", "model_sha256", "why"}),
     Kind.MODEL_IMPORTED: _ROW | _MODEL | {"purpose", "num_parts"},
     Kind.MODEL_REFUSED: frozenset({"code", "model_sha256"}),  # of what was offered; empty: not hashed yet
     Kind.MODEL_REMOVED: _ROW | _MODEL,

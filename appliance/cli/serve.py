@@ -27,8 +27,8 @@ from appliance.api.listening.listener import Port
 from appliance.cli.base import home_option, warn
 from appliance.config import Home, Settings
 from appliance.console.app import create_console, new_sessions
-from appliance.core import PEOPLE, Role
-from appliance.errors import SetupError
+from appliance.core import PEOPLE, ModelSpec, Role
+from appliance.errors import ApplianceError, SetupError
 from appliance.services import Services, run_services
 
 _RUN_KEY_SECONDS = 24 * 3600
@@ -205,11 +205,10 @@ async def _announce(services: Services, listeners: _Listeners, making: _Making) 
     if making.console_accounts:
         await _make_accounts(services)
     spec = services.catalog.resolve("default")
-    engine = services.engines[spec.id] if spec else None
-    if spec is None or engine is None:
+    if spec is None:
         return
-    if not await engine.wait_ready(services.settings.engine.load_timeout_seconds):
-        warn(f"{spec.id} is not ready: {engine.status.last_error}")
+    if problem := await _until_ready(services, spec):
+        warn(f"{spec.id} is not ready: {problem}")
         return
     click.echo(f"{spec.id} is ready")
     if making.kiosk_key is not None:
@@ -226,6 +225,15 @@ async def _announce(services: Services, listeners: _Listeners, making: _Making) 
             f"-H 'content-type: application/json' -d '{body}'"
         )
     sys.stdout.flush()
+
+
+async def _until_ready(services: Services, spec: ModelSpec) -> str:
+    """Empty once the model answers; what is wrong with it otherwise."""
+    try:
+        async with services.fleet.lease(spec, seconds=services.settings.engine.load_timeout_seconds):
+            return ""
+    except ApplianceError as error:
+        return services.fleet.standing(spec).says or error.message
 
 
 async def _make_accounts(services: Services) -> None:

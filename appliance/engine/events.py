@@ -14,6 +14,8 @@ class ModelLoaded:
 
     model: ModelSpec
     ready: Ready
+    why: str = "start"  # `policy.residency.Why`
+    verify_us: int = 0  # how long the file was hashed before
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class ModelUnloaded:
     """The worker was stopped."""
 
     model: ModelSpec
+    why: str = "stop"
 
 
 EngineEvent = ModelLoaded | ModelFailed | ModelUnloaded

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from appliance.clock import Clock
@@ -37,6 +37,7 @@ from appliance.engine.status import EngineStatus, State
 from appliance.engine.tunings import TuningStore
 from appliance.engine.watch import Watch
 from appliance.engine_settings import Engine as EngineSettings
+from appliance.errors import ApplianceError
 from appliance.log import get_logger
 from appliance.metrics import WorkerFigures
 from appliance.tasks import Answered, Task
@@ -64,6 +65,7 @@ class Engine:
         tunings: TuningStore | None = None,
         thorough: bool = False,
         adapters: Callable[[], Sequence[Adapter]] = tuple,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.spec = spec
         self._settings = settings
@@ -73,6 +75,7 @@ class Engine:
         self._tunings = tunings
         self._thorough = thorough  # measure anew, and longer
         self._adapters = adapters  # asked before each load: what questions may name besides the spec's own
+        self._prepare = prepare  # before each worker: an ApplianceError says why there is to be none
         self._state = State.STOPPED
         self._ready: messages.Ready | None = None
         self._changed = asyncio.Event()
@@ -218,6 +221,11 @@ class Engine:
     async def _one_life(self) -> str:
         """From spawn to death; why it died."""
         self._enter(State.STARTING)
+        try:
+            if self._prepare is not None:
+                await self._prepare()
+        except ApplianceError as error:
+            return self._failed(error.code, error.message)
         try:
             worker = self._worker = await self._begin()
         except OSError as error:

@@ -5,9 +5,10 @@ Numbered decision tree:
 2. an appliance that is being stopped       → stopping (what runs is finished, nothing new begins)
 3. a log that can not commit                → audit_unavailable (law 4)
 4. a disk below its low-water mark          → disk_low (before it is full: running ones are to end)
-5. a model whose worker is not ready        → model_not_ready
-6. more choices than ever fit at once       → invalid_value (waiting would not help)
-7. otherwise                                → Admit: `limits` decides for its key, and `queue` when
+5. a model that is larger than there is room → model_does_not_fit (waiting would not help)
+6. a model whose worker failed              → model_not_ready (one that is to be loaded is waited for)
+7. more choices than ever fit at once       → invalid_value (waiting would not help)
+8. otherwise                                → Admit: `limits` decides for its key, and `queue` when
 
 Its key's own limits come next (`limits`), then the line before the model (`queue`): so a request that
 could not be answered at all uses nothing up, and takes nobody's place.
@@ -44,9 +45,11 @@ class Load:
     stopping: bool
     audit_ready: bool
     disk_low: bool
-    model_ready: bool
+    model_ready: bool  # it answers, or will once it is loaded
     max_inside: int  # answers, running and waiting: a question with `n` choices counts so often
     stopped_for_seconds: int = 10  # until the next gateway may answer
+    model_again_seconds: int = 2  # until a model that failed may answer
+    too_large: str = ""  # why the model can never be loaded here, with the numbers
 
 
 def decide(model: ModelSpec | None, load: Load, num_asked: int = 1) -> Admit | Refuse:
@@ -64,13 +67,15 @@ def decide(model: ModelSpec | None, load: Load, num_asked: int = 1) -> Admit | R
         return Refuse("audit_unavailable", "the audit log can not commit", 5)
     if load.disk_low:  # 4
         return Refuse("disk_low", "the disk has too little room for the record of new requests", 30)
-    if not load.model_ready:  # 5
-        return Refuse("model_not_ready", "the model is loading or restarting", 2)
-    if num_asked > load.max_inside:  # 6
+    if load.too_large:  # 5
+        return Refuse("model_does_not_fit", f"this model does not fit: {load.too_large}", None, "model")
+    if not load.model_ready:  # 6
+        return Refuse("model_not_ready", "the model is restarting", load.model_again_seconds)
+    if num_asked > load.max_inside:  # 7
         return Refuse(
             "invalid_value",
             f"one request has at most {load.max_inside} choices here, of all its prompts together",
             None,
             "n",
         )
-    return Admit(model)  # 7
+    return Admit(model)  # 8

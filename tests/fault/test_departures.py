@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 import pytest
@@ -32,12 +32,12 @@ from appliance.core import (
     Usage,
 )
 from appliance.engine.status import EngineStatus, State
-from appliance.engine.supervisor import Engine
 from appliance.errors import ApplianceError, Unavailable
 from appliance.guarding import Guarding
 from appliance.inference import Inference
 from appliance.metrics import Metrics
 from tests.clocks import ManualClock
+from tests.fleets import settled
 from tests.verifying import verify
 
 NUM_EXCHANGES = 150
@@ -78,13 +78,13 @@ async def test_callers_leave_whenever_they_like(home: Home, mode: Literal["stric
     clock = ManualClock()
     catalog = Catalog.load(home=home, default_model=settings.default_model)
     with open_log_alone(home, settings, clock) as alone:
-        engines = {settings.default_model: cast("Engine", RandomEngine(chance))}
+        fleet = settled({settings.default_model: RandomEngine(chance)})
         metrics = Metrics()
         inference = Inference(
             audit=alone.audit,
             catalog=catalog,
-            engines=engines,
-            admitting=Admitting(settings, engines=engines, clock=clock, metrics=metrics),
+            fleet=fleet,
+            admitting=Admitting(settings, fleet=fleet, clock=clock, metrics=metrics),
             guarding=Guarding(Library(), Metrics()),
             engine_settings=settings.engine,
             audit_settings=msgspec.structs.replace(settings.audit, stream=mode, segment_ms=10),

@@ -28,6 +28,7 @@ from appliance.exchange import Exchange
 from appliance.services import Services, run_services
 from appliance.statuses import status_of
 from appliance.tasks import EmbedTask
+from tests.fleets import until_ready
 from tests.harness import gateway, question, sse
 from tests.homes import make_home
 from tests.verifying import verify
@@ -44,8 +45,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
     engine = msgspec.structs.replace(settings.engine, max_waiting=2, n_seq_max=4)
     settings = msgspec.structs.replace(settings, engine=engine)
     async with run_services(home, settings, worker_command=WORKER) as running:
-        (each,) = running.engines.values()
-        assert await each.wait_ready(20)
+        await until_ready(running)
         yield running
 
 
@@ -60,7 +60,7 @@ def begin(services: Services, request: InferenceRequest | EmbedTask) -> Exchange
 
 async def is_idle(services: Services) -> None:
     """Wait until nothing runs in the worker; its figures come once in a while."""
-    (engine,) = services.engines.values()
+    (engine,) = services.fleet.engines.values()
     async with asyncio.timeout(20):
         while (stats := engine.status.stats) is None or stats.running or stats.waiting:
             await asyncio.sleep(0.02)

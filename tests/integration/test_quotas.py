@@ -29,6 +29,7 @@ from appliance.errors import Busy
 from appliance.policy.limits import DAY_US
 from appliance.services import Services, run_services
 from appliance.terms import Limits, Terms
+from tests.fleets import until_ready
 from tests.harness import gateway, question
 from tests.homes import make_home
 
@@ -50,8 +51,7 @@ class WallClock(SystemClock):
 @contextlib.asynccontextmanager
 async def serving(home: Home, clock: WallClock) -> AsyncIterator[Services]:
     async with run_services(home, config.load(home), clock=clock, worker_command=WORKER) as running:
-        (engine,) = running.engines.values()
-        assert await engine.wait_ready(20)
+        await until_ready(running)
         yield running
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -14,11 +14,11 @@ from appliance.admitting import Admitting, Place
 from appliance.audit.usage import Used
 from appliance.core import ChatMessage, InferenceRequest, ModelSpec, Principal, Role, SamplingParams
 from appliance.engine.status import EngineStatus, State
-from appliance.engine.supervisor import Engine
 from appliance.errors import Busy, RequestError, Unavailable
 from appliance.metrics import Metrics
 from appliance.terms import Limits, Terms
 from tests.clocks import ManualClock
+from tests.fleets import settled
 
 MODEL = ModelSpec(id="m", sha256="0" * 64, size_bytes=1, path=Path("/nowhere"))
 TOML = "[engine]\nn_seq_max = 1\nmax_waiting = 3\n[limits.kiosk]\nrequests_per_minute = 0\n"
@@ -39,7 +39,7 @@ class Room:
         self.metrics = Metrics()
         self.admitting = Admitting(
             config.parse(toml),
-            engines={"m": cast("Engine", Idle())},
+            fleet=settled({"m": Idle()}),
             clock=self.clock,
             metrics=self.metrics,
         )

@@ -24,14 +24,14 @@ def sample(seconds: float, *, waiting: int = 0, tokens: int = 0, closed: int = 0
 def test_counts_are_those_of_all_models_together() -> None:
     """Counters by label, histograms by bucket, workers' figures: summed over models."""
     metrics = Metrics()
+    figures = WorkerFigures(1, 2, 10, 5, 1, 0, 300, (1, 2), (3, 4, 5), {"completion": 7})
     for model in ("a", "b"):
         metrics.request_closed(
             model=model, endpoint=Endpoint.CHAT, outcome=Outcome.STOP, usage=Usage(1, 2), duration_us=1
         )
         metrics.first_token(model=model, duration_us=70_000)
         metrics.next_tokens(model=model, duration_us=9_000_000, num_tokens=1)
-        figures = WorkerFigures(1, 2, 10, 5, 1, 0, 300, (1, 2), (3, 4, 5), {"completion": 7})
-        metrics.worker(model, figures)
+    metrics.workers({"a": figures, "b": figures, "c": None})
     metrics.request_refused("overloaded")
 
     counts = metrics.counts()

@@ -24,10 +24,10 @@ from appliance.console.pages import health_words
 from appliance.console.pages.health_words import Alarm, Figure, Help
 from appliance.console.plots import Plot, Series
 from appliance.console.render import NavItem
-from appliance.core import Outcome
+from appliance.core import ModelSpec, Outcome
 from appliance.engine.messages import Ready
-from appliance.engine.supervisor import Engine
 from appliance.errors import ApplianceError, RequestError
+from appliance.fleet import Fleet
 from appliance.log import get_logger
 from appliance.metrics import WorkerFigures
 from appliance.reviewing import Reviews
@@ -59,7 +59,10 @@ class ModelState:
     id: str
     sha256: str
     state: str
+    says: str
     is_ready: bool
+    is_wrong: bool
+    is_pinned: bool
     restarts: int
     last_error: str
     memory: int | None
@@ -93,7 +96,8 @@ async def _render(request: Request, template: str) -> Response:
         raise RequestError("the span is hour or day", code="invalid_value", param="span")
     state = await services.audit.checked()
     recorded = await asyncio.to_thread(_recorded, services)
-    figures = _figures(services, state.reason, recorded, await _review(services))
+    models = [_model(services.fleet, spec) for spec in services.fleet.served()]
+    figures = _figures(services, state.reason, recorded, await _review(services), models)
     worst = [each for each in figures if each.mark in {"bad", "warn"}]
     return render(
         request,
@@ -107,7 +111,9 @@ async def _render(request: Request, template: str) -> Response:
         worst=worst,
         recorded=recorded,
         alarm_days=_ALARM_DAYS,
-        models=[_model(model, engine) for model, engine in services.engines.items()],
+        models=models,
+        budget=services.fleet.rules.budget_bytes,
+        held=services.fleet.used_bytes,
         plots=plots(services.trends.hour if span == "hour" else services.trends.day),
         refused=_refused(services),
     )
@@ -134,17 +140,23 @@ async def _review(services: Services) -> Reviews | None:
         return None
 
 
-def _figures(services: Services, reason: str, recorded: Recorded, review: Reviews | None) -> list[Figure]:
+def _figures(
+    services: Services,
+    reason: str,
+    recorded: Recorded,
+    review: Reviews | None,
+    models: Sequence[ModelState],
+) -> list[Figure]:
     now_us = services.clock.now_us()
-    engines = services.engines.values()
     counts = services.metrics.counts()
     lately = services.trends.hour.since(now_us - QUARTER_US)
     return [
         health_words.log_figure(is_ready=not reason, reason=reason, tree_size=services.audit.tree_size),
         health_words.models_figure(
-            sum(each.is_ready for each in engines),
-            len(engines),
-            sum(each.status.restarts for each in engines),
+            sum(each.is_ready for each in models),
+            len(models),
+            sum(each.is_wrong for each in models),
+            sum(each.restarts for each in models),
         ),
         health_words.load_figure(counts.running, counts.waiting, services.settings.engine.max_waiting),
         health_words.answers_figure(lately),
@@ -159,18 +171,23 @@ def _figures(services: Services, reason: str, recorded: Recorded, review: Review
     ]
 
 
-def _model(model: str, engine: Engine) -> ModelState:
-    status = engine.status
+def _model(fleet: Fleet, spec: ModelSpec) -> ModelState:
+    standing, engine = fleet.standing(spec), fleet.engine_of(spec)
+    status = engine.status if engine else None
+    is_ready, is_pinned = engine is not None and engine.is_ready, fleet.is_pinned(spec)
     return ModelState(
-        id=model,
-        sha256=engine.spec.sha256,
-        state=status.state.lower(),
-        is_ready=engine.is_ready,
-        restarts=status.restarts,
-        last_error=status.last_error,
-        memory=engine.worker_bytes,
-        figures=engine.figures,
-        ready=status.ready,
+        id=spec.id,
+        sha256=spec.sha256,
+        state=standing.state.replace("_", " "),
+        says=standing.says,
+        is_ready=is_ready,
+        is_wrong=not standing.can_be_asked or (is_pinned and not is_ready),
+        is_pinned=is_pinned,
+        restarts=status.restarts if status else 0,
+        last_error=status.last_error if status else "",
+        memory=engine.worker_bytes if engine else None,
+        figures=engine.figures if engine else None,
+        ready=status.ready if status else None,
     )
 
 

@@ -132,11 +132,11 @@ def log_figure(*, is_ready: bool, reason: str, tree_size: int) -> Figure:
     return Figure("Audit log", _grouped(tree_size), reason, "bad", "Latched")
 
 
-def models_figure(ready: int, known: int, restarts: int) -> Figure:
-    """How many models answer."""
-    mark: MarkName = "good" if ready == known else "bad"
+def models_figure(ready: int, known: int, wrong: int, restarts: int) -> Figure:
+    """How many models are in memory. `wrong`: that can not be had, or should be there and are not."""
+    mark: MarkName = "bad" if wrong else "good"
     detail = f"{restarts or 'no'} restart{'s' if restarts > 1 else ''} since the start"
-    return Figure("Models", f"{ready} of {known}", detail, mark, "Ready" if ready == known else "Not ready")
+    return Figure("Models", f"{ready} of {known}", detail, mark, "Not ready" if wrong else "Ready")
 
 
 def load_figure(running: int, waiting: int, most_waiting: int) -> Figure:

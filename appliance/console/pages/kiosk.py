@@ -132,8 +132,8 @@ async def _is_open(request: Request) -> bool:
     model = services.catalog.resolve(services.settings.kiosk.model)
     return (
         model is not None
-        and model.id in services.engines
-        and services.engines[model.id].is_ready
+        and services.fleet.is_known(model)
+        and services.fleet.standing(model).can_be_asked
         and not services.audit.is_low
         and (await services.audit.checked()).is_ready
     )

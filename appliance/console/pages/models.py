@@ -85,7 +85,7 @@ def _named(call: Call) -> list[Named]:
             continue
         known = services.modelling.register.alias(name)
         moved = known if known is not None and known.now == now else None
-        engine = services.engines.get(now.model)
+        engine = services.fleet.engines.get(now.model)
         found.append(
             Named(
                 name=name,
@@ -105,7 +105,7 @@ def _models(call: Call) -> list[Shown]:
     for spec in services.catalog.list():
         names = services.catalog.names_of(spec.id)
         state = state_of(services.catalog, register, spec)
-        engine = services.engines.get(spec.id)
+        engine = services.fleet.engines.get(spec.id)
         imported = register.model(spec.id)
         found.append(
             Shown(

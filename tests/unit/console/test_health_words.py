@@ -36,8 +36,8 @@ POINT = Point(
 FIGURES = {
     "log": (words.log_figure(is_ready=True, reason="", tree_size=1234), "good"),
     "latched": (words.log_figure(is_ready=False, reason="disk", tree_size=1), "bad"),
-    "models": (words.models_figure(2, 2, 0), "good"),
-    "model down": (words.models_figure(1, 2, 3), "bad"),
+    "models": (words.models_figure(2, 3, 0, 0), "good"),
+    "model down": (words.models_figure(1, 2, 1, 3), "bad"),
     "idle": (words.load_figure(0, 0, 256), "good"),
     "queue": (words.load_figure(16, 3, 256), "warn"),
     "full": (words.load_figure(16, 256, 256), "bad"),

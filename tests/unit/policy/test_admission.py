@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,10 +31,12 @@ def test_a_free_appliance_admits() -> None:
         (MODEL, {"audit_ready": False, "disk_low": True}, "audit_unavailable", True),
         (MODEL, {"disk_low": True, "model_ready": False}, "disk_low", True),
         (MODEL, {"model_ready": False}, "model_not_ready", True),
+        (MODEL, {"too_large": "it needs much", "model_ready": False}, "model_does_not_fit", False),
+        (MODEL, {"disk_low": True, "too_large": "it needs much"}, "disk_low", True),
     ],
 )
 def test_each_branch_refuses_with_its_own_code(
-    model: ModelSpec | None, change: dict[str, bool], code: str, *, can_wait: bool
+    model: ModelSpec | None, change: dict[str, Any], code: str, *, can_wait: bool
 ) -> None:
     """The first rule that speaks against a request names the reason, and whether waiting helps."""
     decision = decide(model, dataclasses.replace(FREE, **change))
