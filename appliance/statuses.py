@@ -41,6 +41,7 @@ _STATUS: dict[str, HTTPStatus] = {
     "audit_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "disk_low": HTTPStatus.SERVICE_UNAVAILABLE,
     "model_not_ready": HTTPStatus.SERVICE_UNAVAILABLE,
+    "adapter_not_loaded": HTTPStatus.SERVICE_UNAVAILABLE,
     "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
     "queue_timeout": HTTPStatus.SERVICE_UNAVAILABLE,
     "left_queue": HTTPStatus.SERVICE_UNAVAILABLE,
