@@ -16,7 +16,8 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 
-import host  # noqa: E402 - the switch above must come first
+import cuda  # noqa: E402 - the switch above must come first
+import host  # noqa: E402
 import llama  # noqa: E402
 import peers  # noqa: E402
 import starter  # noqa: E402
@@ -77,6 +78,8 @@ def _environment() -> None:
     # Built here from a locked source: its own digest is checked by the cache.
     host.run([*pip, "--no-index", wheel], log=logs / "llama.log")
     host.run([*pip, "--no-index", "--no-build-isolation", "-e", host.ROOT], log=logs / "project.log")
+    if backend := cuda.find():  # what `make cuda` had put into the environment that stood here
+        cuda.install(backend)
     STAMP.write_text(wanted, encoding="ascii")
     host.say(f"environment ready in {time.monotonic() - began:.0f} s")
 

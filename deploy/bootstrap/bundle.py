@@ -2,7 +2,8 @@
 
 This half needs a network, the other half (`appliance bundle build`) has none: it packs what it is given.
 It runs in the checkout's environment, whose `packaging` evaluates the lock for each Python. Without `--out`
-it only fetches: wheels for every Python that we name, and the portable wheel of llama.cpp.
+it only fetches: wheels for every Python that we name, and the portable wheel of llama.cpp. With `--cuda` that
+wheel computes on NVIDIA's GPUs, too, where the backend is built or can be.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 
-import host  # noqa: E402 - the switch above must come first
+import cuda  # noqa: E402 - the switch above must come first
+import host  # noqa: E402
 import portable  # noqa: E402
 import starter  # noqa: E402
 
@@ -24,16 +26,17 @@ from appliance.bundle import wheelhouse  # noqa: E402
 from appliance.errors import ApplianceError  # noqa: E402
 
 LOCKED = (host.LOCKS / "runtime.txt", host.LOCKS / "installer.txt")
+CUDA = "--cuda"
 _LICENCE = re.compile(r"packaging-[^/]+\.dist-info/licenses/LICENSE\.APACHE")
 
 
 def main() -> None:
     """Prepare, and become `appliance bundle build` where a bundle is wanted."""
-    words = sys.argv[1:]
+    words = [each for each in sys.argv[1:] if each != CUDA]
     try:
         host.check_host()
         wheels = fetched()
-        llama = portable.wheel()
+        llama = portable.wheel(backend() if CUDA in sys.argv else None)
         model, _ = starter.model()
         licence = starter_licence(wheels)
     except (host.SetupFailed, ApplianceError) as error:
@@ -51,6 +54,16 @@ def main() -> None:
     sys.stdout.flush()
     command = [str(each) for each in (program, "bundle", "build", *given, *words)]
     os.execv(program, command)  # noqa: S606 - no shell is wanted
+
+
+def backend() -> Path | None:
+    """The CUDA backend; None where it can not be built, and the reason is said."""
+    try:
+        return cuda.backend()
+    except host.SetupFailed as error:
+        host.say(f"the CUDA backend is not built: {error}")
+        host.say("this bundle's llama.cpp computes on processors alone")
+        return None
 
 
 def fetched() -> Path:

@@ -110,6 +110,27 @@ def install(library: Path) -> None:
     temporary.replace(target)
 
 
+def runtime() -> list[Path]:
+    """NVIDIA's libraries that the backend computes with, out of its wheels."""
+    return [_toolkit() / "lib" / name for name in RUNTIME]
+
+
+def terms() -> dict[str, bytes]:
+    """Under which they may be handed on, by a name for each text."""
+    found = {}
+    for name, version in versions().items():
+        [folder] = _packages().glob(f"{name.replace('-', '_')}-{version}.dist-info/licenses")
+        for each in sorted(folder.iterdir()):
+            found[f"{name}/{each.name}"] = each.read_bytes()
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Their packages, as they are locked."""
+    text = _RUNTIME_LOCK.read_text(encoding="utf-8")
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", text, re.MULTILINE))
+
+
 def check() -> None:
     """SetupFailed with all that this host lacks for it."""
     missing = []
@@ -219,9 +240,14 @@ def _programs() -> Path:
     return _environment() / "bin"
 
 
+def _packages() -> Path:
+    [found] = (_environment() / "lib").glob("python3*/site-packages")
+    return found
+
+
 def _toolkit() -> Path:
     """The compiler's folder, with the names that a linker asks for: wheels have no links."""
-    [root] = (_environment() / "lib").glob(f"python3*/site-packages/{_TOOLKIT}")
+    root = _packages() / _TOOLKIT
     for name in RUNTIME:
         link = root / "lib" / name.partition(".so")[0]
         link = link.with_name(f"{link.name}.so")

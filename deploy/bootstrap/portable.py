@@ -4,6 +4,9 @@ A bare Debian has no `libgomp.so.1`. It goes into the folder of the libraries th
 them finds it there by its run path (`$ORIGIN`), and the loader takes it for every later one by its name. So
 no library is changed, and what was measured is what travels. The wheel is tagged for the oldest C library
 that it runs with, which the gate of `appliance.bundle.elf` has read from each of its libraries.
+
+With a CUDA backend (cuda.py) it has that, too, and NVIDIA's libraries that the backend computes with, under
+their terms: the same wheel then computes on a processor and on a GPU.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import cuda
 import host
 import llama
 
@@ -32,24 +36,25 @@ _FORM = 1  # of this file's work: raise it when the wheel is made in another way
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def wheel() -> Path:
-    """The wheel, from the cache or made now. The same compiled wheel gives the same bytes."""
+def wheel(backend: Path | None = None) -> Path:
+    """The wheel, from the cache or made now; with this CUDA backend. The same parts give the same bytes."""
     compiled = llama.wheel()
     libgomp = Path(_output("gcc", f"-print-file-name={_LIBGOMP}")).resolve()
     terms = next((path for path in map(Path, _LIBGOMP_TERMS) if path.is_file()), None)
     if not libgomp.is_file() or terms is None:
         raise host.SetupFailed(f"{_LIBGOMP} or its licence is not where Debian and RHEL keep it")
-    key = host.digest_of(compiled, libgomp, terms, salt=f"{TAG} {_FORM}")
+    salt = f"{TAG} {_FORM}" if backend is None else f"{TAG} {_FORM} {host.sha256_of(backend)}"
+    key = host.digest_of(compiled, libgomp, terms, salt=salt)
     folder = host.cache_dir() / "wheels" / f"portable-{key}"
     with host.locked(folder.with_suffix(".lock")):
         found = llama.cached(folder)
         if found is None:
             host.say("making llama.cpp's wheel portable")
-            found = _make(folder, compiled, libgomp, terms)
+            found = _make(folder, compiled, libgomp, terms, backend)
     return found
 
 
-def _make(folder: Path, compiled: Path, libgomp: Path, terms: Path) -> Path:
+def _make(folder: Path, compiled: Path, libgomp: Path, terms: Path, backend: Path | None) -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="build-") as scratch:
         staging = Path(scratch)
         with zipfile.ZipFile(compiled) as archive:
@@ -59,7 +64,12 @@ def _make(folder: Path, compiled: Path, libgomp: Path, terms: Path) -> Path:
         for name, text in _texts(staging).items():
             files[f"{information}/licenses/{name}"] = text
         files[f"{information}/licenses/libgomp/copyright"] = terms.read_bytes()
-        files[f"{information}/sboms/vendored.cdx.json"] = _bill(files)
+        if backend is not None:
+            for library in (backend, *cuda.runtime()):
+                files[f"{_LIBRARIES}/{library.name}"] = library.read_bytes()
+            for name, text in cuda.terms().items():
+                files[f"{information}/licenses/{name}"] = text
+        files[f"{information}/sboms/vendored.cdx.json"] = _bill(files, cuda.versions() if backend else {})
         files[f"{information}/WHEEL"] = re.sub(
             rb"(?m)^Tag: .*$", b"Tag: " + TAG.encode(), files[f"{information}/WHEEL"]
         )
@@ -89,8 +99,8 @@ def _texts(staging: Path) -> dict[str, bytes]:
     return found
 
 
-def _bill(files: dict[str, bytes]) -> bytes:
-    """What is built into the wheel, for its reader (PEP 770)."""
+def _bill(files: dict[str, bytes], packages: dict[str, str]) -> bytes:
+    """What is built into the wheel, for its reader (PEP 770); NVIDIA's packages by their versions."""
     libgomp = hashlib.sha256(files[f"{_LIBRARIES}/{_LIBGOMP}"]).hexdigest()
     gcc = _output("gcc", "-dumpfullversion")
     components = [
@@ -98,6 +108,10 @@ def _bill(files: dict[str, bytes]) -> bytes:
         _component("ggml", _version(files, "ggml"), "MIT"),
         _component("libgomp", gcc, "GPL-3.0-or-later WITH GCC-exception-3.1")
         | {"purl": f"pkg:generic/libgomp@{gcc}", "hashes": [{"alg": "SHA-256", "content": libgomp}]},
+    ]
+    components += [
+        _component(name, version, "LicenseRef-NVIDIA-CUDA-EULA") | {"purl": f"pkg:pypi/{name}@{version}"}
+        for name, version in packages.items()
     ]
     document = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": components}
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from appliance import readiness
 from appliance.audit import query
 from appliance.audit.kinds import Kind
-from appliance.core import Role
+from appliance.clock import SystemClock
+from appliance.core import ModelSpec, Role
+from appliance.engine.events import EngineEvent, ModelFailed
 from appliance.engine.messages import LoadFailed, Ready, Trial, Tuning
+from appliance.engine.supervisor import Engine
 from appliance.engine.worker.llama import LlamaBackend, library, tune
+from appliance.engine_settings import Engine as EngineSettings
 from tests import computing, synthetic
 from tests.harness import Gateway, keep_tuning
 from tests.homes import make_home
@@ -113,6 +119,27 @@ def test_without_a_gpu_backend_cuda_is_an_error(starter_model_path: Path) -> Non
         assert isinstance(said, LoadFailed)
         assert said.code == "gpu_backend_missing"
         assert "engine.device = 'auto'" in said.message
+
+
+async def test_a_gateway_hears_why_nothing_is_loaded(starter_model_path: Path) -> None:
+    """The worker's code is the trouble that stops the appliance, with its advice, and the record's event."""
+    events: list[EngineEvent] = []
+    spec = ModelSpec(id="starter", sha256="0" * 64, size_bytes=1, path=starter_model_path)
+    engine = Engine(spec, EngineSettings(device="cuda"), clock=SystemClock(), on_event=events.append)
+    await engine.start()
+    try:
+        assert not await engine.wait_ready(60)
+        trouble = readiness.worker(engine.status)
+        async with asyncio.timeout(30):  # told once the worker is gone
+            while not events:
+                await asyncio.sleep(0.02)
+    finally:
+        await engine.stop()
+
+    assert trouble is not None
+    assert (trouble.code, trouble.stops) == ("gpu_backend_missing", True)
+    assert "engine.device = 'auto'" in trouble.hint
+    assert events[0] == ModelFailed(spec, "gpu_backend_missing")
 
 
 @pytest.mark.parametrize(

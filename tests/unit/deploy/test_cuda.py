@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -91,6 +92,49 @@ def test_the_cache_knows_what_it_was_made_of(cuda: ModuleType, monkeypatch: pyte
     assert not folder.exists()
     monkeypatch.setattr(cuda, "SWITCHES", (*cuda.SWITCHES, "-DMORE=ON"))
     assert cuda.key() != key
+
+
+def test_a_wheel_with_the_backend_has_all_that_it_computes_with(
+    cuda: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The backend and NVIDIA's libraries beside the variants, their terms and versions in its papers; one
+    that no host could load is not packed.
+    """
+    import portable  # noqa: PLC0415 - beside `cuda`
+
+    for name in ("nvidia", "made"):
+        (tmp_path / name).mkdir()
+    runtime = [shared(tmp_path / "nvidia" / name) for name in cuda.RUNTIME]
+    monkeypatch.setattr(cuda, "runtime", lambda: runtime)
+    monkeypatch.setattr(cuda, "terms", lambda: {"nvidia-cublas/License.txt": b"terms"})
+    monkeypatch.setattr(portable, "_texts", lambda _staging: {"vendor/llama.cpp/LICENSE": b"MIT"})
+    compiled = tmp_path / "llama_cpp_python-0-py3-none-any.whl"
+    version = b'set(PACKAGE_VERSION "1.2.3")'
+    with zipfile.ZipFile(compiled, "w") as archive:
+        archive.writestr("llama_cpp_python-0.dist-info/WHEEL", "Tag: py3-none-any\n")
+        for name in ("llama", "ggml"):
+            archive.writestr(f"llama_cpp/lib/cmake/{name}/{name}-config-version.cmake", version)
+    parts = (compiled, shared(tmp_path / "libgomp.so.1"), compiled)
+
+    backend = shared(tmp_path / "made" / cuda.LIBRARY, *runtime)
+    with zipfile.ZipFile(portable._make(tmp_path / "whole", *parts, backend)) as archive:
+        names = set(archive.namelist())
+        bill = archive.read("llama_cpp_python-0.dist-info/sboms/vendored.cdx.json").decode()
+    libraries = {cuda.LIBRARY, "libgomp.so.1", *cuda.RUNTIME}
+    assert names >= {f"llama_cpp/lib/{each}" for each in libraries}
+    assert "llama_cpp_python-0.dist-info/licenses/nvidia-cublas/License.txt" in names
+    assert all(f"pkg:pypi/{name}@{version}" in bill for name, version in cuda.versions().items())
+
+    backend = shared(tmp_path / "made" / cuda.LIBRARY, shared(tmp_path / "libabsent.so.1"))
+    with pytest.raises(cuda.host.SetupFailed, match=r"libggml-cuda\.so: needs libabsent\.so\.1"):
+        portable._make(tmp_path / "broken", *parts, backend)
+
+
+def shared(path: Path, *needs: Path) -> Path:
+    """A library of that name, which needs those."""
+    words = ["gcc", "-shared", "-fPIC", "-x", "c", "/dev/null", "-o", str(path), f"-Wl,-soname,{path.name}"]
+    subprocess.run([*words, "-x", "none", "-Wl,--no-as-needed", *map(str, needs)], check=True)
+    return path
 
 
 def test_the_worker_and_the_build_name_the_same_libraries(cuda: ModuleType) -> None:
