@@ -195,7 +195,13 @@ async def perform(command: ModelCommand, modelling: Modelling) -> dict[str, Any]
             return {"record": (await modelling.refuse(command)).record}
         case RemoveModel():
             gone, receipt = await modelling.remove_model(command.id, why=command.why)
-            return {"id": gone.id, "sha256": gone.sha256, "record": receipt.record}
+            return {
+                "id": gone.id,
+                "sha256": gone.sha256,
+                "num_parts": len(gone.parts),
+                "files_go": not any(each.sha256 == gone.sha256 for each in modelling.catalog.list()),
+                "record": receipt.record,
+            }
         case ListModels():
             return {"models": told(modelling.catalog, modelling.register)}
 

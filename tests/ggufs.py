@@ -9,7 +9,17 @@ from pathlib import Path
 
 from appliance.gguf.types import TENSOR_TYPES
 
-Value = str | int | float | bool | Sequence[str] | Sequence[float] | Sequence[int]
+
+@dataclass(frozen=True)
+class Typed:
+    """A number of exactly this type of the format, packed as `struct` says."""
+
+    kind: int
+    form: str
+    value: int
+
+
+Value = str | int | float | bool | Typed | Sequence[str] | Sequence[float] | Sequence[int]
 ALIGNMENT = 32
 
 
@@ -49,6 +59,9 @@ class File:
 
     def value(self, key: str, value: Value) -> None:
         match value:
+            case Typed():
+                self.put("<I", value.kind, "kind", key)
+                self.put(value.form, value.value, "number", key)
             case bool():
                 self.put("<I", 7, "kind", key)
                 self.put("<B", value, "truth", key)

@@ -11,6 +11,7 @@ from appliance.catalog import Catalog
 from appliance.cli import activating
 from appliance.cli.base import home_option, json_option, show, table
 from appliance.cli.later import Later
+from appliance.cli.progress import Progress
 from appliance.config import Home
 from appliance.core import ModelSpec
 from appliance.errors import RequestError
@@ -20,12 +21,14 @@ _MIB = 1024 * 1024
 
 @click.group(cls=Later)
 def model() -> None:
-    """Models: list, show, verify, evaluate, measure, activate, roll back."""
+    """Models: import, list, show, verify, evaluate, measure, activate, roll back, remove."""
 
 
 model.add_command(activating.activate)
 model.add_command(activating.rollback)
 model.add_command(activating.alias)
+model.add_later("import", "appliance.cli.model_import", "import_")
+model.add_later("remove", "appliance.cli.model_import", "remove")
 model.add_later("eval", "appliance.cli.evaluating", "evaluate")
 model.add_later("bench", "appliance.cli.measuring", "bench")
 
@@ -66,10 +69,10 @@ def verify(name: str, home: Home, *, as_json: bool) -> None:
     Example: appliance model verify default
     """
     catalog = _catalog(home)
-    spec = catalog.resolve(name)
+    spec = catalog.resolve(name) or catalog.find(name)  # a LoRA file, too
     if spec is None:
         raise RequestError(f"no model or alias is called {name}", code="model_not_found")
-    catalog.verify(spec)
+    catalog.verify(spec, Progress("verifying", of_bytes=True).update)
     result = {"id": spec.id, "sha256": spec.sha256, "verified": True}
     show(result, [f"{spec.id}: sha256 {spec.sha256} as pinned"], as_json=as_json)
 

@@ -57,6 +57,11 @@ class BlockingChannel(Generic[In, Out]):
         with self._sending:
             self._sock.sendall(data)
 
+    def close(self) -> None:
+        """Hang up."""
+        self._stream.close()
+        self._sock.close()
+
 
 class AsyncChannel(Generic[In, Out]):
     """The gateway's side, on an event loop."""

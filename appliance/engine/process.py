@@ -57,7 +57,7 @@ class WorkerProcess:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 limit=_LINE_BYTES,
-                env=_environment(),
+                env=environment(),
                 start_new_session=True,  # a Ctrl-C in the terminal is the gateway's business
             )
         except BaseException:
@@ -119,7 +119,7 @@ class WorkerProcess:
                 self._last_words.append(found[0].decode("ascii", "replace"))
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Only what a program needs to start: no secrets, no proxies, no library search paths."""
     kept = (
         "PATH",

@@ -43,7 +43,7 @@ class ChatTemplate:
         if len(text) > MAX_TEMPLATE_CHARACTERS:
             raise TemplateRefusedError("the model's chat template is too large")
         environment = _Bounded(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation], autoescape=False
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation], autoescape=False
         )
         environment.filters["tojson"] = _to_json
         environment.filters["format"] = _format
@@ -102,7 +102,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-class _Generation(Extension):
+class Generation(Extension):
     """`{% generation %}`: marks for those who train on the answers. Here its content stands for itself."""
 
     tags = {"generation"}  # noqa: RUF012 - as the base class has it

@@ -186,7 +186,7 @@ def test_worker_environment_holds_no_secrets(monkeypatch: pytest.MonkeyPatch) ->
     """Only a few names pass into the worker's environment."""
     monkeypatch.setenv("APPLIANCE_SECRET", "canary")
     monkeypatch.setenv("LD_PRELOAD", "canary.so")
-    handed_down = process._environment()
+    handed_down = process.environment()
 
     assert "PATH" in handed_down
     assert "canary" not in "".join(handed_down.values())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,8 @@ from appliance.gguf import header
 from appliance.gguf.header import Header
 from appliance.gguf.reading import MAX_KEPT_ITEMS, Array, Malformed
 from tests import ggufs
-from tests.ggufs import SMALL, TENSORS, Weights
+from tests.ggufs import SMALL, TENSORS
+from tests.hostile import altered, spoilt
 from tests.starter import starter_model
 
 GOOD = ggufs.make()
@@ -87,55 +86,7 @@ def test_what_a_file_does_not_say_is_unknown(keys: dict[str, ggufs.Value], expec
     assert (found.arch, found.quant) == expected
 
 
-def spoilt() -> Iterator[tuple[str, bytes]]:
-    """The good file, made wrong in one place: cut at every field, and each field that has a wrong value."""
-    good = bytes(GOOD.data)
-    for each in GOOD.fields:
-        yield f"cut at {each.at}, before the {each.what} {each.of}", good[: each.at]
-    for at in range(1, 9):
-        yield f"{at} bytes short", good[:-at]
-    for each in GOOD.fields:
-        for wrong in _wrong(each, good):
-            yield f"{each.what} {each.of} at {each.at} is {wrong.hex()}", _with(good, each, wrong)
-    yield "another magic", b"GGML" + good[4:]
-    yield "big-endian", good[:4] + struct.pack(">I", 3) + good[8:]
-    yield "one key twice", bytes(ggufs.make({"a.b": 1, "a.c": 1}).data).replace(b"a.c", b"a.b")
-    twins = (Weights("one.weight", (32,)), Weights("two.weight", (32,)))
-    yield "one tensor twice", bytes(ggufs.make(tensors=twins).data).replace(b"two.", b"one.")
-    for alignment in (0, 1, 4, 24, 33, 2**21, "32", True, 32.0):
-        yield f"alignment {alignment!r}", bytes(ggufs.make({**SMALL, "general.alignment": alignment}).data)
-
-
-def _wrong(each: ggufs.Field, good: bytes) -> list[bytes]:
-    huge = [struct.pack("<Q", value) for value in (2**64 - 1, 2**63, 2**60, 2**40, 2**31)]
-    (number,) = struct.unpack_from("<Q", good.ljust(each.at + 8, b"\0"), each.at)
-    match each.what:
-        case "version":
-            return [struct.pack("<I", value) for value in (0, 1, 4, 255, 2**32 - 1)]
-        case "count" | "length":
-            return huge
-        case "kind" | "item kind":
-            return [struct.pack("<I", value) for value in (13, 99, 2**31, 2**32 - 1)]
-        case "truth":
-            return [b"\2", b"\xff"]
-        case "tensor type":
-            return [struct.pack("<I", value) for value in (4, 5, 31, 33, 38, 43, 2**32 - 1)]
-        case "dimensions":
-            return [struct.pack("<I", value) for value in (0, 5, 2**32 - 1)]
-        case "dimension":
-            return [struct.pack("<Q", 0), *huge]
-        case "offset":
-            return [struct.pack("<Q", value) for value in (number + 1, number + 32, 2**63, 2**64 - 32)]
-        case "text" if each.of in {"a key", "a tensor"}:
-            return [b"\0" * each.size, b"\xff" * each.size, b"\n" * each.size]
-    return []
-
-
-def _with(good: bytes, each: ggufs.Field, wrong: bytes) -> bytes:
-    return good[: each.at] + wrong + good[each.at + each.size :]
-
-
-SPOILT = dict(spoilt())
+SPOILT = dict(spoilt(GOOD, SMALL))
 
 
 def test_good_file_is_good() -> None:
@@ -176,7 +127,7 @@ def test_any_altered_field_is_a_header_or_refused(data: st.DataObject) -> None:
     each = data.draw(st.sampled_from(GOOD.fields))
     wrong = data.draw(st.binary(min_size=each.size, max_size=each.size))
     try:
-        found = parsed(_with(bytes(GOOD.data), each, wrong))
+        found = parsed(altered(bytes(GOOD.data), each, wrong))
     except Malformed:
         return
     assert isinstance(found, Header)

@@ -91,6 +91,13 @@ def scores(place: Path) -> dict[str, int]:
     return found
 
 
+def validator() -> Any:
+    """ggml_validate_row_data(type, address, bytes): whether a tensor's blocks hold numbers only."""
+    _NATIVE.ggml_validate_row_data.restype = ctypes.c_bool
+    _NATIVE.ggml_validate_row_data.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+    return _NATIVE.ggml_validate_row_data
+
+
 def version() -> str:
     """Of the bindings; the library is vendored in them."""
     return f"llama-cpp-python {llama_cpp.__version__}"
