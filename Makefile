@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 CLIENTS := $(shell sed -n 's/^client-\([a-z0-9-]*\) = .*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test suite suite-offline check format bench pictures llama-server llama-native cuda test-gpu test-offline wheelhouse clients bundle openapi lock clean
+.PHONY: help setup run test suite suite-offline check format bench pictures llama-server llama-native cuda test-gpu test-hostile test-offline wheelhouse clients bundle openapi lock clean
 
 ##@ Everyday
 setup: ## Make .venv from the lock and fetch the starter model (idempotent)
@@ -66,6 +66,9 @@ cuda: setup ## Build the CUDA backend into the cache and .venv (optional, about 
 test-gpu: setup ## What needs an NVIDIA GPU: skipped with its reason where there is none
 	@mkdir -p $(dir $(TEST_ROOT))
 	@$(PYTEST)-gpu -m gpu tests/gpu
+
+test-hostile: setup ## More than 400 hostile model files, each on the whole way of an import (three minutes)
+	@$(BIN)/python -m tests.tools.hostile
 
 test-offline: setup wheelhouse suite-offline ## Whole lives in bare Debian 12 and 13 without a network, from a signed bundle (as root)
 

@@ -58,6 +58,13 @@ def tensors(n_vocab: int = N_VOCAB) -> list[Weights]:
     return [*found, Weights("blk.0.ffn_down.weight", (N_FF, N_EMBD))]
 
 
+def on_medium(folder: Path, name: str = "tiny.gguf", **changes: Any) -> Path:
+    """The tiny model, as somebody brings it."""
+    file = folder / name
+    file.write_bytes(make(tiny(**changes), tensors()).data)
+    return file
+
+
 def lora(rank: int = 4, **changes: Value | None) -> File:
     """An adapter for the tiny model."""
     keys: dict[str, Value | None] = {

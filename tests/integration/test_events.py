@@ -24,6 +24,7 @@ from appliance.audit.kinds import PUBLIC_FIELDS, Kind
 from appliance.cli import program
 from appliance.core import Role
 from tests.harness import Gateway, appliance, gateway, question, stored_response
+from tests.hostile import on_medium
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -156,6 +157,8 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
                                     stage.file("dev-auditor.identity")], []),
     "auditor apply": (_erasure, [Kind.CONTENT_ERASED]),
     "model list": (_plain("model", "list"), []),
+    "model import": (lambda stage: ["model", "import", str(on_medium(stage.folder))], [Kind.MODEL_IMPORTED]),
+    "model remove": (_plain("model", "remove", "tiny"), [Kind.MODEL_REMOVED]),
     "model verify": (_plain("model", "verify", "default"), []),
     "model activate": (_plain("model", "activate", "smollm2-135m-instruct", "--alias", "desk",
                               "--why", "a test"), [Kind.ALIAS_ACTIVATED]),

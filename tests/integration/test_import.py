@@ -19,7 +19,7 @@ from appliance.models.cards import File
 from tests.ggufs import make
 from tests.harness import Gateway, appliance, gateway
 from tests.homes import make_home
-from tests.hostile import lora, split, templates, tensors, tiny, untrue
+from tests.hostile import lora, on_medium, split, templates, tensors, tiny, untrue
 from tests.records import assert_verified
 
 pytestmark = pytest.mark.integration
@@ -29,13 +29,6 @@ pytestmark = pytest.mark.integration
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with gateway(tmp_path_factory.mktemp("import") / "home") as started:
         yield started
-
-
-def offered(folder: Path, name: str = "tiny.gguf", **changes: Any) -> Path:
-    """A model on a medium."""
-    file = folder / name
-    file.write_bytes(make(tiny(**changes), tensors()).data)
-    return file
 
 
 def done(home: Home, *words: str) -> dict[str, Any]:
@@ -69,7 +62,7 @@ def test_a_model_comes_in_beside_a_running_gateway_and_leaves(running: Gateway, 
     """Known at once, on the record with its digest, verified like every other; nothing of it stays."""
     home = running.home
     before = files_of(home)
-    result = done(home, "import", str(offered(tmp_path)), "--origin", "a test's stick")
+    result = done(home, "import", str(on_medium(tmp_path)), "--origin", "a test's stick")
 
     assert result["id"] == "tiny"
     assert (result["purpose"], result["licence"], result["notes"]) == ("chat", "Apache-2.0", [])
@@ -77,7 +70,7 @@ def test_a_model_comes_in_beside_a_running_gateway_and_leaves(running: Gateway, 
     assert done(home, "verify", "tiny")["verified"]
     (entry,) = [each for each in written(home, Kind.MODEL_IMPORTED) if each["model"] == "tiny"]
     assert (entry["model_sha256"], entry["purpose"], entry["num_parts"]) == (result["sha256"], "chat", 0)
-    assert refused(home, "import", str(offered(tmp_path)))[0] == 2  # a model of this name is known
+    assert refused(home, "import", str(on_medium(tmp_path)))[0] == 2  # a model of this name is known
 
     removed = done(home, "remove", "tiny", "--why", "the test is over")
     assert removed["sha256"] == result["sha256"]
@@ -109,7 +102,7 @@ def test_an_adapter_is_laid_over_its_model_before_it_is_taken(running: Gateway, 
     (tmp_path / "lora.gguf").write_bytes(lora().data)
     code, told = refused(running.home, "import", str(tmp_path / "lora.gguf"))
     assert (code, "no model of this appliance takes it" in told) == (1, True)
-    done(running.home, "import", str(offered(tmp_path, "base.gguf", general__name="base")))
+    done(running.home, "import", str(on_medium(tmp_path, "base.gguf", general__name="base")))
     result = done(running.home, "import", str(tmp_path / "lora.gguf"))
 
     assert (result["purpose"], result["fits"], result["licence"]) == ("adapter", ["base"], "MIT")
@@ -124,7 +117,7 @@ def test_what_is_refused_is_on_the_record_and_not_in_the_store(running: Gateway,
     good = make(tiny(), tensors()).data
     hostile = dict(templates())
     bad = dict(untrue())
-    cases = {
+    cases: dict[str, bytes | bytearray] = {
         "bad_model": bytes(good[:-1]),
         "bad_tensor": bad["the last weight is nan"],
         "model_does_not_load": bad["without blk.0.attn_q.weight"],
@@ -143,7 +136,7 @@ def test_what_is_refused_is_on_the_record_and_not_in_the_store(running: Gateway,
 
 def test_a_digest_and_a_signature_are_held_against_the_copy(running: Gateway, tmp_path: Path) -> None:
     """Another digest, another signer: refused; the record names who signed."""
-    file = offered(tmp_path, "signed.gguf", general__name="signed")
+    file = on_medium(tmp_path, "signed.gguf", general__name="signed")
     assert refused(running.home, "import", str(file), "--sha256", "0" * 64)[0] == 1
     signer, _ = keys.create("models-team")
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -161,7 +154,7 @@ def test_a_digest_and_a_signature_are_held_against_the_copy(running: Gateway, tm
 def test_a_binding_licence_is_accepted_by_a_named_account(tmp_path: Path) -> None:
     """Without a gateway: whoever accepted it, and when, stands in the model's row and on the record."""
     home = make_home(tmp_path / "home")
-    file = offered(tmp_path, general__license="llama3.1")
+    file = on_medium(tmp_path, general__license="llama3.1")
     accept = ("import", str(file), "--accept-licence", "--as", "Ada Kim")
     assert refused(home, "import", str(file))[0] == 1
     assert refused(home, "import", str(file), "--accept-licence")[0] == 2
