@@ -47,7 +47,12 @@ class Loading(Protocol):
     """What a running gateway does for an activation."""
 
     async def has_room(self, spec: ModelSpec, *, beside: ModelSpec | None) -> bool:
-        """Whether memory holds it while the other one still answers, whatever else has to go."""
+        """Whether nobody would have to wait: memory holds it while the other one still answers, whatever
+        else has to go, and where it is loaded it has its adapter.
+        """
+
+    def engine_of(self, spec: ModelSpec) -> object | None:
+        """Its engine, where it is loaded already, with its adapter or without."""
 
     def lease(self, spec: ModelSpec, *, seconds: float) -> AbstractAsyncContextManager[object]:
         """Loaded, warm and answering for as long as this is held. ApplianceError where it does not load."""
@@ -116,6 +121,7 @@ class Aliasing:
             if before == now and known is not None:
                 return Moved(known, before, None, ("the alias stands for this model already",))
             allowed = self._gate(wanted, now, before)
+            await asyncio.to_thread(aliases.check_adapter, aliases.spec_of(catalog, now))
             made = self._touched(
                 known if known is not None else Alias(wanted.alias, now, 0, PROGRAM, ""),
                 wanted.why,
@@ -248,11 +254,7 @@ class Aliasing:
                 loading.review()
                 return receipt
         if not allow_gap:
-            raise RequestError(
-                "memory does not hold this model beside the one that answers now",
-                code="no_room_for_both",
-                hint="with --allow-gap callers wait until the one is unloaded and the other one loaded",
-            )
+            raise _waits(is_loaded=loading.engine_of(spec) is not None)
         receipt = await self._store(kind, made, before, by, overridden=overridden)
         loading.review()
         try:
@@ -350,6 +352,21 @@ class Aliasing:
         )
         self.modelling.put_alias(made)  # after the commit: callers get what is on the record
         return receipt
+
+
+def _waits(*, is_loaded: bool) -> RequestError:
+    """Callers would have to wait, and nobody said that they may."""
+    if is_loaded:
+        return RequestError(
+            "this model is loaded without the adapter",
+            code="adapter_not_loaded",
+            hint="with --allow-gap callers of this model wait until it is loaded anew, with the adapter",
+        )
+    return RequestError(
+        "memory does not hold this model beside the one that answers now",
+        code="no_room_for_both",
+        hint="with --allow-gap callers wait until the one is unloaded and the other one loaded",
+    )
 
 
 def _unknown() -> RequestError:

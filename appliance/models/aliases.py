@@ -10,6 +10,7 @@ from typing import Any, Final
 from appliance.catalog import Catalog
 from appliance.core import Adapter, ModelSpec, Purpose
 from appliance.errors import RequestError
+from appliance.gguf import lora
 from appliance.models.cards import ONE, Pointed
 from appliance.models.tables import Alias
 
@@ -84,6 +85,18 @@ def pushed(before: Pointed | None, known: Alias | None) -> tuple[Pointed, ...]:
     """What an alias stood for once it moves on, the latest first."""
     earlier = known.previous if known is not None else ()
     return (earlier if before is None else (before, *earlier))[:MAX_PREVIOUS]
+
+
+def check_adapter(spec: ModelSpec) -> None:
+    """RequestError where the adapter was trained on another model. Reads headers: called in a thread."""
+    if spec.adapter is None:
+        return
+    try:
+        lora.check(spec.adapter.path, *lora.shapes_of(each.path for each in spec.parts or (spec,)))
+    except lora.AdapterError as error:
+        raise RequestError(
+            f"{spec.adapter.id} does not fit {spec.id}: {error}", code="adapter_unfit", param="adapter"
+        ) from error
 
 
 def told(meant: Pointed) -> dict[str, Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -20,46 +18,26 @@ from appliance.audit.kinds import Kind
 from appliance.catalog import store_path
 from appliance.commands import Answer, Done, Problem
 from appliance.config import Home
-from appliance.core import ModelSpec, Principal, Purpose, Role
+from appliance.core import Principal, Purpose, Role
 from appliance.errors import ApplianceError, AuditUnavailable, RequestError, SetupError, Unavailable
 from appliance.models.cards import Pointed
 from appliance.terms import Terms
-from tests import modelled
+from tests import ggufs, modelled
 from tests.clocks import ManualClock
 from tests.entered import OWN, person
+from tests.fakes.loading import FakeLoading
+from tests.ggufs import Weights
 from tests.records import findings
 from tests.slowness import quicken
 
 STARTER = "smollm2-135m-instruct"
 WHY = "a test"
-
-
-class Fleet:
-    """Loads what it is told to, in a memory that holds two, or one."""
-
-    def __init__(self, alone: Alone, *, has_room: bool = True, fails: str = "") -> None:
-        self.alone, self.fails, self._has_room = alone, fails, has_room
-        self.held: list[str] = []
-        self.reviewed: list[str] = []  # what `default` stood for when names were said to mean something else
-        self.seen: list[tuple[str, str]] = []  # what was loaded, and what `default` stood for then
-
-    async def has_room(self, spec: ModelSpec, *, beside: ModelSpec | None) -> bool:
-        assert beside is None or beside.id != spec.id
-        return self._has_room
-
-    @contextlib.asynccontextmanager
-    async def lease(self, spec: ModelSpec, *, seconds: float) -> AsyncIterator[None]:
-        assert seconds > 0
-        await asyncio.sleep(0)
-        self.seen.append((spec.id, stands_for(self.alone)))
-        if self.fails:
-            raise Unavailable("it does not load", code=self.fails)
-        self.held.append(spec.id)
-        yield
-        self.held.remove(spec.id)
-
-    def review(self) -> None:
-        self.reviewed.append(stands_for(self.alone))
+LORA: Mapping[str, ggufs.Value] = {
+    "general.architecture": "llama",
+    "general.type": "adapter",
+    "adapter.type": "lora",
+    "adapter.lora.alpha": 8.0,
+}
 
 
 @pytest.fixture
@@ -68,9 +46,9 @@ def alone(home: Home, clock: ManualClock) -> Iterator[Alone]:
         yield opened
 
 
-async def take(alone: Alone, home: Home, name: str, **changes: Any) -> Pointed:
+async def take(alone: Alone, home: Home, name: str, data: bytes = b"", **changes: Any) -> Pointed:
     """A model in the store and on the record."""
-    data = f"the bytes of {name}".encode()
+    data = data or f"the bytes of {name}".encode()
     digest = hashlib.sha256(data).hexdigest()
     path = store_path(home, digest)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +104,7 @@ async def test_the_model_is_loaded_before_the_alias_moves_and_held_until_it_has(
 ) -> None:
     """At the moment of loading callers still get the one before; at the commit the other one is held."""
     await take(alone, home, "newer")
-    fleet = Fleet(alone)
+    fleet = FakeLoading(alone.modelling.catalog)
     at_commit: list[list[str]] = []
     genuine = alone.modelling.put_alias
 
@@ -139,7 +117,7 @@ async def test_the_model_is_loaded_before_the_alias_moves_and_held_until_it_has(
 
     assert fleet.seen == [("newer", STARTER)]
     assert at_commit == [["newer"]]
-    assert (fleet.held, fleet.reviewed) == ([], ["newer"])
+    assert (fleet.held, fleet.moves) == ([], ["newer"])
 
 
 @pytest.mark.parametrize("act", ["activate", "roll back"])
@@ -152,9 +130,11 @@ async def test_what_does_not_load_changes_nothing(alone: Alone, home: Home, act:
 
     with pytest.raises(Unavailable) as failed:
         if act == "activate":
-            await activate(alone, "newer", loading=Fleet(alone, fails="load_failed"))
+            await activate(alone, "newer", loading=FakeLoading(alone.modelling.catalog, fails="load_failed"))
         else:
-            await alone.aliasing.roll_back("default", why=WHY, loading=Fleet(alone, fails="load_failed"))
+            await alone.aliasing.roll_back(
+                "default", why=WHY, loading=FakeLoading(alone.modelling.catalog, fails="load_failed")
+            )
 
     assert failed.value.code == "load_failed"
     assert stands_for(alone) == before
@@ -176,16 +156,19 @@ async def test_without_a_gateway_the_file_is_read_instead(alone: Alone, home: Ho
     assert stands_for(alone) == STARTER
 
 
-async def test_memory_for_one_needs_a_word_that_callers_may_wait(alone: Alone, home: Home) -> None:
+@pytest.mark.parametrize(("loaded", "code"), [("", "no_room_for_both"), ("newer", "adapter_not_loaded")])
+async def test_what_makes_callers_wait_needs_a_word_that_they_may(
+    alone: Alone, home: Home, loaded: str, code: str
+) -> None:
     """Refused with what to do; with consent the alias moves first, and the model is loaded behind it."""
     await take(alone, home, "newer")
-    fleet = Fleet(alone, has_room=False)
+    fleet = FakeLoading(alone.modelling.catalog, has_room=False, loaded=loaded)
     with pytest.raises(RequestError) as refused:
         await activate(alone, "newer", loading=fleet)
-    assert (refused.value.code, fleet.seen) == ("no_room_for_both", [])
+    assert (refused.value.code, fleet.seen, fleet.moves) == (code, [], [])
 
     await activate(alone, "newer", loading=fleet, allow_gap=True)
-    assert fleet.seen == [("newer", "newer")]
+    assert (fleet.seen, fleet.moves) == ([("newer", "newer")], ["newer"])
 
     await alone.aliasing.roll_back("default", why=WHY, allow_gap=True, loading=fleet)
     assert fleet.seen[1:] == [(STARTER, STARTER)]
@@ -198,7 +181,10 @@ async def test_after_a_gap_a_model_that_does_not_load_sends_the_alias_back(alone
     await activate(alone, "good")
     with pytest.raises(Unavailable):
         await activate(
-            alone, "bad", loading=Fleet(alone, has_room=False, fails="load_failed"), allow_gap=True
+            alone,
+            "bad",
+            loading=FakeLoading(alone.modelling.catalog, has_room=False, fails="load_failed"),
+            allow_gap=True,
         )
 
     assert stands_for(alone) == "good"
@@ -264,12 +250,20 @@ async def test_where_the_configuration_wants_an_evaluation_none_is_not_enough(
 
 async def test_an_alias_with_an_adapter_names_both(alone: Alone, home: Home) -> None:
     """Model, adapter, scale and both digests; what is no adapter is refused as one."""
-    new = await take(alone, home, "newer")
-    laid = await take(alone, home, "tone", purpose=Purpose.ADAPTER)
+    tensor = "blk.0.attn_v.weight"
+    base = ggufs.make({**ggufs.SMALL, "general.name": "newer"}, [Weights(tensor, (32, 16))]).data
+    halves = {"a": (32, 4), "b": (4, 16)}
+    pair = [Weights(f"{tensor}.lora_{half}", shape) for half, shape in halves.items()]
+    new = await take(alone, home, "newer", bytes(base))
+    laid = await take(alone, home, "tone", bytes(ggufs.make(LORA, pair).data), purpose=Purpose.ADAPTER)
+    wrong = [Weights(each.name, (64, 4) if each.name.endswith("a") else (4, 16)) for each in pair]
+    await take(alone, home, "foreign", bytes(ggufs.make(LORA, wrong).data), purpose=Purpose.ADAPTER)
     await activate(alone, "newer", alias="letters", adapter="tone", scale=0.5)
-    for wrong in ({"adapter": STARTER}, {"adapter": "tone", "scale": 0.0}, {"adapter": "nothing"}):
+    for bad in ({"adapter": STARTER}, {"adapter": "tone", "scale": 0.0}, {"adapter": "nothing"}):
         with pytest.raises(RequestError):
-            await activate(alone, "newer", alias="letters", **wrong)
+            await activate(alone, "newer", alias="letters", **bad)
+    with pytest.raises(RequestError) as foreign:
+        await activate(alone, "newer", alias="letters", adapter="foreign")
     with pytest.raises(RequestError) as alone_refused:
         await activate(alone, "tone", alias="letters")
 
@@ -279,7 +273,7 @@ async def test_an_alias_with_an_adapter_names_both(alone: Alone, home: Home) -> 
     assert (found.id, found.adapter.id, found.adapter.scale) == ("newer", "tone", 0.5)
     [entry] = said(home, Kind.ALIAS_ACTIVATED)
     assert (entry["model_sha256"], entry["adapter_sha256"]) == (new.sha256, laid.sha256)
-    assert alone_refused.value.code == "wrong_purpose"
+    assert (alone_refused.value.code, foreign.value.code) == ("wrong_purpose", "adapter_unfit")
 
 
 async def test_pins_follow_the_alias_and_removed_ones_stand_for_nothing(alone: Alone, home: Home) -> None:
