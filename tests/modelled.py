@@ -8,6 +8,7 @@ from appliance import db
 from appliance.alone import Alone
 from appliance.audit import entry
 from appliance.audit.kinds import Kind
+from appliance.commands import ImportModel
 from appliance.core import Purpose
 from appliance.models import tables
 from appliance.models.cards import Card, File, Pointed
@@ -29,6 +30,21 @@ def imported(name: str, **changes: Any) -> Imported:
         "card": CARD,
     }
     return Imported(**fields | changes)
+
+
+def offered(name: str, sha256: str, size_bytes: int) -> ImportModel:
+    """The command that takes a model on the record; its file lies in the store."""
+    known = imported(name)
+    return ImportModel(
+        id=name,
+        sha256=sha256,
+        size_bytes=size_bytes,
+        purpose=known.purpose,
+        file=known.file,
+        licence=known.licence,
+        origin=known.origin,
+        card=known.card,
+    )
 
 
 def split(name: str) -> Imported:
