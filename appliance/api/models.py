@@ -48,6 +48,14 @@ class ToolSupport(BaseModel):
     native: bool
 
 
+class LaidOver(BaseModel):
+    """A LoRA file that an alias adds to its model."""
+
+    id: str
+    sha256: str
+    scale: float
+
+
 class Model(BaseModel):
     """OpenAI's four fields, and what an agency wants to know besides."""
 
@@ -57,6 +65,8 @@ class Model(BaseModel):
     owned_by: Literal["appliance"] = "appliance"
     root: str  # the model's own id; differs from `id` where that is an alias
     sha256: str
+    adapter: LaidOver | None = None
+    aliases: list[str]  # every name under which it is answered like this
     licence: str
     # ready, loading, unloaded (it is loaded when it is asked), unloading, failed, too_large
     state: str
@@ -80,9 +90,18 @@ async def list_models(request: Request) -> ModelList:
     """Every model that this key may use, and its aliases."""
     services = services_of(request.app)
     terms = visit_of(request.scope).known_principal.terms
-    shown = [each for each in services.fleet.served() if allows_model(terms, each)]
+    named = [
+        (name, services.catalog.resolve(name))
+        for spec in services.fleet.served()
+        for name in (spec.id, *services.catalog.names_of(spec.id))
+    ]
+    # A LoRA file is no model: its id means nothing, and its aliases are those of its model.
     return ModelList(
-        data=[_model(services, spec, name) for spec in shown for name in (spec.id, *spec.aliases)]
+        data=[
+            _model(services, spec, name)
+            for name, spec in dict(named).items()
+            if spec is not None and allows_model(terms, spec)
+        ]
     )
 
 
@@ -105,12 +124,14 @@ async def retrieve_model(request: Request, name: str) -> Model:
 
 
 def _model(services: Services, spec: ModelSpec, name: str, *, capacity: Capacity | None = None) -> Model:
-    told = services.fleet.told(spec)
+    told, laid = services.fleet.told(spec), spec.adapter
     return Model(
         id=name,
         created=spec.created,
         root=spec.id,
         sha256=spec.sha256,
+        adapter=LaidOver(id=laid.id, sha256=laid.sha256, scale=laid.scale) if laid is not None else None,
+        aliases=sorted(spec.aliases),
         licence=spec.licence,
         state=services.fleet.standing(spec).state,
         pinned=services.fleet.is_pinned(spec),

@@ -238,8 +238,10 @@ def test_keys_follow_aliases_and_stay_with_ids(tmp_path: Path) -> None:
         assert [ask(follows, "default"), ask(follows, "newer"), ask(follows, STARTER)] == [200, 200, 403]
         assert [ask(stays, "default"), ask(stays, STARTER)] == [403, 200]
         with running.client() as client:
-            listed = {each["id"]: each["root"] for each in client.get("/v1/models").json()["data"]}
-        assert listed == {STARTER: STARTER, "newer": "newer", "default": "newer"}
+            listed = {each["id"]: each for each in client.get("/v1/models").json()["data"]}
+        roots = {name: each["root"] for name, each in listed.items()}
+        assert roots == {STARTER: STARTER, "newer": "newer", "default": "newer"}
+        assert [listed[name]["aliases"] for name in (STARTER, "newer")] == [[], ["default"]]
 
 
 @pytest.mark.parametrize("moment", ["while it loads", "once it is committed"])
