@@ -47,7 +47,7 @@ from appliance.guarding import Guarded, Guarding
 from appliance.log import get_logger
 from appliance.metrics import Metrics
 from appliance.policy import permits
-from appliance.policy.admission import Load, Refuse, decide
+from appliance.policy.admission import Load, Refuse, decide, suits
 from appliance.standing import Standing
 from appliance.tasks import Task, endpoint_of
 
@@ -329,6 +329,7 @@ class Inference:
                 audit_ready=self._audit.is_ready,
                 disk_low=self._audit.is_low,
                 model_ready=standing.can_be_asked,
+                suits=model is None or suits(model, request),
                 model_again_seconds=standing.retry_after_seconds,
                 too_large=standing.says if standing.state == "too_large" else "",
                 max_inside=self.admitting.max_inside,

@@ -2,6 +2,7 @@
 
 Numbered decision tree:
 1. an unknown model                         → model_not_found
+   one that is for other questions          → unsupported_model (before anything is loaded for it)
 2. an appliance that is being stopped       → stopping (what runs is finished, nothing new begins)
 3. a log that can not commit                → audit_unavailable (law 4)
 4. a disk below its low-water mark          → disk_low (before it is full: running ones are to end)
@@ -18,7 +19,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from appliance.core import ModelSpec
+from appliance.core import InferenceRequest, ModelSpec, Purpose
+from appliance.tasks import CountTask, EmbedTask, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,19 @@ class Load:
     max_inside: int  # answers, running and waiting: a question with `n` choices counts so often
     stopped_for_seconds: int = 10  # until the next gateway may answer
     model_again_seconds: int = 2  # until a model that failed may answer
+    suits: bool = True  # the model's purpose is this kind of question
     too_large: str = ""  # why the model can never be loaded here, with the numbers
+
+
+def suits(model: ModelSpec, request: InferenceRequest | Task) -> bool:
+    """Whether a model of this purpose can do that at all. What else it can not do, its worker says."""
+    match request:
+        case InferenceRequest() | CountTask():
+            return model.purpose is Purpose.CHAT
+        case EmbedTask():
+            return model.purpose in {Purpose.CHAT, Purpose.EMBEDDING}
+        case _:
+            return True
 
 
 def decide(model: ModelSpec | None, load: Load, num_asked: int = 1) -> Admit | Refuse:
@@ -60,6 +74,10 @@ def decide(model: ModelSpec | None, load: Load, num_asked: int = 1) -> Admit | R
             "this model is not installed; GET /v1/models lists them",
             None,
             "model",
+        )
+    if not load.suits:
+        return Refuse(
+            "unsupported_model", f"this model is for something else ({model.purpose})", None, "model"
         )
     if load.stopping:  # 2
         return Refuse("stopping", "the appliance is being stopped", load.stopped_for_seconds)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from appliance.core import ModelSpec
-from appliance.policy.admission import Admit, Load, Refuse, decide
+from appliance.core import ChatMessage, InferenceRequest, ModelSpec, Purpose, SamplingParams
+from appliance.policy.admission import Admit, Load, Refuse, decide, suits
+from appliance.tasks import CountTask, EmbedTask, RankTask, Task, TokenizeTask
 
 MODEL = ModelSpec(id="m", sha256="0" * 64, size_bytes=1, path=Path("/nowhere"))
 FREE = Load(stopping=False, audit_ready=True, disk_low=False, model_ready=True, max_inside=2)
@@ -25,6 +26,7 @@ def test_a_free_appliance_admits() -> None:
     [
         (None, {}, "model_not_found", False),
         (None, {"audit_ready": False, "stopping": True}, "model_not_found", False),
+        (MODEL, {"suits": False, "stopping": True}, "unsupported_model", False),
         (MODEL, {"stopping": True, "audit_ready": False}, "stopping", True),
         (MODEL, {"audit_ready": False}, "audit_unavailable", True),
         (MODEL, {"audit_ready": False, "model_ready": False}, "audit_unavailable", True),
@@ -53,3 +55,26 @@ def test_what_never_fits_is_not_told_to_wait() -> None:
     assert isinstance(decision, Refuse)
     assert (decision.code, decision.retry_after_seconds, decision.param) == ("invalid_value", None, "n")
     assert decide(MODEL, FREE, num_asked=2) == Admit(MODEL)
+
+
+@pytest.mark.parametrize(
+    ("purpose", "able"),
+    [
+        (Purpose.CHAT, {"chat", "count", "embed", "rank", "tokenize"}),
+        (Purpose.EMBEDDING, {"embed", "rank", "tokenize"}),
+        (Purpose.RERANK, {"rank", "tokenize"}),
+    ],
+)
+def test_a_question_goes_to_models_that_are_for_it(purpose: Purpose, able: set[str]) -> None:
+    """What a model can never do is refused before it is loaded for that."""
+    asked: dict[str, InferenceRequest | Task] = {
+        "chat": InferenceRequest(
+            request_id="r", model="m", messages=(ChatMessage("user", "x"),), sampling=SamplingParams()
+        ),
+        "count": CountTask(request_id="r", model="m", messages=()),
+        "embed": EmbedTask(request_id="r", model="m", inputs=("x",)),
+        "rank": RankTask(request_id="r", model="m", query="x", documents=("y",)),
+        "tokenize": TokenizeTask(request_id="r", model="m", source="x"),
+    }
+    model = dataclasses.replace(MODEL, purpose=purpose)
+    assert {name for name, request in asked.items() if suits(model, request)} == able
