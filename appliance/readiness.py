@@ -19,7 +19,7 @@ that make them are pure; `Readiness` gathers what they look at.
     gpu_not_found           yes     the same
     cpu_variant             yes     by itself, with a variant that this processor runs
     gpu_not_used            no      by itself, once a GPU answers
-    model_does_not_fit      yes     with more memory, a smaller model, or fewer that are pinned
+    model_does_not_fit      yes     by itself, with memory that is free; or with other settings, or fewer pinned
     worker_died, _hung, …   yes     by itself: the worker is started anew
     worker_given_up         yes     with a restart: its sandbox ended it too often
     certificate_over        yes     by itself, with a new certificate or the right time
@@ -46,7 +46,7 @@ from appliance.catalog import Catalog
 from appliance.certifying import Certifying, state_of
 from appliance.clock import Clock
 from appliance.core import ModelSpec
-from appliance.engine import devices
+from appliance.engine import devices, fits
 from appliance.engine.conduct import GIVEN_UP
 from appliance.engine.status import EngineStatus, State
 from appliance.fleet import DOES_NOT_FIT, Fleet
@@ -120,7 +120,7 @@ def worker(status: EngineStatus) -> Trouble | None:
     said = status.last_error.splitlines()[0] if status.last_error else ""
     if status.state is State.FAILED or status.code:
         code = "model_failed" if status.code in _NOT_LOADED else status.code
-        hint = devices.HINTS.get(code, _ANEW)
+        hint = fits.HINT if code == fits.DOES_NOT_FIT else devices.HINTS.get(code, _ANEW)
         if code == GIVEN_UP:
             hint = "find out why before you restart the appliance: deploy/guides/host.md, Sandbox"
         return Trouble(code or "worker_died", said or "the worker has ended", hint)
@@ -222,8 +222,12 @@ class Readiness:
         return sorted((each for each in found if each is not None), key=lambda each: not each.stops)
 
     async def told(self) -> dict[str, Any]:
-        """The same, for the program on this host."""
-        return {"troubles": [dataclasses.asdict(each) for each in await self.look()]}
+        """The same, and what loaded models took, for the program on this host."""
+        states = ((name, each.status.ready, each.worker_bytes) for name, each in self._fleet.engines.items())
+        return {
+            "troubles": [dataclasses.asdict(each) for each in await self.look()],
+            "loaded": {name: fits.loaded(ready, held) for name, ready, held in states if ready is not None},
+        }
 
     def _models(self) -> list[Trouble]:
         default = self._catalog.resolve("default")

@@ -29,6 +29,7 @@ model.add_command(activating.rollback)
 model.add_command(activating.alias)
 model.add_later("import", "appliance.cli.model_import", "import_")
 model.add_later("remove", "appliance.cli.model_import", "remove")
+model.add_later("show", "appliance.cli.model_show", "show_model")
 model.add_later("eval", "appliance.cli.evaluating", "evaluate")
 model.add_later("bench", "appliance.cli.measuring", "bench")
 

@@ -27,9 +27,12 @@ _RUNTIME_FOLDER: Final = Path("nvidia/cu13/lib")
 NOT_INSTALLED: Final = "gpu_backend_missing"
 NOT_LOADABLE: Final = "gpu_backend_unloadable"
 NO_DEVICE: Final = "gpu_not_found"
+NO_ROOM: Final = "gpu_no_room"
 HINTS: Final = {
     NOT_INSTALLED: "install a release whose llama.cpp has the CUDA backend, or set engine.device = 'auto'",
     NOT_LOADABLE: "install NVIDIA's driver, 580 or newer, and the libraries that it names; "
+    "where the processor shall compute: engine.device = 'cpu'",
+    NO_ROOM: "end what else holds the GPU's memory, or take a smaller model, or a smaller engine.n_ctx; "
     "where the processor shall compute: engine.device = 'cpu'",
     NO_DEVICE: "look with nvidia-smi, and at DeviceAllow= of the worker's unit; "
     "where the processor shall compute: engine.device = 'cpu'",

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from appliance.engine.amounts import Buffer, Memory
 from appliance.engine.question import Sampling, Tools, Turn
 
 # What a worker says goes onto the record in plaintext: numbers that canonical JSON takes, codes that
@@ -210,6 +211,9 @@ class Ready(_Message, frozen=True):
     fallback_says: Label = ""
     purpose: Code = "chat"  # what it was loaded for: no other one than "chat" writes answers
     adapters: tuple[str, ...] = ()  # the ids that questions may name
+    buffers: tuple[Buffer, ...] = ()  # of the weights and of every pool, as the library said
+    memories: tuple[Memory, ...] = ()  # of the GPUs, before this model was loaded
+    n_gpu_layers: Number = 0  # that lie there, the head counted as one
 
 
 class LoadFailed(_Message, frozen=True):

@@ -27,7 +27,7 @@ from appliance.core import (
     Setup,
     Started,
 )
-from appliance.engine import conduct, messages, resident, wire
+from appliance.engine import conduct, devices, fits, messages, resident, wire
 from appliance.engine.channel import ChannelError
 from appliance.engine.conversations import Channel, Conversations
 from appliance.engine.dialled import DialledWorker
@@ -38,6 +38,7 @@ from appliance.engine.tunings import TuningStore
 from appliance.engine.watch import Watch
 from appliance.engine_settings import Engine as EngineSettings
 from appliance.errors import ApplianceError
+from appliance.fitting.machine import read_machine
 from appliance.log import get_logger
 from appliance.metrics import WorkerFigures
 from appliance.tasks import Answered, Task
@@ -230,6 +231,8 @@ class Engine:
             worker = self._worker = await self._begin()
         except OSError as error:
             return self._failed("spawn_failed", f"the worker can not be started: {error.strerror}")
+        except ApplianceError as error:
+            return self._failed(error.code, f"{error.message}: {error.hint}" if error.hint else error.message)
         try:
             if failed := await self._until_ready(worker):
                 status = await worker.end(grace_seconds=STOP_GRACE_SECONDS)
@@ -255,9 +258,16 @@ class Engine:
     async def _begin(self) -> _Worker:
         """A child of ours, or what answers at `engine.worker_socket`."""
         load = self._load_message()
+        await asyncio.to_thread(self._check, load)
         if self._settings.worker_socket:
             return await DialledWorker.dial(Path(self._settings.worker_socket), load)
         return await WorkerProcess.spawn(self._command, load)
+
+    def _check(self, load: messages.LoadModel) -> None:
+        """Unavailable where it can not fit. What a GPU has is known to the worker alone, which asks then."""
+        if not devices.will_load_gpu(load.device, load.n_gpu_layers):
+            # A worker of systemd's is in a group of its own, not in ours.
+            fits.check(load, read_machine(in_groups=not self._settings.worker_socket))
 
     async def _until_ready(self, worker: _Worker) -> messages.LoadFailed | None:
         """None when the worker said Ready; otherwise what is wrong."""

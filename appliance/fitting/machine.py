@@ -20,15 +20,20 @@ GROUPS: Final = Path("/sys/fs/cgroup")
 
 
 def read_machine(
-    devices: tuple[Device, ...] = (), *, mapped_bytes: int = 0, proc: Path = PROC, groups: Path = GROUPS
+    devices: tuple[Device, ...] = (),
+    *,
+    mapped_bytes: int = 0,
+    in_groups: bool = True,
+    proc: Path = PROC,
+    groups: Path = GROUPS,
 ) -> Machine:
-    """Free memory now. SetupError where the kernel does not say it."""
+    """Free memory now; without `in_groups` of the whole machine. SetupError where nobody says it."""
     figures = _meminfo(proc)
     try:
         free, total = figures["MemAvailable"], figures["MemTotal"]
     except KeyError as error:
         raise SetupError(f"{proc}/meminfo does not say {error}", code="memory_unknown") from error
-    for limit, used in _limits(proc, groups):
+    for limit, used in _limits(proc, groups) if in_groups else ():
         free, total = min(free, max(0, limit - used)), min(total, limit)
     return Machine(max(0, free - mapped_bytes), devices, total)
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from appliance.engine.amounts import Buffer, Memory
 from appliance.engine.messages import Setup, Trial, Tuning
 from appliance.engine.question import Sampling
 from appliance.engine.worker.embedder import Embedder, EmbeddingShape
@@ -54,6 +55,9 @@ class Model:
     fallback_says: str = ""
     adapters: frozenset[str] = frozenset()  # the ids that `use` takes
     writes: bool = True  # False for a model that only embeds or ranks: it has no pool to decode in
+    buffers: tuple[Buffer, ...] = ()  # that the library took for it
+    memories: tuple[Memory, ...] = ()  # of the GPUs, before
+    n_gpu_layers: int = 0
 
     @property
     def max_tokens(self) -> int:

@@ -231,5 +231,8 @@ def _ready(load: LoadModel, backend: Backend, speech: Speech, layers: tuple[str,
         fallback_says=model.fallback_says,
         purpose=load.purpose,
         adapters=tuple(sorted(model.adapters)),
+        buffers=model.buffers,
+        memories=model.memories,
+        n_gpu_layers=model.n_gpu_layers,
         can_skip_thinking=speech.thinks and speech.can_refuse_effort and bool(speech.effort_variables),
     )

@@ -22,6 +22,7 @@ from appliance.engine.worker.llama.context import ContextShape
 from appliance.engine.worker.llama.embedding import EmbeddingContext, EmbeddingLimits, pooling_of
 from appliance.engine.worker.llama.library import LoadError
 from appliance.engine.worker.llama.model import LoadedModel, files_of
+from appliance.engine.worker.llama.placing import place
 from appliance.engine.worker.llama.pool import LlamaPool
 from appliance.engine.worker.llama.words import Words
 from appliance.fitting.wanted import MAX_DRAFTS, REPRODUCIBLE_CHUNK, divide
@@ -33,13 +34,21 @@ class LlamaBackend(Words):
     def __init__(self, load: LoadModel) -> None:
         if load.n_batch < load.n_seq_max + 1:
             raise LoadError("n_batch must be above n_seq_max")
-        self._computing = library.init_library(
-            device=load.device, n_gpu_layers=load.n_gpu_layers, cpu_variant=load.cpu_variant
+        self._placing = place(
+            load,
+            library.init_library(
+                device=load.device, n_gpu_layers=load.n_gpu_layers, cpu_variant=load.cpu_variant
+            ),
         )
-        on_host = not self._computing.gpus
+        self._computing, on_host = self._placing.computing, self._placing.on_host
         if on_host:
             memory.check_weights(files_of(load))
-        loaded = LoadedModel(load.path, n_gpu_layers=0 if on_host else load.n_gpu_layers, parts=load.parts)
+        loaded = LoadedModel(
+            load.path,
+            n_gpu_layers=self._placing.n_gpu_layers,
+            parts=load.parts,
+            tensor_split=self._placing.tensor_split,
+        )
         super().__init__(loaded)
         if not loaded.is_causal:
             raise LoadError("this model embeds, and writes no answers: it is no model for chat")
@@ -165,7 +174,7 @@ class LlamaBackend(Words):
             n_params=loaded.n_params,
             description=loaded.description,
             backend=self._computing.label,
-            on_gpu=bool(self._computing.gpus),
+            on_gpu=not self._placing.on_host,
             fallback=self._computing.fallback,
             fallback_says=self._computing.fallback_says,
             library=library.version(),
@@ -183,4 +192,11 @@ class LlamaBackend(Words):
                 rerank=loaded.rerank,
             ),
             adapters=self._adapters.ids,
+            memories=self._placing.memories,
+            n_gpu_layers=max(0, self._placing.n_gpu_layers),
+            buffers=(
+                *loaded.buffers,
+                *self._context.buffers,
+                *(self._apart.buffers if self._apart is not None else ()),
+            ),
         )

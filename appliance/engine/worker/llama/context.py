@@ -15,6 +15,7 @@ import numpy.typing as npt
 from llama_cpp import llama_cpp as lib
 
 from appliance.engine.worker.backend import MAX_SEQUENCE_IDS, BatchItem, DecodeStatus, Logits
+from appliance.engine.worker.llama import heard
 from appliance.engine.worker.llama.batch import Batch
 from appliance.engine.worker.llama.library import LoadError
 from appliance.engine.worker.llama.model import LoadedModel
@@ -55,6 +56,7 @@ class Context:
         self.pointer: Any = lib.llama_init_from_model(model.pointer, params)
         if not self.pointer:
             raise LoadError(f"no memory for a context of {shape.n_ctx} cells, {shape.n_seq_max} sequences")
+        self.buffers = heard.take()
         self._memory = lib.llama_get_memory(self.pointer)
         self.n_ctx = int(lib.llama_n_ctx(self.pointer))
         self.n_seq_max = int(lib.llama_n_seq_max(self.pointer))

@@ -17,6 +17,8 @@ from llama_cpp import llama_cpp as lib
 
 from appliance.engine import devices
 from appliance.engine.worker.backend import LoadError
+from appliance.engine.worker.llama import heard
+from appliance.fitting.plan import Device
 
 __all__ = ["Computing", "LoadError", "adds_bos", "init_library", "scores", "special_tokens", "version"]
 
@@ -25,6 +27,7 @@ _GGML_LOG_WARN = 3
 _GGML_LOG_CONT = 5  # goes on with the line before, whatever its level was
 _GPU_TYPES = (1, 2)  # ggml_backend_dev_type: a GPU of its own, one in the processor
 _LABEL_CHARACTERS = 300
+_SIZE = ctypes.POINTER(ctypes.c_size_t)
 
 _heard: list[str] = []  # what the library said while a backend was being loaded
 
@@ -37,6 +40,7 @@ class Computing:
     gpus: tuple[str, ...]
     fallback: str = ""  # why no GPU is among them, though its backend is installed: a code of `devices`
     fallback_says: str = ""
+    memories: tuple[Device, ...] = ()  # of the GPUs, before anything was loaded
 
 
 _computing: Computing | None = None  # of this process: backends are never taken back
@@ -44,8 +48,9 @@ _computing: Computing | None = None  # of this process: backends are never taken
 
 @lib.llama_log_callback
 def _on_log(level: int, text: bytes, _user_data: object) -> None:
+    line = text.decode("utf-8", "replace")
+    heard.note(line)
     if level >= _GGML_LOG_WARN and level != _GGML_LOG_CONT:
-        line = text.decode("utf-8", "replace")
         _heard.append(line.strip())
         del _heard[:-1]
         sys.stderr.write(line)
@@ -75,7 +80,8 @@ def init_library(*, device: str = "auto", n_gpu_layers: int = -1, cpu_variant: s
     gpus = tuple(f"{_name(each)} ({_description(each)})" for each in _devices() if _is_gpu(each))
     others = [_name(each) for each in _devices() if not _is_gpu(each)]
     label = "+".join([*gpus, *others, *([f"ggml-cpu-{variant}"] if variant else [])])
-    _computing = Computing(label[:_LABEL_CHARACTERS], gpus, fallback, says[:_LABEL_CHARACTERS])
+    memories = tuple(_memory(each) for each in _devices() if _is_gpu(each))
+    _computing = Computing(label[:_LABEL_CHARACTERS], gpus, fallback, says[:_LABEL_CHARACTERS], memories)
     return _computing
 
 
@@ -162,6 +168,7 @@ def _declare() -> None:
         "ggml_backend_dev_name": (ctypes.c_char_p, [ctypes.c_void_p]),
         "ggml_backend_dev_description": (ctypes.c_char_p, [ctypes.c_void_p]),
         "ggml_backend_dev_type": (ctypes.c_int, [ctypes.c_void_p]),
+        "ggml_backend_dev_memory": (None, [ctypes.c_void_p, _SIZE, _SIZE]),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(_NATIVE, name)
@@ -178,6 +185,12 @@ def _is_gpu(device: int) -> bool:
 
 def _name(device: int) -> str:
     return str(_NATIVE.ggml_backend_dev_name(device).decode("utf-8", "replace"))
+
+
+def _memory(device: int) -> Device:
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    _NATIVE.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
+    return Device(_name(device)[:_LABEL_CHARACTERS], free.value, total.value)
 
 
 def _description(device: int) -> str:

@@ -15,6 +15,7 @@ from llama_cpp import llama_cpp as lib
 
 from appliance.engine.messages import LoadModel
 from appliance.engine.worker.embedder import RerankShape
+from appliance.engine.worker.llama import heard
 from appliance.engine.worker.llama.library import LoadError
 
 _PIECE_BYTES = 256
@@ -29,12 +30,16 @@ def files_of(load: LoadModel) -> list[str]:
 class LoadedModel:
     """Owner of the library's model. Close every context before it."""
 
-    def __init__(self, path: str, *, n_gpu_layers: int, parts: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: str, *, n_gpu_layers: int, parts: Sequence[str] = (), tensor_split: Sequence[int] = ()
+    ) -> None:
         """`parts` are the files of a split model in their order. Their names need not tell it: the store
-        names files by their content.
+        names files by their content. `tensor_split`: each device's share; empty: the library divides.
         """
         params = lib.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
+        if tensor_split:
+            params.tensor_split = (ctypes.c_float * int(lib.llama_max_devices()))(*tensor_split)
         self.pointer: Any
         if len(parts) > 1:
             paths = (ctypes.c_char_p * len(parts))(*map(os.fsencode, parts))
@@ -43,6 +48,7 @@ class LoadedModel:
             self.pointer = lib.llama_model_load_from_file(os.fsencode(path), params)
         if not self.pointer:
             raise LoadError("llama.cpp can not load this file; its own words stand above")
+        self.buffers = heard.take()
         self.vocab: Any = lib.llama_model_get_vocab(self.pointer)
         self.n_vocab = int(lib.llama_vocab_n_tokens(self.vocab))
         self._pieces: list[bytes | None] = [None] * self.n_vocab

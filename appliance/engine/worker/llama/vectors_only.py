@@ -17,6 +17,7 @@ from appliance.engine.worker.llama.context import Context, ContextShape
 from appliance.engine.worker.llama.embedding import EmbeddingContext, EmbeddingLimits, pooling_of
 from appliance.engine.worker.llama.library import LoadError
 from appliance.engine.worker.llama.model import LoadedModel, files_of
+from appliance.engine.worker.llama.placing import place
 from appliance.engine.worker.llama.words import Words
 
 _PROBE_CELLS = 256  # the least that the library gives
@@ -33,13 +34,21 @@ class VectorBackend(Words):
     def __init__(self, load: LoadModel) -> None:
         if load.adapters:
             raise LoadError("adapters are laid over models for chat only")
-        computing = library.init_library(
-            device=load.device, n_gpu_layers=load.n_gpu_layers, cpu_variant=load.cpu_variant
+        placing = place(
+            load,
+            library.init_library(
+                device=load.device, n_gpu_layers=load.n_gpu_layers, cpu_variant=load.cpu_variant
+            ),
         )
-        on_host = not computing.gpus
+        computing, on_host = placing.computing, placing.on_host
         if on_host:
             memory.check_weights(files_of(load))
-        loaded = LoadedModel(load.path, n_gpu_layers=0 if on_host else load.n_gpu_layers, parts=load.parts)
+        loaded = LoadedModel(
+            load.path,
+            n_gpu_layers=placing.n_gpu_layers,
+            parts=load.parts,
+            tensor_split=placing.tensor_split,
+        )
         super().__init__(loaded)
         cores = len(os.sched_getaffinity(0))
         self.tuning = Tuning(
@@ -69,7 +78,7 @@ class VectorBackend(Words):
             n_params=loaded.n_params,
             description=loaded.description,
             backend=computing.label,
-            on_gpu=bool(computing.gpus),
+            on_gpu=not on_host,
             fallback=computing.fallback,
             fallback_says=computing.fallback_says,
             library=library.version(),
@@ -87,6 +96,9 @@ class VectorBackend(Words):
                 rerank=loaded.rerank,
             ),
             writes=False,
+            buffers=loaded.buffers,
+            memories=placing.memories,
+            n_gpu_layers=max(0, placing.n_gpu_layers),
         )
 
     def new_embedder(self) -> EmbeddingContext:
