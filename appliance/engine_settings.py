@@ -26,7 +26,7 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n_threads: Annotated[int, Meta(ge=0, le=512)] = 0
     n_threads_batch: Annotated[int, Meta(ge=0, le=512)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"  # what may compute (engine/devices.py)
-    n_gpu_layers: Annotated[int, Meta(ge=-1)] = -1  # -1: as many as there are; 0: the processor computes
+    n_gpu_layers: Annotated[int, Meta(ge=-1)] = -1  # -1: as many as fit; 0: the processor computes
     cpu_variant: Annotated[str, Meta(pattern=r"^[a-z0-9_.]{0,40}$")] = ""  # of llama.cpp's; empty: the best
     # Longest step while answers are being written: prompts are read in chunks that keep to it.
     step_target_ms: Annotated[int, Meta(ge=10, le=10_000)] = 150

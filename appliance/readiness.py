@@ -19,7 +19,7 @@ that make them are pure; `Readiness` gathers what they look at.
     gpu_not_found           yes     the same
     cpu_variant             yes     by itself, with a variant that this processor runs
     gpu_not_used            no      by itself, once a GPU answers
-    model_does_not_fit      yes     by itself, with memory that is free; or with other settings, or fewer pinned
+    model_does_not_fit      yes     with more memory, other settings, or fewer that are pinned
     worker_died, _hung, …   yes     by itself: the worker is started anew
     worker_given_up         yes     with a restart: its sandbox ended it too often
     certificate_over        yes     by itself, with a new certificate or the right time
@@ -247,7 +247,7 @@ class Readiness:
             return worker(engine.status)
         standing = self._fleet.standing(spec)
         if standing.state == "too_large":
-            hint = "see engine.memory_mib, engine.n_ctx and engine.pinned in appliance.toml"
+            hint = f"see engine.memory_mib and engine.pinned in appliance.toml; {fits.HINT}"
             return Trouble(DOES_NOT_FIT, f"it does not fit: {standing.says}", hint)
         if standing.state == "failed":
             return Trouble("model_failed", standing.says, "appliance doctor, and the log")

@@ -14,7 +14,7 @@ from appliance.core import Role
 from tests.harness import PROGRAM, Gateway, gateway, wait_until
 from tests.homes import copy_home
 
-HUGE = "[engine]\nn_ctx = 400000000\n"
+HUGE = "[engine]\nn_ctx = 400000000\nmemory_mib = 1000000000\n"
 
 
 def shown(home: Path, *options: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from appliance.audit.log import AuditLog
 from appliance.audit.pulse import ClockWatch, Steps
 from appliance.audit.space import Level, Room
 from appliance.config import Home
-from appliance.engine import devices
+from appliance.engine import devices, fits
 from appliance.engine.messages import Ready, Setup, Tuning
 from appliance.engine.status import EngineStatus, State
 from appliance.errors import SetupError
@@ -67,6 +67,7 @@ EVERY = codes(
     readiness.worker(status(State.FAILED, "no other is started", "worker_given_up")),
     *(readiness.worker(status(State.FAILED, "no GPU", code)) for code in devices.HINTS),
     readiness.worker(status(State.FAILED, "not this one", "cpu_variant")),
+    readiness.worker(status(State.FAILED, "it needs more", fits.DOES_NOT_FIT)),
     readiness.computing(EngineStatus(State.READY, on_processor(), 0, "", None)),
     readiness.certificate("over", "2026-11-22", ""),
     readiness.certificate("not_taken", "2026-11-22", "it is not the key's"),
