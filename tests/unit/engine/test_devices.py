@@ -44,5 +44,10 @@ def test_libraries_are_found_in_their_own_folders_alone(tmp_path: Path) -> None:
 
 def test_every_reason_has_its_advice() -> None:
     """Whoever reads a code can do something about it."""
-    assert set(devices.HINTS) == {devices.NOT_INSTALLED, devices.NOT_LOADABLE, devices.NO_DEVICE}
+    assert set(devices.HINTS) == {
+        devices.NOT_INSTALLED,
+        devices.NOT_LOADABLE,
+        devices.NO_DEVICE,
+        devices.NO_ROOM,
+    }
     assert all("engine.device" in hint for hint in devices.HINTS.values())
