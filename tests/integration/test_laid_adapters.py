@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tests import laid, weights
 from tests.harness import Gateway, appliance, keep_tuning, question
 from tests.homes import make_home
 from tests.records import assert_verified, openings
+from tests.starter import starter_model
 
 ALIASES = {"kiosk": ("formal", 1000), "half": ("formal", 500), "desk": ("plain", 1000)}
 
@@ -26,9 +28,10 @@ ALIASES = {"kiosk": ("formal", 1000), "half": ("formal", 500), "desk": ("plain",
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, dict[str, str]]]:
     root = tmp_path_factory.mktemp("laid")
     home = make_home(root / "home")
-    files = {name: root / name for name in ("formal", "plain")}
-    for name, path in files.items():
-        path.write_text(f"the fake worker reads no {name} file")
+    files = {
+        name: weights.adapter(root / name, starter_model(), seed=seed, endings=("blk.0.attn_v.weight",))
+        for seed, name in enumerate(("formal", "plain"))
+    }
     digests = laid.lay(home, files, ALIASES)
     started = Gateway(home=home, worker="fake").start()
     yield started, digests
@@ -80,6 +83,42 @@ def test_replay_lays_the_recorded_adapter(
     assert said.endswith("*0.5")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["identical"]
+
+
+@pytest.mark.integration
+def test_an_adapter_comes_to_a_model_that_answers(running: tuple[Gateway, dict[str, str]]) -> None:
+    """A strength that the worker was not loaded with is activated while others are answered: none fails, and
+    the next question by that name has it.
+    """
+    gateway, digests = running
+    over = threading.Event()
+    answers: list[str] = []
+
+    def ask_on() -> None:
+        while not over.is_set():
+            answers.append(asked(gateway, "kiosk")[0])
+
+    asking = threading.Thread(target=ask_on)
+    asking.start()
+    try:
+        model = (
+            "smollm2-135m-instruct",
+            "--alias",
+            "loud",
+            "--adapter",
+            "plain",
+            "--scale",
+            "2",
+            "--allow-gap",
+        )
+        appliance("model", "activate", *model, "--why", "a test", home=gateway.home)
+        said, _ = asked(gateway, "loud")
+    finally:
+        over.set()
+        asking.join()
+
+    assert said == f"plain@{digests['plain'][:16]}*2"
+    assert set(answers) == {f"formal@{digests['formal'][:16]}*1"}
 
 
 @pytest.mark.model
