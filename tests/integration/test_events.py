@@ -159,6 +159,8 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
     "model list": (_plain("model", "list"), []),
     "model import": (lambda stage: ["model", "import", str(on_medium(stage.folder))], [Kind.MODEL_IMPORTED]),
     "model remove": (_plain("model", "remove", "tiny"), [Kind.MODEL_REMOVED]),
+    "model eval": (None, []),  # model:evaluated: test_evaluating
+    "model bench": (None, []),  # measures numbers that it counts up
     "model verify": (_plain("model", "verify", "default"), []),
     "model activate": (_plain("model", "activate", "smollm2-135m-instruct", "--alias", "desk",
                               "--why", "a test"), [Kind.ALIAS_ACTIVATED]),
