@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from appliance import db
@@ -21,8 +21,10 @@ from appliance.core import ModelSpec, Principal, Receipt, Role
 from appliance.databases.base import Database
 from appliance.errors import RequestError
 from appliance.models import specs, tables
+from appliance.models.cards import ONE
 from appliance.models.register import Register, State
-from appliance.models.tables import Alias, Imported
+from appliance.models.tables import Alias, Evaluation, Imported
+from appliance.policy.activation import Scored, newest
 
 PROGRAM: Final = "program"  # who imported, where this host's own program did
 _MAY_ACCEPT: Final = (Role.OPERATOR, Role.ADMIN)
@@ -177,12 +179,18 @@ def teach(catalog: Catalog, register: Register, home: Home) -> None:
 
 def catalog_of(home: Home, settings: Settings) -> Catalog:
     """The catalogue with what the database holds, for a program that changes nothing."""
-    catalog = Catalog.load(home=home, default_model=settings.default_model)
+    return known_of(home, settings)[0]
+
+
+def known_of(home: Home, settings: Settings) -> tuple[Catalog, Register]:
+    """The same, and what the database holds; nothing where its schema is another one."""
+    catalog, register = Catalog.load(home=home, default_model=settings.default_model), Register()
     place = db.of(home, settings)
     if db.schema(place).state is db.SchemaState.CURRENT:
         with db.reading(place) as connection:
-            teach(catalog, Register.read(connection), home)
-    return catalog
+            register = Register.read(connection)
+        teach(catalog, register, home)
+    return catalog, register
 
 
 async def perform(command: ModelCommand, modelling: Modelling) -> dict[str, Any]:
@@ -221,10 +229,23 @@ def told(catalog: Catalog, register: Register) -> list[dict[str, Any]]:
                 "size_bytes": spec.size_bytes,
                 "sha256": spec.sha256,
                 "licence": spec.licence,
+                "in_store": spec.path.is_file(),
+                "evaluations": [
+                    {"suite": each.suite, "score": each.score / ONE, "floor": each.floor / ONE}
+                    for each in scored(register.evaluations(spec.id, spec.sha256))
+                ],
                 "imported": tables.plain(known) if known is not None and is_imported else None,
             }
         )
     return found
+
+
+def scored(found: Sequence[Evaluation]) -> list[Scored]:
+    """Of each suite the newest evaluation, as the gate counts it."""
+    return newest(
+        Scored(each.id, each.suite, each.score_thousandths, each.floor_thousandths, each.evaluated_us)
+        for each in found
+    )
 
 
 def state_of(catalog: Catalog, register: Register, spec: ModelSpec) -> State:

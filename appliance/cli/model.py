@@ -13,7 +13,6 @@ from appliance.cli.base import home_option, json_option, show, table
 from appliance.cli.later import Later
 from appliance.cli.progress import Progress
 from appliance.config import Home
-from appliance.core import ModelSpec
 from appliance.errors import RequestError
 
 _MIB = 1024 * 1024
@@ -38,24 +37,31 @@ model.add_later("bench", "appliance.cli.measuring", "bench")
 @home_option
 @json_option
 def list_(home: Home, *, as_json: bool) -> None:
-    """Show the catalogue, and which models are in the store.
+    """Show every model: active, staged or retired, under which names, how it did, and whether it is here.
 
     \b
     Example: appliance model list
     """
-    catalog = _catalog(home)
-    found = [_described(catalog, spec) for spec in catalog.list()]
+    from appliance.modelling import known_of, told  # noqa: PLC0415 - it loads the database
+
+    found = told(*known_of(home, config.load(home)))
     rows = [
         (
             str(each["id"]),
+            str(each["state"]),
             ", ".join(each["aliases"]),
+            str(each["purpose"]),
             f"{int(each['size_bytes']) / _MIB:.0f} MiB",
             str(each["licence"]),
             "yes" if each["in_store"] else "no",
+            ", ".join(
+                f"{one['suite']} {one['score']:.3f} of {one['floor']:.3f}" for one in each["evaluations"]
+            ),
+            str(each["sha256"])[:16],
         )
         for each in found
     ]
-    header = ("ID", "ALIASES", "SIZE", "LICENCE", "IN STORE")
+    header = ("ID", "STATE", "ALIASES", "FOR", "SIZE", "LICENCE", "IN STORE", "EVALUATIONS", "SHA256")
     show({"models": found}, table(header, rows), as_json=as_json)
 
 
@@ -80,17 +86,10 @@ def verify(name: str, home: Home, *, as_json: bool) -> None:
 
 def _catalog(home: Home) -> Catalog:
     settings = config.load(home)
-    from appliance.modelling import catalog_of  # noqa: PLC0415 - it loads the database
+    from appliance.modelling import catalog_of  # noqa: PLC0415 - it loads the database, known_of, told
 
     return catalog_of(home, settings)
 
 
-def _described(catalog: Catalog, spec: ModelSpec) -> dict[str, Any]:
-    return {
-        "id": spec.id,
-        "aliases": list(catalog.names_of(spec.id)),
-        "size_bytes": spec.size_bytes,
-        "sha256": spec.sha256,
-        "licence": spec.licence,
-        "in_store": spec.path.is_file(),
-    }
+def _score(found: dict[str, Any]) -> str:
+    return f"{found['suite']} {found['score']:.3f}, floor {found['floor']:.3f}"

@@ -17,12 +17,12 @@ from appliance.console.frame import Call, call_of, render, route
 from appliance.console.pages.documents import person
 from appliance.console.render import NavItem
 from appliance.core import ModelSpec
-from appliance.modelling import state_of
+from appliance.modelling import scored, state_of
 from appliance.models import aliases
 from appliance.models.cards import Pointed
 from appliance.models.register import State
-from appliance.models.tables import Alias, Evaluation
-from appliance.policy.activation import Scored, newest
+from appliance.models.tables import Alias
+from appliance.policy.activation import Scored
 
 _MARKS: Final = {State.ACTIVE: "good", State.STAGED: "warn", State.RETIRED: ""}
 _ORDER: Final = (State.ACTIVE, State.STAGED, State.RETIRED)
@@ -65,14 +65,6 @@ async def page(request: Request) -> Response:
         named=_named(call),
         models=_models(call),
         required=call.services.settings.models.require_evaluation,
-    )
-
-
-def scored(found: Sequence[Evaluation]) -> list[Scored]:
-    """Of each suite the newest evaluation, as the gate counts it."""
-    return newest(
-        Scored(each.id, each.suite, each.score_thousandths, each.floor_thousandths, each.evaluated_us)
-        for each in found
     )
 
 
