@@ -22,7 +22,7 @@ from appliance.engine.supervisor import Engine
 from appliance.engine.tunings import Fixed, TuningStore
 from appliance.engine_settings import Engine as EngineSettings
 from appliance.errors import SetupError
-from appliance.tasks import Answered, EmbedTask
+from appliance.tasks import Answered, EmbedTask, RankTask, Task
 from appliance.terms import Endpoint
 
 NUM_TEXTS: Final = 8  # that are embedded at once
@@ -47,7 +47,7 @@ class Figures:
     load_us: int
     first_token_us: int | None  # of a prompt of `prompt_tokens`, nobody beside
     prompt_tokens: int
-    prefill: float | None  # tokens a second; of a model of embeddings, of NUM_TEXTS texts together
+    prefill: float | None  # tokens a second; of one that only reads, of NUM_TEXTS texts together
     decode: tuple[float | None, ...]  # tokens a second, of all streams together; as `Sizes.streams`
     resident_bytes: int | None  # of the machine's memory, weights and context included
 
@@ -171,10 +171,7 @@ class _Measuring:
     async def _embeddings(self) -> Figures:
         """Texts in one request: there are no answers, and nothing comes before the whole."""
         texts = tuple(counting(number, self._sizes.prompt_tokens) for number in range(NUM_TEXTS))
-        for request_id in ("warm", "measured"):
-            task = EmbedTask(request_id=request_id, model=self._spec.id, inputs=texts)
-            async for each in self._engine.perform(task):
-                answered: Answered = each
+        answered = [await self._perform(request_id, texts) for request_id in ("warm", "measured")][-1]
         self._step()
         read, took_us = answered.usage.prompt_tokens, answered.timings.prefill_us
         return Figures(
@@ -186,6 +183,15 @@ class _Measuring:
             decode=(None,) * len(self._sizes.streams),
             resident_bytes=self._engine.worker_bytes,
         )
+
+    async def _perform(self, request_id: str, texts: tuple[str, ...]) -> Answered:
+        task: Task = EmbedTask(request_id=request_id, model=self._spec.id, inputs=texts)
+        if self._spec.purpose is Purpose.RERANK:
+            task = RankTask(request_id=request_id, model=self._spec.id, query=texts[0], documents=texts)
+        async with contextlib.aclosing(self._engine.perform(task)) as answers:
+            async for answered in answers:
+                return answered
+        raise SetupError(f"{self._spec.id} gives no answer", code="load_failed")
 
     async def _streams(self, count: int, prompt_tokens: int, answer_tokens: int) -> list[_Heard]:
         return list(await asyncio.gather(*(self._ask(prompt_tokens, answer_tokens) for _ in range(count))))

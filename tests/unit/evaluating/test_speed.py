@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+import pytest
+
+from appliance.clock import SystemClock
+from appliance.core import ModelSpec, Purpose
+from appliance.engine_settings import Engine as EngineSettings
 from appliance.evaluating import speed
 
 
@@ -35,3 +43,24 @@ def test_no_two_texts_begin_alike() -> None:
 
     assert len({each.split()[0] for each in texts}) == 64
     assert all(len(each.split()) == 100 for each in texts)
+
+
+@pytest.mark.parametrize("purpose", [Purpose.CHAT, Purpose.EMBEDDING, Purpose.RERANK])
+async def test_each_kind_of_model_is_measured_by_what_it_does(purpose: Purpose) -> None:
+    """One that only reads has no answers, and no first token; each figure is told when it is there."""
+    steps: list[int] = []
+    sizes = speed.Sizes(streams=(1, 2), prompt_tokens=30, answer_tokens=16)
+    found = await speed.measure(
+        ModelSpec("made-up", "0" * 64, 1, Path(__file__), purpose=purpose),
+        EngineSettings(),
+        sizes,
+        clock=SystemClock(),
+        command=[sys.executable, "-m", "tests.fakes.fake_worker"],
+        step=lambda: steps.append(1),
+    )
+
+    assert found.prefill is not None
+    assert found.prefill > 0
+    assert (found.first_token_us is not None) == (purpose is Purpose.CHAT)
+    assert len(found.decode) == 2
+    assert purpose is not Purpose.CHAT or len(steps) == speed.num_steps(sizes)
