@@ -24,12 +24,12 @@ import httpx
 
 from appliance import asking, config
 from appliance.accounts import terms_form
-from appliance.catalog import Catalog
 from appliance.commands import Answer, Command, CreateKey, Done
 from appliance.config import Home
 from appliance.core import Role
 from appliance.engine.messages import Tuning
 from appliance.engine.tunings import Tunings
+from appliance.modelling import catalog_of
 from appliance.terms import Terms
 from tests.homes import copy_home
 
@@ -185,10 +185,10 @@ def gateway(root: Path, *, worker: Literal["fake", "model"] = "fake", toml: str 
             running.stop()
 
 
-def keep_tuning(home: Home) -> None:
+def keep_tuning(home: Home, model: str = "default") -> None:
     """A choice as the first load would store it: tests need not measure the machine."""
     settings = config.load(home)
-    spec = Catalog.load(home=home, default_model=settings.default_model).resolve("default")
+    spec = catalog_of(home, settings).resolve(model)
     assert spec is not None
     tuning = Tuning(flash_attn=True, n_threads=1, n_threads_batch=2)
     Tunings(home.tuning, n_gpu_layers=settings.engine.n_gpu_layers).store(spec, tuning, ())

@@ -53,7 +53,7 @@ class Measured:
     type=click.IntRange(16, 100_000),
     default=512,
     show_default=True,
-    help="About how long a prompt is.",
+    help="How long a prompt is.",
 )
 @click.option(
     "--answer-tokens",

@@ -21,12 +21,13 @@ from appliance.engine.process import DEFAULT_COMMAND
 from appliance.engine.supervisor import Engine
 from appliance.engine.tunings import Fixed, TuningStore
 from appliance.engine_settings import Engine as EngineSettings
-from appliance.errors import SetupError
-from appliance.tasks import Answered, EmbedTask, RankTask, Task
+from appliance.errors import InternalError, SetupError
+from appliance.tasks import Answered, EmbedTask, RankTask, Task, TokenizeTask, Tokens
 from appliance.terms import Endpoint
 
+TOKENS_OF_A_WORD: Final = 4  # about: of a number
 NUM_TEXTS: Final = 8  # that are embedded at once
-SHORT_TOKENS: Final = 32  # about: of the prompts of several answers at once
+SHORT_TOKENS: Final = 32  # of the prompts of several answers at once
 MIN_WINDOW: Final = 8  # tokens: fewer say nothing about a speed
 
 
@@ -35,7 +36,7 @@ class Sizes:
     """How much is measured. `streams`: answers at once, ascending; the first row of figures is of one."""
 
     streams: tuple[int, ...] = (1, 8)
-    prompt_tokens: int = 512  # about
+    prompt_tokens: int = 512
     answer_tokens: int = 64
 
 
@@ -170,8 +171,8 @@ class _Measuring:
 
     async def _embeddings(self) -> Figures:
         """Texts in one request: there are no answers, and nothing comes before the whole."""
-        texts = tuple(counting(number, self._sizes.prompt_tokens) for number in range(NUM_TEXTS))
-        answered = [await self._perform(request_id, texts) for request_id in ("warm", "measured")][-1]
+        texts = [await self._prompt(number, self._sizes.prompt_tokens) for number in range(NUM_TEXTS)]
+        answered = [await self._read(request_id, texts) for request_id in ("warm", "measured")][-1]
         self._step()
         read, took_us = answered.usage.prompt_tokens, answered.timings.prefill_us
         return Figures(
@@ -184,10 +185,28 @@ class _Measuring:
             resident_bytes=self._engine.worker_bytes,
         )
 
-    async def _perform(self, request_id: str, texts: tuple[str, ...]) -> Answered:
-        task: Task = EmbedTask(request_id=request_id, model=self._spec.id, inputs=texts)
-        if self._spec.purpose is Purpose.RERANK:
-            task = RankTask(request_id=request_id, model=self._spec.id, query=texts[0], documents=texts)
+    async def _read(self, request_id: str, texts: Sequence[tuple[int, ...]]) -> Answered:
+        model = self._spec.id
+        if self._spec.purpose is Purpose.EMBEDDING:
+            return await self._perform(EmbedTask(request_id=request_id, model=model, inputs=tuple(texts)))
+        # A ranking takes words only: about as many as the tokens make.
+        size = self._sizes.prompt_tokens // TOKENS_OF_A_WORD
+        documents = tuple(counting(number, size) for number in range(len(texts)))
+        query = counting(len(texts), 1)
+        return await self._perform(
+            RankTask(request_id=request_id, model=model, query=query, documents=documents)
+        )
+
+    async def _prompt(self, number: int, num_tokens: int) -> tuple[int, ...]:
+        """So many tokens that no other prompt begins with."""
+        source = counting(number, num_tokens)
+        task = TokenizeTask(request_id=f"tokens_{number}", model=self._spec.id, source=source)
+        answered = await self._perform(task)
+        if not isinstance(answered.result, Tokens):
+            raise InternalError("a text was not made into tokens")
+        return answered.result.ids[:num_tokens]
+
+    async def _perform(self, task: Task) -> Answered:
         async with contextlib.aclosing(self._engine.perform(task)) as answers:
             async for answered in answers:
                 return answered
@@ -202,7 +221,7 @@ class _Measuring:
             request_id=f"bench_{self._num_asked}",
             model=self._spec.id,
             messages=(),
-            prompts=(counting(self._num_asked, prompt_tokens),),
+            prompts=(await self._prompt(self._num_asked, prompt_tokens),),
             endpoint=Endpoint.COMPLETIONS,
             sampling=SamplingParams(temperature=0.0, seed=1, max_tokens=answer_tokens),
             stream=True,
@@ -217,10 +236,9 @@ class _Measuring:
         return heard
 
 
-def counting(number: int, num_tokens: int) -> str:
-    """A text of about so many tokens that goes on by itself: a number of its own, then those behind it."""
-    words = [str(1000 * number + at) for at in range(max(2, num_tokens // 3))]
-    return " ".join(words)
+def counting(number: int, num_words: int) -> str:
+    """A text that goes on by itself: a number of its own, then those behind it."""
+    return " ".join(str(1000 * (number + 1) + at) for at in range(num_words))
 
 
 def _settings(settings: EngineSettings, sizes: Sizes) -> EngineSettings:

@@ -39,7 +39,7 @@ def test_a_model_is_measured(tmp_path: Path) -> None:
     assert all(each > 1 for each in found["decode_tokens_per_second"].values())
     assert 0 < found["first_token_seconds"] < 60
     assert found["load_seconds"] > 0
-    assert 20 < found["prompt_tokens"] < 200
+    assert found["prompt_tokens"] == 48
     assert found["resident_bytes"] > 50 << 20
     drawn = ET.parse(plot).getroot()  # noqa: S314 - our own
     assert drawn.tag == f"{SVG}svg"
