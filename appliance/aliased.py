@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from appliance.alias_commands import (
@@ -11,10 +12,11 @@ from appliance.alias_commands import (
     PinAlias,
     RemoveAlias,
     RollBackAlias,
+    Vouched,
 )
 from appliance.aliasing import Aliasing, Loading, Moved, Wanted
 from appliance.catalog import Catalog
-from appliance.core import Role
+from appliance.core import Principal, Role
 from appliance.errors import RequestError
 from appliance.models import aliases
 from appliance.models.register import Register
@@ -30,13 +32,11 @@ async def perform(
     if isinstance(command, ListAliases):
         return {"aliases": told(aliasing.modelling.catalog, aliasing.modelling.register)}
     needed = (Role.ADMIN,) if isinstance(command, ActivateAlias) and command.override else _MAY
-    who = None
     if command.by is None and needed == (Role.ADMIN,):
         raise RequestError(
             "an override needs an admin", code="account_needed", hint='name one: --override --as "Ada Kim"'
         )
-    if command.by is not None:
-        who = await people.vouched(command.by.account, command.by.passphrase, command.by.code, needed)
+    who = await vouched(command.by, people, needed)
     match command:
         case ActivateAlias():
             wanted = Wanted(
@@ -61,6 +61,11 @@ async def perform(
             return _moved(done)
         case RemoveAlias():
             return _moved(await aliasing.remove(command.alias, why=command.why, loading=loading, by=who))
+
+
+async def vouched(by: Vouched | None, people: People, roles: Sequence[Role]) -> Principal | None:
+    """Who stands up for a command, if anybody does. Raises what speaks against it."""
+    return None if by is None else await people.vouched(by.account, by.passphrase, by.code, roles)
 
 
 def told(catalog: Catalog, register: Register) -> list[dict[str, Any]]:

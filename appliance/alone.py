@@ -132,7 +132,6 @@ def open_log_alone(home: Home, settings: Settings, clock: Clock | None = None) -
             database=database,
             home=home,
             catalog=Catalog.load(home=home, default_model=settings.default_model),
-            accounts=register,
             clock=clock,
         )
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from appliance.accounts.terms_form import TermsForm
-from appliance.alias_commands import AliasCommand
+from appliance.alias_commands import AliasCommand, Vouched
 from appliance.audit.verdict import Verification
 from appliance.catalog import ModelId, Sha256
 from appliance.core import Genre, Purpose, Role
@@ -137,7 +137,7 @@ class ImportModel(_Message, frozen=True):
     card: Card
     parts: Annotated[list[File], Meta(max_length=1000)] = []
     signed_by: Annotated[str, Meta(max_length=255)] | None = None
-    accepted_by: Annotated[str, Meta(max_length=100)] = ""
+    accepted_by: Vouched | None = None  # whose yes the licence has
 
 
 class RefuseModel(_Message, frozen=True):

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from appliance import db
-from appliance.accounts.accounts import Account
-from appliance.accounts.accounts import Register as Accounts
 from appliance.audit import entry
 from appliance.audit.kinds import Kind
 from appliance.audit.log import AuditLog
@@ -27,7 +25,7 @@ from appliance.models.tables import Alias, Evaluation, Imported
 from appliance.policy.activation import Scored, newest
 
 PROGRAM: Final = "program"  # who imported, where this host's own program did
-_MAY_ACCEPT: Final = (Role.OPERATOR, Role.ADMIN)
+MAY_ACCEPT: Final = (Role.OPERATOR, Role.ADMIN)  # a licence that binds the agency
 
 
 class Modelling:
@@ -43,7 +41,6 @@ class Modelling:
         database: Database,
         home: Home,
         catalog: Catalog,
-        accounts: Accounts,
         clock: Clock,
     ) -> None:
         self.catalog = catalog
@@ -51,7 +48,6 @@ class Modelling:
         self._audit = audit
         self._database = database
         self._home = home
-        self._accounts = accounts
         self._clock = clock
         self._changing = asyncio.Lock()
         self.relearn()
@@ -63,25 +59,26 @@ class Modelling:
         teach(self.catalog, self.register, self._home)
 
     async def import_model(
-        self, offered: Imported, *, accepted_by: str = "", by: Principal | None = None
+        self, offered: Imported, *, accepted_by: Principal | None = None, by: Principal | None = None
     ) -> tuple[Imported, Receipt]:
         """A model whose files lie in the store and were checked is known from the commit on.
 
-        `accepted_by` names the account that accepts its licence. RequestError where the id is taken.
+        `accepted_by`: the account that accepts its licence. RequestError where the id is taken.
         """
         async with self._changing:
             self._require_free(offered)
             now_us = self._clock.now_us()
-            account = self._accepting(accepted_by, now_us) if accepted_by else None
             known = dataclasses.replace(
                 offered,
-                accepted_by=account.id if account is not None else None,
-                accepted_us=now_us if account is not None else None,
+                accepted_by=accepted_by.key_id if accepted_by is not None else None,
+                accepted_us=now_us if accepted_by is not None else None,
                 imported_us=now_us,
                 imported_by=by.key_id if by is not None else PROGRAM,
             )
             public: dict[str, str | int] = {"purpose": str(known.purpose), "num_parts": len(known.parts)}
-            content = tables.plain(known) | {"accepted_by": account.name if account is not None else None}
+            content = tables.plain(known) | {
+                "accepted_by": accepted_by.name if accepted_by is not None else None
+            }
             return known, await self._store(Kind.MODEL_IMPORTED, known, public, content, by)
 
     async def refuse(self, command: RefuseModel) -> Receipt:
@@ -129,17 +126,6 @@ class Modelling:
         else:
             return
         raise RequestError(problem, code="model_exists", param="id", hint="choose another one with --id")
-
-    def _accepting(self, name_or_id: str, now_us: int) -> Account:
-        """Who accepts a licence. RequestError where it is nobody who may."""
-        account = self._accounts.find(name_or_id, now_us=now_us)
-        if account.role not in _MAY_ACCEPT or not account.is_active(now_us):
-            raise RequestError(
-                "a licence is accepted by an operator or an admin whose account is in force",
-                code="may_not_accept",
-                hint="appliance account list shows who there is",
-            )
-        return account
 
     def put_alias(self, known: Alias) -> None:
         """An alias stands as it was committed; callers get that from here on."""
@@ -193,11 +179,13 @@ def known_of(home: Home, settings: Settings) -> tuple[Catalog, Register]:
     return catalog, register
 
 
-async def perform(command: ModelCommand, modelling: Modelling) -> dict[str, Any]:
-    """Carry out what the host's program asks."""
+async def perform(
+    command: ModelCommand, modelling: Modelling, *, accepted_by: Principal | None = None
+) -> dict[str, Any]:
+    """Carry out what the host's program asks. `accepted_by` has proved to be the command's account."""
     match command:
         case ImportModel():
-            known, receipt = await modelling.import_model(_offered(command), accepted_by=command.accepted_by)
+            known, receipt = await modelling.import_model(_offered(command), accepted_by=accepted_by)
             return {"id": known.id, "sha256": known.sha256, "record": receipt.record}
         case RefuseModel():
             return {"record": (await modelling.refuse(command)).record}

@@ -33,6 +33,7 @@ from appliance.commands import (
     Done,
     EmbedTexts,
     Erase,
+    ImportModel,
     LiftHold,
     ListAccounts,
     ListKeys,
@@ -172,6 +173,12 @@ async def _record_reading(command: RecordReading, alone: Alone) -> dict[str, Any
     }
 
 
+async def _perform_model(command: ModelCommand, alone: Alone) -> dict[str, Any]:
+    by = command.accepted_by if isinstance(command, ImportModel) else None
+    accepted_by = await aliased.vouched(by, alone.people, modelling.MAY_ACCEPT)
+    return await modelling.perform(command, alone.modelling, accepted_by=accepted_by)
+
+
 async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[str, Any]:
     if isinstance(command, DocumentCommand):
         return await publishing.perform(command, alone.publishing)
@@ -179,7 +186,7 @@ async def _perform(command: Command, alone: Alone, live: Live | None) -> dict[st
         loading = live.loading if live is not None else None
         return await aliased.perform(command, alone.aliasing, alone.people, loading)
     if isinstance(command, ModelCommand):
-        return await modelling.perform(command, alone.modelling)
+        return await _perform_model(command, alone)
     if isinstance(command, LiveCommand):
         return await _perform_live(command, live)
     if isinstance(command, RecordEvaluation):

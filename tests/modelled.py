@@ -9,11 +9,12 @@ from appliance.alone import Alone
 from appliance.audit import entry
 from appliance.audit.kinds import Kind
 from appliance.commands import ImportModel
-from appliance.core import Purpose
+from appliance.core import Principal, Purpose, Role
 from appliance.models import tables
 from appliance.models.cards import Card, File, Pointed
 from appliance.models.tables import Alias, Evaluation, Imported
 
+ADA = Principal("p_ada", "Ada Kim", Role.OPERATOR)
 CARD = Card(architecture="llama", name="made for a test", quantization="Q4_1", n_ctx_train=2048)
 
 
@@ -120,7 +121,7 @@ async def put_everything(alone: Alone) -> None:
     """Something in each of the three tables, imported, removed, named, evaluated."""
     first, second, gone = imported("first"), split("second"), imported("gone")
     await alone.modelling.import_model(first)
-    await alone.modelling.import_model(second, accepted_by="Ada Kim")
+    await alone.modelling.import_model(second, accepted_by=ADA)
     await alone.modelling.import_model(gone)
     await alone.modelling.remove_model("gone", why="a test")
     await put_alias(alone, alias("lobby", second, first))

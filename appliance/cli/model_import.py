@@ -8,8 +8,10 @@ from typing import Any
 import click
 
 from appliance import config
+from appliance.alias_commands import Vouched
 from appliance.cli.base import FILE, command_gateway, home_option, json_option, show, warn
 from appliance.cli.progress import Progress
+from appliance.cli.vouching import as_option, vouched
 from appliance.commands import ImportModel, ListAccounts, ListModels, RefuseModel, RemoveModel
 from appliance.config import Home
 from appliance.core import ModelSpec, Purpose
@@ -32,9 +34,7 @@ _MAX_SIGNER_BYTES = 65_536
 )
 @click.option("--licence", default="", metavar="SPDX", help="Its licence, where the file says nothing of it.")
 @click.option("--accept-licence", is_flag=True, help="Accept a licence that binds whoever uses the model.")
-@click.option(
-    "--as", "account", default="", metavar="ACCOUNT", help="Who accepts it, of those who run the box."
-)
+@as_option
 @click.option("--origin", default="", metavar="TEXT", help="Where it comes from, for the record.")
 @click.option("--sha256", default="", metavar="HEX", help="The digest that came with it.")
 @click.option("--signature", type=FILE, help="A signature under what sha256sum prints for its files.")
@@ -46,7 +46,8 @@ def import_(
     model_id: str,
     purpose: str | None,
     licence: str,
-    account: str,
+    account: str | None,
+    proof: str | None,
     origin: str,
     sha256: str,
     signature: Path | None,
@@ -73,6 +74,7 @@ def import_(
         )
     name = model_id or importing.id_for(file)
     _require_sensible(home, name, account)
+    accepted_by = vouched(account, proof)
     wanted = Wanted(
         file=file,
         purpose=Purpose(purpose) if purpose else None,
@@ -84,7 +86,7 @@ def import_(
         signer_name=signer.stem if signer is not None else "",
     )
     try:
-        result = _import(home, name, wanted, account=account, origin=origin)
+        result = _import(home, name, wanted, accepted_by=accepted_by, origin=origin)
     except FileRefused as error:
         _tell_refused(home, error, file, origin)
         raise
@@ -117,7 +119,9 @@ def remove(model_id: str, why: str, home: Home, *, as_json: bool) -> None:
     show(result, [f"removed {result['id']}: {result['record']}{kept}"], as_json=as_json)
 
 
-def _import(home: Home, name: str, wanted: Wanted, *, account: str, origin: str) -> dict[str, Any]:
+def _import(
+    home: Home, name: str, wanted: Wanted, *, accepted_by: Vouched | None, origin: str
+) -> dict[str, Any]:
     settings = config.load(home)
 
     def bases() -> list[ModelSpec]:
@@ -126,7 +130,7 @@ def _import(home: Home, name: str, wanted: Wanted, *, account: str, origin: str)
 
     bar = Progress("copying", of_bytes=True)
     with importing.examined(home, wanted, settings.engine, bases, bar.update) as found:
-        done = command_gateway(home, _command(name, found, account, origin))
+        done = command_gateway(home, _command(name, found, accepted_by, origin))
     return {
         **done,
         "purpose": str(found.purpose),
@@ -139,7 +143,7 @@ def _import(home: Home, name: str, wanted: Wanted, *, account: str, origin: str)
     }
 
 
-def _command(name: str, found: Examined, account: str, origin: str) -> ImportModel:
+def _command(name: str, found: Examined, accepted_by: Vouched | None, origin: str) -> ImportModel:
     files = found.copied.files
     return ImportModel(
         id=name,
@@ -152,11 +156,11 @@ def _command(name: str, found: Examined, account: str, origin: str) -> ImportMod
         card=found.card,
         parts=list(files) if len(files) > 1 else [],
         signed_by=found.signed_by,
-        accepted_by=account,
+        accepted_by=accepted_by,
     )
 
 
-def _require_sensible(home: Home, name: str, account: str) -> None:
+def _require_sensible(home: Home, name: str, account: str | None) -> None:
     """What the record would refuse at the end, said before a long copy."""
     models = command_gateway(home, ListModels())["models"]
     if any(name in {each["id"], *each["aliases"]} for each in models):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
@@ -10,12 +11,16 @@ from typing import Any
 
 import pytest
 
+from appliance import config
+from appliance.alone import open_log_alone
 from appliance.audit import query
 from appliance.audit.kinds import Kind
 from appliance.bundle import keys
 from appliance.config import Home
+from appliance.core import Role
 from appliance.importing import papers
 from appliance.models.cards import File
+from tests.entered import OWN, person
 from tests.ggufs import make
 from tests.harness import Gateway, appliance, gateway
 from tests.homes import make_home
@@ -155,11 +160,14 @@ def test_a_binding_licence_is_accepted_by_a_named_account(tmp_path: Path) -> Non
     """Without a gateway: whoever accepted it, and when, stands in the model's row and on the record."""
     home = make_home(tmp_path / "home")
     file = on_medium(tmp_path, general__license="llama3.1")
-    accept = ("import", str(file), "--accept-licence", "--as", "Ada Kim")
+    proof = tmp_path / "proof"
+    proof.write_text(OWN, encoding="utf-8")
+    accept = ("import", str(file), "--accept-licence", "--as", "Ada Kim", "--proof", str(proof))
     assert refused(home, "import", str(file))[0] == 1
     assert refused(home, "import", str(file), "--accept-licence")[0] == 2
     assert refused(home, *accept)[0] == 2
-    appliance("account", "create", "Ada Kim", "--role", "operator", home=home)
+    with open_log_alone(home, config.load(home)) as alone:
+        asyncio.run(person(alone, "Ada Kim", Role.OPERATOR))
 
     assert done(home, *accept)["licence"] == "llama3.1"
     assert "tiny" in known(home)
