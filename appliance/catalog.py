@@ -86,6 +86,7 @@ class Catalog:
     """
 
     def __init__(self, specs: list[ModelSpec]) -> None:
+        self.lost: tuple[AliasOf, ...] = ()  # aliases of what is not here, or is another file
         self._own = specs
         self._all = list(specs)
         self._names: dict[str, ModelSpec] = {}
@@ -112,12 +113,14 @@ class Catalog:
         """Take over every imported model and every alias, in the place of those that were learned before.
 
         The release's own models keep their names; an alias goes before the aliases of their files, and is
-        passed over where what it stands for is not here: `default` then means what the configuration says.
+        passed over where what it stands for is not here (`lost`): `default` then means what the configuration
+        says.
         """
         own = {each.id for each in self._own}
         known = {each.id: each for each in (*models, *self._own)}
         names = dict(self._own_names)
         names |= {each.id: each for each in models if each.id not in own}
+        self.lost = tuple(each for each in aliases if _resolved(each, known) is None)
         for each in aliases:
             spec = _resolved(each, known)
             if spec is not None and each.name not in known:

@@ -19,6 +19,7 @@ that make them are pure; `Readiness` gathers what they look at.
     gpu_not_found           yes     the same
     cpu_variant             yes     by itself, with a variant that this processor runs
     gpu_not_used            no      by itself, once a GPU answers
+    alias_lost              no      with the model that the alias stands for, or another activation
     model_does_not_fit      yes     with more memory, other settings, or fewer that are pinned
     worker_died, _hung, …   yes     by itself: the worker is started anew
     worker_given_up         yes     with a restart: its sandbox ended it too often
@@ -184,6 +185,19 @@ def witnesses(visits: Visits) -> Trouble | None:
     return Trouble("witness_stale", "no witness has cosigned lately", hint, stops=False)
 
 
+def lost(catalog: Catalog) -> list[Trouble]:
+    """Aliases that no longer mean what somebody activated: never silently."""
+    found = []
+    for each in catalog.lost:
+        instead = catalog.resolve(each.name)
+        means = f"means {instead.id} instead" if instead is not None else "means nothing"
+        wanted = f"{each.model} with {each.adapter}" if each.adapter else each.model
+        says = f"{each.name} stands for {wanted} (sha256 {each.sha256[:16]}), which is not here: it {means}"
+        hint = f"import that file again, or: appliance model activate MODEL --alias {each.name}"
+        found.append(Trouble("alias_lost", says, hint, stops=False))
+    return found
+
+
 class Readiness:
     """Looks at a running gateway. Changes nothing."""
 
@@ -212,6 +226,7 @@ class Readiness:
         found = [
             None if state.is_ready else closed_log(state.reason),
             *self._models(),
+            *lost(self._catalog),
             next(filter(None, (computing(each.status) for each in self._fleet.engines.values())), None),
             self._served(),
             *disk(self._audit.room),

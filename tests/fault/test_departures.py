@@ -19,6 +19,7 @@ from appliance.audit.kinds import Kind
 from appliance.catalog import Catalog
 from appliance.config import Home
 from appliance.core import (
+    Adapter,
     Caller,
     ChatMessage,
     Delta,
@@ -54,9 +55,9 @@ class RandomEngine:
         self._chance = chance
 
     async def generate(
-        self, request: InferenceRequest, *, tenant: str
+        self, request: InferenceRequest, *, tenant: str, adapter: Adapter | None
     ) -> AsyncGenerator[Started | Delta | Finished, None]:
-        del tenant
+        del tenant, adapter
         for choice in range(request.n):
             yield Started(prompt_tokens=3, index=choice)
         num_tokens = self._chance.randrange(12)

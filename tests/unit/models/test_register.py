@@ -17,6 +17,7 @@ from appliance.errors import VerificationError
 from appliance.models import specs
 from appliance.models.cards import File
 from appliance.models.register import Register, State
+from appliance.readiness import lost
 from tests.clocks import ManualClock
 from tests.modelled import alias, evaluation, imported, put_everything, split
 
@@ -117,6 +118,11 @@ def test_an_alias_goes_before_the_release_and_only_for_its_digest() -> None:
         return found.id if found is not None else None
 
     catalog.learn([lora, big], [AliasOf("default", "big", "8" * 64), AliasOf("desk", "big", "1" * 64)])
+    assert [each.name for each in catalog.lost] == ["desk"]
+    [trouble] = lost(catalog)
+    assert (trouble.code, trouble.stops) == ("alias_lost", False)
+    assert "desk stands for big" in trouble.says
+    assert "means nothing" in trouble.says
     assert [named(each) for each in ("default", "small", "big", "desk", "lora", "other")] == [
         "big", "starter", "big", None, None, "other",
     ]  # fmt: skip
