@@ -40,29 +40,51 @@ def shapes_of(paths: Iterable[Path]) -> tuple[str, dict[str, Shape]]:
 
 def check(path: Path, arch: str, shapes: Mapping[str, Shape]) -> None:
     """AdapterError unless every tensor of the file is a half of a pair that fits a tensor of the model."""
-    found = _read(path)
-    if (found.text("general.type"), found.text("adapter.type")) != ("adapter", "lora"):
-        raise AdapterError("it does not say that it is a LoRA adapter (general.type, adapter.type)")
+    check_on(_read(path), arch, shapes)
+
+
+def check_on(found: Header, arch: str, shapes: Mapping[str, Shape]) -> None:
+    """The same of a header that was read."""
+    pairs = _pairs(found)
     if found.text("general.architecture") != arch:
         raise AdapterError(
             f"it is for the architecture {found.text('general.architecture')[:40]!r}, the model is {arch!r}"
         )
-    alpha = found.keys.get("adapter.lora.alpha", 0.0)
+    for name, (first, second) in pairs.items():
+        if name not in shapes:
+            raise AdapterError(f"the model has no tensor {name}: it is for another model")
+        _check_fit(name, first, second, shapes[name])
+        _check_rank(name, first, second)
+
+
+def check_alone(found: Header) -> None:
+    """AdapterError where it can be laid over no model at all."""
+    for name, (first, second) in _pairs(found).items():
+        _check_rank(name, first, second)
+
+
+def _pairs(found: Header) -> dict[str, tuple[Tensor, Tensor]]:
+    """The halves for each tensor of a model, by its name."""
+    if (found.text("general.type"), found.text("adapter.type")) != ("adapter", "lora"):
+        raise AdapterError("it does not say that it is a LoRA adapter (general.type, adapter.type)")
+    alpha = found.keys.get("adapter.lora.alpha")
     if not isinstance(alpha, float) or not math.isfinite(alpha):
-        raise AdapterError("its adapter.lora.alpha is no finite number")
+        raise AdapterError("its adapter.lora.alpha is missing, or no finite number")
     if "adapter.alora.invocation_tokens" in found.keys:
         raise AdapterError("it is switched on by words of the prompt (aLoRA), which is not done here")
     halves = {each.name: each for each in found.tensors}
-    names = {_base_of(each.name) for each in found.tensors}
+    names = sorted({_base_of(each.name) for each in found.tensors})
     if not names:
         raise AdapterError("it holds no tensors")
-    for name in sorted(names):
+    pairs = {}
+    for name in names:
         first, second = (halves.get(name + half) for half in _HALVES)
         if first is None or second is None:
             raise AdapterError(f"of the pair for {name} one half is missing")
-        if name not in shapes:
-            raise AdapterError(f"the model has no tensor {name}: it is for another model")
-        _check_pair(name, first, second, shapes[name])
+        if {first.type, second.type} - _TYPES:
+            raise AdapterError(f"the pair for {name} is of a type that adapters are not computed in")
+        pairs[name] = (first, second)
+    return pairs
 
 
 def _base_of(name: str) -> str:
@@ -72,25 +94,25 @@ def _base_of(name: str) -> str:
     raise AdapterError(f"its tensor {name} is no half of a pair, and would be passed over")
 
 
-def _check_pair(name: str, first: Tensor, second: Tensor, shape: Shape) -> None:
-    if {first.type, second.type} - _TYPES:
-        raise AdapterError(f"the pair for {name} is of a type that adapters are not computed in")
-    ranks: set[int] = set()
+def _check_fit(name: str, first: Tensor, second: Tensor, shape: Shape) -> None:
     if len(shape) < 2 or not len(first.shape) == len(second.shape) == len(shape):
         fits = False
     elif name == _EMBEDDING:  # llama.cpp takes rows of the first half: it is the other way round
         fits = (first.shape[1], second.shape[1]) == (shape[1], shape[0])
-        ranks = {first.shape[0], second.shape[0]}
     else:
         fits = (first.shape[0], second.shape[1]) == (shape[0], shape[1])
         fits = fits and first.shape[2:] == second.shape[2:] == shape[2:]
-        ranks = {first.shape[1], second.shape[0]}
     if not fits:
         raise AdapterError(
             f"the pair for {name} is {_told(first.shape)} and {_told(second.shape)}, "
             f"the model's tensor {_told(shape)}: it is for another model"
         )
-    if len(ranks) != 1 or not 1 <= min(ranks) <= MAX_RANK:
+
+
+def _check_rank(name: str, first: Tensor, second: Tensor) -> None:
+    at = 0 if name == _EMBEDDING else 1
+    ranks = {*first.shape[at : at + 1], *second.shape[:1]}
+    if len(first.shape) < 2 or len(ranks) != 1 or not 1 <= min(ranks) <= MAX_RANK:
         raise AdapterError(f"the two halves for {name} have no rank in common, or one above {MAX_RANK}")
 
 

@@ -2,7 +2,6 @@
 
 headers    what the files say of themselves, and whether they belong together; pure
 licences   who has to accept what; pure
-adapters   which model a LoRA file fits; pure
 papers     a digest and a signature that came with the files
 trial      the process in which llama.cpp and the template run for the first time
 store      copies into the home, all or nothing

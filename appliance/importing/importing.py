@@ -25,8 +25,10 @@ from appliance.engine.inspection import Inspect
 from appliance.engine_settings import Engine
 from appliance.errors import RequestError
 from appliance.gguf import header as gguf
+from appliance.gguf import lora
 from appliance.gguf.header import Header
-from appliance.importing import adapters, headers, licences, papers, store, trial
+from appliance.gguf.lora import AdapterError
+from appliance.importing import headers, licences, papers, store, trial
 from appliance.importing.headers import Offered
 from appliance.importing.refusals import FileRefused
 from appliance.importing.store import Copied, Progress
@@ -134,7 +136,10 @@ def _header(file: Path) -> Header:
 
 def _fitting(header: Header, bases: Sequence[ModelSpec]) -> list[ModelSpec]:
     """The models that an adapter can be laid over. FileRefused where there is none."""
-    adapters.check(header)
+    try:
+        lora.check_alone(header)
+    except AdapterError as error:
+        raise FileRefused("bad_adapter", str(error)) from error
     reasons = []
     found = []
     for spec in bases:
@@ -142,9 +147,10 @@ def _fitting(header: Header, bases: Sequence[ModelSpec]) -> list[ModelSpec]:
             tuple(each.path for each in spec.parts) or (spec.path,),
             tuple(gguf.read(each) for each in [part.path for part in spec.parts] or [spec.path]),
         )
-        reason = adapters.problem(header, base.header, list(base.tensors))
-        if reason:
-            reasons.append(f"{spec.id}: {reason}")
+        try:
+            lora.check_on(header, base.header.arch, {each.name: each.shape for each in base.tensors})
+        except AdapterError as error:
+            reasons.append(f"{spec.id}: {error}")
         else:
             found.append(spec)
     if not found:

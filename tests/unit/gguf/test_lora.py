@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.gguf import lora
+from appliance.gguf import header, lora
 from appliance.gguf.lora import AdapterError
 from tests import ggufs
 from tests.ggufs import Value, Weights
@@ -106,3 +106,24 @@ def test_no_bytes_do_anything_else(
             lora.check(folder / "changed.gguf", "llama", SHAPES)
         except AdapterError as error:
             assert str(error)  # noqa: PT017 - either end is right
+
+
+@pytest.mark.parametrize(
+    ("weights", "alpha"),
+    [
+        ([], 1.0),
+        ([Weights("a.lora_a", (32, 4))], 1.0),
+        ([Weights("a.lora_a", (32, 4)), Weights("a.lora_b", (5, 32))], 1.0),
+        ([Weights("a.lora_a", (32, 4)), Weights("a.lora_b", (4, 32)), Weights("a.weight", (4, 4))], 1.0),
+        ([Weights("a.lora_a", (32, 9999)), Weights("a.lora_b", (9999, 32))], 1.0),
+        ([Weights("a.lora_a", (32, 4)), Weights("a.lora_b", (4, 32))], None),
+    ],
+)
+def test_half_an_adapter_is_refused(tmp_path: Path, weights: list[Weights], alpha: float | None) -> None:
+    """Pairs of one rank and a scale, and nothing else."""
+    keys: dict[str, Value] = {"general.type": "adapter", "adapter.type": "lora"}
+    (tmp_path / "a.gguf").write_bytes(
+        ggufs.make({**keys, **({"adapter.lora.alpha": alpha} if alpha else {})}, weights).data
+    )
+    with pytest.raises(AdapterError):
+        lora.check_alone(header.read(tmp_path / "a.gguf"))

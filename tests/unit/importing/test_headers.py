@@ -8,11 +8,10 @@ import pytest
 
 from appliance.core import Purpose
 from appliance.errors import RequestError
-from appliance.gguf import header as gguf
-from appliance.importing import adapters, headers, importing, licences
+from appliance.importing import headers, importing, licences
 from appliance.importing.refusals import FileRefused
 from tests.ggufs import Value, Weights, make
-from tests.hostile import N_EMBD, N_VOCAB, lora, split, tensors, tiny
+from tests.hostile import N_VOCAB, lora, split, tensors, tiny
 
 
 def offered(folder: Path, keys: dict[str, Value], weights: list[Weights] | None = None) -> headers.Offered:
@@ -148,49 +147,6 @@ def test_a_licence_is_free_accepted_or_in_the_way(
         found = error.code
 
     assert found == expected
-
-
-def test_an_adapter_fits_its_own_model_only(tmp_path: Path) -> None:
-    """Each pair of tensors is for a tensor of that shape, in a model of that architecture."""
-    base = offered(tmp_path, tiny())
-    whole = list(base.tensors)
-    (tmp_path / "lora.gguf").write_bytes(lora().data)
-    header = gguf.read(tmp_path / "lora.gguf")
-    adapters.check(header)
-
-    assert adapters.problem(header, base.header, whole) == ""
-    assert "no tensor" in adapters.problem(header, base.header, whole[:1])
-    (tmp_path / "other.gguf").write_bytes(lora(general__architecture="qwen2").data)
-    assert "architecture qwen2" in adapters.problem(gguf.read(tmp_path / "other.gguf"), base.header, whole)
-    wide = make(
-        {**tiny(), "llama.embedding_length": 64}, [Weights("blk.0.attn_q.weight", (2 * N_EMBD, N_EMBD))]
-    )
-    (tmp_path / "wide.gguf").write_bytes(wide.data)
-    other = gguf.read(tmp_path / "wide.gguf")
-    assert "another shape" in adapters.problem(header, other, other.tensors)
-
-
-@pytest.mark.parametrize(
-    ("weights", "alpha"),
-    [
-        ([], 1.0),
-        ([Weights("a.lora_a", (32, 4))], 1.0),
-        ([Weights("a.lora_a", (32, 4)), Weights("a.lora_b", (5, 32))], 1.0),
-        ([Weights("a.lora_a", (32, 4)), Weights("a.lora_b", (4, 32)), Weights("a.weight", (4, 4))], 1.0),
-        ([Weights("a.lora_a", (32, 9999)), Weights("a.lora_b", (9999, 32))], 1.0),
-        ([Weights("a.lora_a", (32, 4)), Weights("a.lora_b", (4, 32))], None),
-    ],
-)
-def test_half_an_adapter_is_refused(tmp_path: Path, weights: list[Weights], alpha: float | None) -> None:
-    """Pairs of one rank and a scale, and nothing else."""
-    keys: dict[str, Value] = {"general.type": "adapter", "adapter.type": "lora"}
-    (tmp_path / "a.gguf").write_bytes(
-        make({**keys, **({"adapter.lora.alpha": alpha} if alpha else {})}, weights).data
-    )
-    with pytest.raises(FileRefused) as refused:
-        adapters.check(gguf.read(tmp_path / "a.gguf"))
-
-    assert refused.value.code == "bad_adapter"
 
 
 @pytest.mark.parametrize(
