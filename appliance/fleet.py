@@ -24,6 +24,7 @@ from appliance.clock import Clock
 from appliance.core import Adapter, ModelSpec
 from appliance.engine.conduct import GIVEN_UP
 from appliance.engine.events import EngineEvent, ModelFailed, ModelLoaded, ModelUnloaded
+from appliance.engine.fits import DOES_NOT_FIT
 from appliance.engine.messages import Ready
 from appliance.engine.supervisor import Engine
 from appliance.engine_settings import Engine as EngineSettings
@@ -33,8 +34,6 @@ from appliance.log import get_logger
 from appliance.policy import residency
 from appliance.policy.residency import Resident, Rules, TooLarge, Wanted, Why
 from appliance.standing import Failures, Standing
-
-DOES_NOT_FIT = "model_does_not_fit"
 
 log = get_logger(__name__)
 

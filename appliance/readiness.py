@@ -50,7 +50,7 @@ from appliance.core import ModelSpec
 from appliance.engine import devices, fits
 from appliance.engine.conduct import GIVEN_UP
 from appliance.engine.status import EngineStatus, State
-from appliance.fleet import DOES_NOT_FIT, Fleet
+from appliance.fleet import Fleet
 from appliance.tls.serving import RENEWAL
 from appliance.verification import Last, Verifications
 from appliance.witnessing import Visits, Witnessing
@@ -263,7 +263,7 @@ class Readiness:
         standing = self._fleet.standing(spec)
         if standing.state == "too_large":
             hint = f"see engine.memory_mib and engine.pinned in appliance.toml; {fits.HINT}"
-            return Trouble(DOES_NOT_FIT, f"it does not fit: {standing.says}", hint)
+            return Trouble(fits.DOES_NOT_FIT, f"it does not fit: {standing.says}", hint)
         if standing.state == "failed":
             return Trouble("model_failed", standing.says, "appliance doctor, and the log")
         return Trouble("model_loading", "the model is being loaded", "wait")

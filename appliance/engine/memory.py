@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from appliance.core import ModelSpec, Purpose
+from appliance.core import ModelSpec
+from appliance.engine import fits, wire
 from appliance.engine_settings import Engine
-from appliance.fitting import Wanted, estimate, shape_of
+from appliance.errors import RequestError
 from appliance.fitting.machine import read_machine
-from appliance.gguf.header import read
 
 _MIB: Final = 1 << 20
 _RESERVE: Final = (512 * _MIB, 8192 * _MIB)  # of the machine, for the gateway, its log and the system
@@ -33,16 +33,7 @@ def needed_by(spec: ModelSpec, settings: Engine) -> int:
 
     RequestError `bad_model` where that can not be believed.
     """
-    shape = shape_of([read(each.path) for each in spec.parts] or [read(spec.path)])
-    wanted = Wanted(
-        n_ctx=settings.n_ctx,
-        n_seq_max=settings.n_seq_max,
-        n_batch=settings.n_batch,
-        prefix_cache_cells=settings.prefix_cache_cells,
-        spill_bytes=settings.spill_mib * _MIB,
-        embedding_n_ctx=settings.embedding_n_ctx,
-        embedding_n_batch=settings.embedding_n_batch,
-        adapters=spec.adapter.size_bytes if spec.adapter is not None else 0,
-        chats=spec.purpose is Purpose.CHAT,
-    )
-    return estimate(shape, wanted).loaded_bytes
+    found = fits.reckoned(wire.load_message(spec, settings, None, thorough=False))
+    if found is None:
+        raise RequestError(f"{spec.id}: its header can not be read", code="bad_model")
+    return found.loaded_bytes

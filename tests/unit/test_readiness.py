@@ -12,6 +12,7 @@ from appliance.alone import open_log_alone
 from appliance.audit.log import AuditLog
 from appliance.audit.pulse import ClockWatch, Steps
 from appliance.audit.space import Level, Room
+from appliance.catalog import AliasOf, Catalog
 from appliance.config import Home
 from appliance.engine import devices, fits
 from appliance.engine.messages import Ready, Setup, Tuning
@@ -46,6 +47,13 @@ def on_processor() -> Ready:
     )
 
 
+def bereft() -> Catalog:
+    """It knows an alias of a model that it does not have."""
+    catalog = Catalog([])
+    catalog.learn([], [AliasOf("lobby", "gone", "0" * 64)])
+    return catalog
+
+
 def codes(*found: Trouble | None) -> set[str]:
     return {each.code for each in found if each is not None}
 
@@ -68,6 +76,7 @@ EVERY = codes(
     *(readiness.worker(status(State.FAILED, "no GPU", code)) for code in devices.HINTS),
     readiness.worker(status(State.FAILED, "not this one", "cpu_variant")),
     readiness.worker(status(State.FAILED, "it needs more", fits.DOES_NOT_FIT)),
+    *readiness.lost(bereft()),
     readiness.computing(EngineStatus(State.READY, on_processor(), 0, "", None)),
     readiness.certificate("over", "2026-11-22", ""),
     readiness.certificate("not_taken", "2026-11-22", "it is not the key's"),
