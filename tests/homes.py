@@ -32,8 +32,8 @@ def make_home(root: Path, *, toml: str = "") -> Home:
 def copy_home(root: Path, *, toml: str = "") -> Home:
     """What `make_home` makes, in a fraction of its time: a copy of one that is made once for a process.
 
-    All copies have the same keys and the same first entries: a test that needs strangers makes its own. A home
-    that is there already stays as it is.
+    All copies have the same keys and the same first entries: a test that needs strangers makes its own.
+    A home that is there already stays as it is.
     """
     if root.exists():
         return make_home(root, toml=toml)
