@@ -157,6 +157,7 @@ COMMANDS: Mapping[str, tuple[Callable[[Stage], list[str]] | None, list[Kind]]] =
                                     stage.file("dev-auditor.identity")], []),
     "auditor apply": (_erasure, [Kind.CONTENT_ERASED]),
     "model list": (_plain("model", "list"), []),
+    "model show": (_plain("model", "show"), []),
     "model import": (lambda stage: ["model", "import", str(on_medium(stage.folder))], [Kind.MODEL_IMPORTED]),
     "model remove": (_plain("model", "remove", "tiny"), [Kind.MODEL_REMOVED]),
     "model eval": (None, []),  # model:evaluated: test_evaluating
