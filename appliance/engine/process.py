@@ -65,7 +65,13 @@ class WorkerProcess:
             raise
         finally:
             theirs.close()
-        channel: AsyncChannel[ToGateway, ToWorker] = await AsyncChannel.over(ours, ToGateway)
+        try:
+            channel: AsyncChannel[ToGateway, ToWorker] = await AsyncChannel.over(ours, ToGateway)
+        except BaseException:  # stopped in the middle of it: nobody else knows the process yet
+            ours.close()
+            process.kill()
+            await process.communicate()
+            raise
         worker = cls(process, channel)
         channel.send(load)
         return worker
