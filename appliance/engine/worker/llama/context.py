@@ -53,6 +53,7 @@ class Context:
         params.kv_unified = shape.kv_unified
         params.flash_attn_type = 1 if shape.flash_attn else 0
         params.no_perf = True
+        heard.forget()
         self.pointer: Any = lib.llama_init_from_model(model.pointer, params)
         if not self.pointer:
             raise LoadError(f"no memory for a context of {shape.n_ctx} cells, {shape.n_seq_max} sequences")

@@ -23,8 +23,13 @@ def note(line: str) -> None:
         _lines.append(line)
 
 
+def forget() -> None:
+    """From here on what is heard is of one allocation alone: some contexts are made long after a load."""
+    _lines.clear()
+
+
 def take() -> tuple[Buffer, ...]:
-    """What was allocated since the last call, to 5 KB."""
+    """What was allocated since the last call of this or of `forget`, to 5 KB."""
     found = tuple(
         Buffer(said[1], said[2].lower(), round(float(said[3]) * _MIB))
         for said in map(_SAID.search, _lines)

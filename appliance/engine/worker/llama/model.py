@@ -40,6 +40,7 @@ class LoadedModel:
         params.n_gpu_layers = n_gpu_layers
         if tensor_split:
             params.tensor_split = (ctypes.c_float * int(lib.llama_max_devices()))(*tensor_split)
+        heard.forget()
         self.pointer: Any
         if len(parts) > 1:
             paths = (ctypes.c_char_p * len(parts))(*map(os.fsencode, parts))
