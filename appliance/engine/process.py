@@ -93,7 +93,8 @@ class WorkerProcess:
         """The exit code, negative for a signal, when the process and its words are at their end."""
         code = await self._process.wait()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._listener), 1)
+            async with asyncio.timeout(1):
+                await asyncio.shield(self._listener)
         return code
 
     async def end(self, *, grace_seconds: float) -> int:
@@ -103,7 +104,9 @@ class WorkerProcess:
         self.channel.close()
         for act in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(TimeoutError):
-                return await asyncio.wait_for(self.wait(), grace_seconds)
+                # Not `wait_for`: whoever is stopped in the moment of the process's end must not live on.
+                async with asyncio.timeout(grace_seconds):
+                    return await self.wait()
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(act)
         return await self.wait()

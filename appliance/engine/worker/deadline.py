@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-# It strikes again after so long: what is raised in a callback of the interpreter is ignored there.
-_AGAIN_SECONDS: Final = 0.5
+# It strikes again after so long: what is raised in a callback of the interpreter is ignored there, and where
+# most of the time goes into collecting garbage, the end of a collection is where nearly every strike hits.
+_AGAIN_SECONDS: Final = 0.001
 
 
 class TooSlowError(BaseException):

@@ -43,3 +43,20 @@ async def test_a_start_that_is_given_up_leaves_no_process(monkeypatch: pytest.Mo
 
     with pytest.raises(ProcessLookupError):
         os.kill(born[0], 0)
+
+
+async def test_who_is_stopped_at_the_workers_end_stops() -> None:
+    """Whenever a cancellation comes: the keeper of a worker that just died must not start another one."""
+    for steps in range(12):
+        spawned = await WorkerProcess.spawn((sys.executable, "-c", ""), LOAD)
+        await spawned.wait()
+        over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        spawned.wait = lambda over=over: over  # type: ignore[method-assign,misc]
+        ending = asyncio.create_task(spawned.end(grace_seconds=5))
+        await asyncio.sleep(0.001)
+        over.set_result(0)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if ending.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await ending
