@@ -20,7 +20,7 @@ from msgspec import Meta
 from appliance import durable
 from appliance.config import Home
 from appliance.core import Adapter, ModelPart, ModelSpec, Purpose, SamplingParams
-from appliance.errors import SetupError, VerificationError
+from appliance.errors import RequestError, SetupError, VerificationError
 
 CATALOGUE = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_ALIAS = "default"
@@ -169,6 +169,15 @@ class Catalog:
     def find(self, model_id: str) -> ModelSpec | None:
         """What is known under exactly this id, a LoRA file too."""
         return next((each for each in self._all if each.id == model_id), None)
+
+    def named(self, name: str) -> ModelSpec:
+        """What a name or an id stands for, a LoRA file too. RequestError where it is nothing."""
+        found = self.resolve(name) or self.find(name)
+        if found is None:
+            raise RequestError(
+                f"no model or alias is called {name}", code="model_not_found", hint="appliance model list"
+            )
+        return found
 
     def list(self) -> list[ModelSpec]:
         """Every model: the release's own in the order of their files, then the imported ones."""

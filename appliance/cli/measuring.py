@@ -107,11 +107,7 @@ def bench(
 
 
 def _found(catalog: Catalog, name: str) -> ModelSpec:
-    spec = catalog.resolve(name)
-    if spec is None:
-        raise RequestError(
-            f"no model or alias is called {name}", code="model_not_found", hint="appliance model list"
-        )
+    spec = catalog.named(name)
     if spec.purpose is Purpose.ADAPTER:
         raise RequestError(
             f"{name} is an adapter, which computes nothing by itself",

@@ -13,7 +13,6 @@ from appliance.cli.base import home_option, json_option, show, table
 from appliance.cli.later import Later
 from appliance.cli.progress import Progress
 from appliance.config import Home
-from appliance.errors import RequestError
 
 _MIB = 1024 * 1024
 
@@ -76,9 +75,7 @@ def verify(name: str, home: Home, *, as_json: bool) -> None:
     Example: appliance model verify default
     """
     catalog = _catalog(home)
-    spec = catalog.resolve(name) or catalog.find(name)  # a LoRA file, too
-    if spec is None:
-        raise RequestError(f"no model or alias is called {name}", code="model_not_found")
+    spec = catalog.named(name)
     catalog.verify(spec, Progress("verifying", of_bytes=True).update)
     result = {"id": spec.id, "sha256": spec.sha256, "verified": True}
     show(result, [f"{spec.id}: sha256 {spec.sha256} as pinned"], as_json=as_json)

@@ -10,7 +10,6 @@ from typing import Any, Final
 import click
 
 from appliance import asking, config
-from appliance.catalog import Catalog
 from appliance.cli.base import home_option, json_option, show, table
 from appliance.commands import Done, Look
 from appliance.config import Home
@@ -51,7 +50,7 @@ def show_model(
     """
     settings = config.load(home)
     catalog = catalog_of(home, settings)
-    spec = _resolved(catalog, name)
+    spec = catalog.named(name)
     headers = _headers(spec)
     shape = shape_of(headers)
     engine = settings.engine
@@ -97,13 +96,6 @@ def _looked_at(
     if not on_host and not memories:
         advice.append("what a GPU has is known while the appliance runs: its worker divides the layers then")
     return _Reckoned(found, machine, made, tuple(advice))
-
-
-def _resolved(catalog: Catalog, name: str) -> ModelSpec:
-    spec = catalog.resolve(name) or catalog.find(name)
-    if spec is None:
-        raise RequestError(f"no model or alias is called {name}", code="model_not_found")
-    return spec
 
 
 def _headers(spec: ModelSpec) -> list[Header]:
