@@ -66,11 +66,6 @@ def pack(files: Mapping[str, bytes]) -> bytes:
     return b"".join(zipped(files_of(files)))
 
 
-def write_zip(path: Path, files: Iterable[File]) -> None:
-    """A zip as a file of its own, durable when this returns; nothing may be there before."""
-    _write(path, zipped(files))
-
-
 def write_folder(root: Path, files: Iterable[File]) -> int:
     """A fresh folder with these files, each durable; how many they are."""
     durable.make_private_dir(root)

@@ -81,7 +81,3 @@ def floor(wanted: int, *, old: Score | None, tolerance: int) -> int:
     model, no more than `tolerance` below that one.
     """
     return wanted if old is None else max(wanted, old.thousandths - tolerance)
-
-
-def _weight(marks: Sequence[Mark]) -> int:
-    return sum(each.weight for each in marks)
