@@ -28,6 +28,7 @@ from tests import records
 from tests.fakes.misbehaving_worker import ACTS
 from tests.harness import Gateway, wait_until
 from tests.homes import make_home
+from tests.needed import missing
 from tests.unit.engine.test_supervisor import SPEC, ask, collect, until
 
 PROGRAM = (sys.executable, "-m", "tests.fakes.misbehaving_worker")
@@ -82,7 +83,7 @@ async def test_each_act_ends_the_worker_and_the_next_one_serves(act: str, tmp_pa
 async def test_without_the_sandbox_each_act_succeeds(act: str, tmp_path: Path) -> None:
     """The control: what ends a worker above is nothing but its sandbox."""
     if act in ROOTS and os.geteuid() != 0:
-        pytest.skip("only root may do this anyway")
+        missing("only root may do this anyway")
     with home_of(tmp_path) as home:
         async with running(CONTROL) as (engine, events):
             await collect(engine, ask(told(act, home)))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import gateway
+from tests.needed import missing
 
 PROGRAM = """
 from appliance import unseen
@@ -38,7 +39,7 @@ def test_gateway_is_closed_to_its_own_user(tmp_path: Path) -> None:
 def test_same_user_reads_no_memory_that_is_closed(*, closed: bool) -> None:
     """Another process of the same user opens the memory of one that is not closed, and of no other."""
     if os.geteuid() != 0:
-        pytest.skip("only root can become somebody else")
+        missing("only root can become somebody else")
     close = "unseen.close_memory()" if closed else ""
     reader = (
         "import os, sys\n"

@@ -84,30 +84,20 @@ def test_what_runs_is_finished_and_nothing_new_begins(tmp_path: Path) -> None:
     assert refusals == [("stopping", 503)] * 2
 
 
-def test_what_does_not_end_in_time_is_cut_off_and_closed(tmp_path: Path) -> None:
-    """Behind the grace the stream ends with an error, and the record says `failed`, `stopped`."""
-    with gateway(tmp_path / "home", toml=TOML.format(grace=1)) as running:
+@pytest.mark.parametrize(("grace", "insists"), [(1, False), (300, True)], ids=["in time", "a second signal"])
+def test_what_does_not_end_in_time_is_cut_off_and_closed(
+    tmp_path: Path, grace: int, *, insists: bool
+) -> None:
+    """Behind the grace, or for whoever insists, streams end with an error, and the record says `failed`,
+    `stopped`.
+    """
+    with gateway(tmp_path / "home", toml=TOML.format(grace=grace)) as running:
         assert running.process is not None
         with streaming(running, "please be slow, say 400 tokens") as streams:
             running.process.send_signal(signal.SIGTERM)
-            ends = [ended(each) for each in streams]
-        code = running.process.wait(30)
-        closings = told(running, Kind.REQUEST_CLOSED, "outcome", "code")
-        assert_verified(running.home)
-
-    assert [each["error"]["code"] for each in ends] == ["stopped"] * PLACES
-    assert code == 0
-    assert closings == [("failed", "stopped")] * PLACES
-
-
-def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
-    """Whoever insists has the process gone, with every record closed."""
-    with gateway(tmp_path / "home", toml=TOML.format(grace=300)) as running:
-        assert running.process is not None
-        with streaming(running, "please be slow, say 400 tokens") as streams:
-            running.process.send_signal(signal.SIGTERM)
-            assert running.chat("echo: x").status_code == 503
-            running.process.send_signal(signal.SIGTERM)
+            if insists:
+                assert running.chat("echo: x").status_code == 503
+                running.process.send_signal(signal.SIGTERM)
             ends = [ended(each) for each in streams]
         code = running.process.wait(30)
         closings = told(running, Kind.REQUEST_CLOSED, "outcome", "code")

@@ -18,6 +18,7 @@ from appliance.engine.worker.sandbox import bpf, files, filters, kernel, stages
 from appliance.engine.worker.sandbox.bpf import ALLOW, KILL, Argument, Case
 from appliance.engine.worker.sandbox.numbers import NUMBERS
 from appliance.engine.worker.sandbox.stages import Sandbox, SandboxError
+from tests.needed import missing
 
 X86_64, I386 = 0xC000003E, 0x40000003
 HEADER = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
@@ -52,7 +53,7 @@ def outcome(program: bytes, number: int | str, *arguments: int, architecture: in
 def test_numbers_are_the_kernels() -> None:
     """Where this machine has the kernel's headers they say the same."""
     if not HEADER.exists():
-        pytest.skip("no kernel headers")
+        missing("no kernel headers")
     theirs = {
         name: int(number)
         for name, number in re.findall(r"#define __NR_(\w+)\s+(\d+)", HEADER.read_text(encoding="ascii"))
@@ -194,7 +195,7 @@ def test_thread_that_runs_already_is_no_sandbox(monkeypatch: pytest.MonkeyPatch)
 def test_landlocked_process_reads_its_list_and_no_more(tmp_path: Path) -> None:
     """What is readable is read and not written; its neighbour is not even read."""
     if not kernel.landlock_abi():
-        pytest.skip("this kernel has no Landlock")
+        missing("this kernel has no Landlock")
     (tmp_path / "model").write_text("weights")
     (tmp_path / "key").write_text("secret")
     program = (
@@ -226,6 +227,7 @@ CALLED_BACK = """
 import ctypes, os, resource
 from appliance.engine.messages import LoadModel
 from appliance.engine.worker.sandbox.stages import Sandbox
+from tests.needed import missing
 refuses = ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0  # PR_SET_MDWE: none that is written and executed
 try:
     import mmap
@@ -247,7 +249,7 @@ os._exit(0)
 def test_callbacks_work_where_no_memory_is_written_and_executed() -> None:
     """As under the worker's unit: the library's log has a callback, which is made while it is loaded."""
     if not kernel.has_seccomp():
-        pytest.skip("this machine has no seccomp for it")
+        missing("this machine has no seccomp for it")
     done = subprocess.run(
         [sys.executable, "-c", CALLED_BACK], capture_output=True, check=False, text=True, timeout=60
     )

@@ -12,6 +12,7 @@ from appliance.importing import trial
 from appliance.importing.refusals import FileRefused
 from tests.ggufs import make
 from tests.hostile import N_VOCAB, TEMPLATE, tensors, tiny
+from tests.needed import missing
 
 ASKED = Inspect(folder="/nowhere", path="/nowhere/x.gguf", purpose="chat", files=())
 
@@ -94,7 +95,7 @@ def test_a_file_outside_of_its_folder_can_not_be_read(tmp_path: Path) -> None:
     with_all = asked(tmp_path)
     found = trial.run(with_all, 0)
     if not any(each.startswith("landlock") for each in found.sandbox):
-        pytest.skip("this kernel has no Landlock")
+        missing("this kernel has no Landlock")
     with pytest.raises(FileRefused) as refused:
         trial.run(asked(tmp_path, folder=str(tmp_path / "inside")), 0)
 
